@@ -1,0 +1,1 @@
+//! Sessile: the layout crate.

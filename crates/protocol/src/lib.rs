@@ -1,0 +1,1 @@
+//! Sessile: the protocol crate.
