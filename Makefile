@@ -1,0 +1,29 @@
+# The one door for developers; .ci/run calls the same targets. `make help` lists them.
+PYTHON ?= python3
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run server test lint fmt clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run:  ## build all, start an empty store and the demo shop in front of it (Ctrl-C ends both)
+	@$(PYTHON) tools/run.py demo
+
+server:  ## build and run the server alone; ARGS="--port 7000" passes arguments
+	@$(PYTHON) tools/run.py server $(ARGS)
+
+test:  ## every test: cargo, corpus, transcripts, hostile input, real clients, Django's own suites
+	@$(PYTHON) tools/suites.py test
+
+lint:  ## rustfmt, clippy, ruff, and the house rules
+	@$(PYTHON) tools/suites.py lint
+
+fmt:  ## format Rust and Python
+	cargo fmt --all
+	@$(PYTHON) tools/setup_venv.py demo tests > /dev/null
+	.venv/bin/ruff format -q . && .venv/bin/ruff check -q --fix .
+
+clean:  ## remove what was built: target/, build/, .venv/
+	rm -rf target build .venv

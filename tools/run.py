@@ -1,0 +1,209 @@
+"""`make run` and `make server`: from a fresh checkout to something to look at, in one command.
+
+`run.py demo` builds the release binary, prepares .venv, starts an empty store on loopback and the
+shop in front of it, waits until both answer, and says what to open. It ends when told to (Ctrl-C,
+SIGTERM, SIGHUP) or when either of the two dies, and leaves no process behind. `run.py server [ARGS]`
+builds and becomes the server itself. Every problem is one line that starts with `error:`.
+
+Environment: PORT, MEMCACHED_PORT and WEB_PORT wish for ports (taken ones are replaced, and said);
+SESSILE_SERVER_BIN runs another binary and builds nothing. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+if sys.version_info < (3, 10):
+    sys.exit("error: Python 3.10 or newer is needed: make run PYTHON=python3.x")
+
+from servers import ROOT, StartError, Store, free_port, port_is_free, target_dir
+from setup_venv import SetupError, ensure, say
+
+WEB_START_SECONDS = 60.0
+WEB_PORT_TRIES = 50
+
+
+class Stop(Exception):
+    """Someone asked us to end."""
+
+
+def build() -> str:
+    """Builds the release binary and returns its path; SESSILE_SERVER_BIN skips the build."""
+    chosen = os.environ.get("SESSILE_SERVER_BIN")
+    if chosen:
+        return chosen
+    cargo = shutil.which("cargo") or shutil.which("cargo", path=str(Path.home() / ".cargo/bin"))
+    if not cargo:
+        raise SetupError("no cargo: install Rust 1.95 or newer (https://rustup.rs), then try again")
+    if not shutil.which("cc"):
+        raise SetupError("no C compiler (cc), which Rust links with: install gcc or clang")
+    binary = target_dir() / "release" / "sessile"
+    if not binary.exists():
+        say("building the release binary (the first time takes a minute or two)")
+    command = [cargo, "build", "--release", "--locked", "--quiet", "-p", "sessile-server"]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        raise SetupError("the build failed, see above")
+    return str(binary)
+
+
+def demo() -> None:
+    """Runs store and shop until told to stop."""
+    python = ensure("demo")
+    store = Store(command=build())
+    store.port = pick("PORT", 6379, free_port)
+    store.memcached_port = pick("MEMCACHED_PORT", 11211, free_port)
+    web_port = pick("WEB_PORT", 8000, lambda: next_free(8001))
+    with store:
+        with tempfile.TemporaryFile() as log:
+            shop = start_shop(python, store, web_port, log)
+            try:
+                wait_for_shop(shop, web_port, log)
+                print(greeting(store, web_port), flush=True)
+                watch(store, shop)
+            finally:
+                end(shop)
+
+
+def pick(variable: str, default: int, other) -> int:
+    """The wished-for port, or `other()` with a line that says so when it is taken."""
+    try:
+        wished = int(os.environ.get(variable, default))
+    except ValueError:
+        raise SetupError(f"{variable} must be a port number") from None
+    if port_is_free(wished):
+        return wished
+    taken = other()
+    say(f"port {wished} is busy, taking {taken} ({variable}=... chooses another)")
+    return taken
+
+
+def next_free(start: int) -> int:
+    """The first free port from `start` on."""
+    for port in range(start, start + WEB_PORT_TRIES):
+        if port_is_free(port):
+            return port
+    raise SetupError(f"no free port between {start} and {start + WEB_PORT_TRIES - 1}")
+
+
+def start_shop(python: str, store: Store, port: int, log) -> subprocess.Popen[bytes]:
+    """Starts Django's own little web server, out of the reach of the terminal's Ctrl-C."""
+    environment = dict(
+        os.environ,
+        SHOP_STORE=store.redis_url,
+        SHOP_SECRET_KEY=secrets.token_urlsafe(32),
+        PYTHONUNBUFFERED="1",
+    )
+    manage = [python, str(ROOT / "demo/manage.py"), "runserver", "--noreload", "--insecure"]
+    return subprocess.Popen(
+        [*manage, f"127.0.0.1:{port}"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def wait_for_shop(shop: subprocess.Popen[bytes], port: int, log) -> None:
+    """Returns once the front page answers 200."""
+    deadline = time.monotonic() + WEB_START_SECONDS
+    while time.monotonic() < deadline and shop.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except urllib.error.HTTPError as error:
+            raise StartError(f"the shop answers {error.code}:\n{tail(log)}") from error
+        except OSError:
+            time.sleep(0.05)
+    raise StartError(f"the shop did not start; it printed:\n{tail(log)}")
+
+
+def tail(log) -> str:
+    """The last lines of a child's output."""
+    log.seek(0)
+    return "\n".join(log.read().decode(errors="replace").splitlines()[-12:])
+
+
+def greeting(store: Store, port: int) -> str:
+    """What to open and what to try."""
+    return f"""
+  The shop is open:  http://127.0.0.1:{port}
+  sign in as ada / ada or grace / grace, fill the cart, then look at "My sessions".
+
+  Its sessions live in the store, which speaks Redis and memcached on one keyspace:
+    RESP       127.0.0.1:{store.port}     try  redis-cli -p {store.port} --scan
+    memcached  127.0.0.1:{store.memcached_port}    try  printf 'stats\\r\\nquit\\r\\n' | nc 127.0.0.1 {store.memcached_port}
+  Sign in from a second browser, and end the first session from there.
+
+  Ctrl-C ends both.
+"""
+
+
+def watch(store: Store, shop: subprocess.Popen[bytes]) -> None:
+    """Waits; raises Stop from a signal, StartError when a process dies by itself."""
+    while True:
+        if not store.alive():
+            raise StartError(f"the store ended by itself; it printed:\n{store.log()[-2000:]}")
+        if shop.poll() is not None:
+            raise StartError("the shop ended by itself")
+        time.sleep(0.2)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, and SIGKILL for whoever doesn't listen."""
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def server(arguments: list[str]) -> None:
+    """Becomes the server: same terminal, same process id, so that signals reach it directly."""
+    binary = str((ROOT / build()).resolve())
+    os.execv(binary, [binary, *arguments])
+
+
+def on_signal(*_: object) -> None:
+    """Any ending signal unwinds the stack once; later ones must not interrupt the clean-up."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    raise Stop
+
+
+def main() -> int:
+    """Exit 0 when asked to stop, 1 on a problem, 2 on bad usage."""
+    match sys.argv[1:]:
+        case ["demo"]:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, on_signal)
+            try:
+                demo()
+            except Stop:
+                print("\n-- stopped", flush=True)
+                return 0
+        case ["server", *arguments]:
+            server(arguments)
+        case _:
+            print("usage: run.py demo | run.py server [ARGUMENTS]", file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (SetupError, StartError) as problem:
+        sys.exit(f"error: {problem}")
