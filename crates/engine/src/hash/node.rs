@@ -1,0 +1,459 @@
+//! Nodes of the tree and the one way to change them.
+//!
+//! ```text
+//! inner   | low, count, first, node | low, count, first, node | ...     at most 80 children
+//! ```
+//!
+//! A child's `low` is a bound below all its hashes, `count` its fields, `first` their earliest
+//! deadline. All leaves are at the same depth.
+//! What always holds: lows ascend; a child's low is that of its own first child; no child is empty
+//! unless it is the only one. A node that grows too large is split, one that is sparse is merged
+//! with a neighbour if both have room to spare; so the depth stays within the logarithm of the
+//! number of fields, and recursion over it is bounded by it.
+
+use super::earlier;
+use super::entry::Field;
+use super::leaf::{Leaf, reserve, trim};
+
+/// The most children of a node: 80 x 48 bytes.
+const FULL: usize = 80;
+/// With fewer children a node is merged with a neighbour, if both have at most `MERGED`.
+const SPARSE: usize = 20;
+const MERGED: usize = 60;
+const STEP: usize = 8;
+
+const _: () = assert!(size_of::<Child>() * FULL + size_of::<Inner>() <= 4096);
+
+/// A node of either kind.
+#[derive(Clone, Debug)]
+pub(super) enum Node {
+    Leaf(Box<Leaf>),
+    Inner(Box<Inner>),
+}
+
+/// A node whose children are nodes.
+#[derive(Clone, Debug)]
+pub(super) struct Inner {
+    children: Vec<Child>,
+    count: usize,
+    first: Option<u64>,
+}
+
+/// A node as its parent knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Child {
+    low: u64,
+    count: usize,
+    first: Option<u64>,
+    node: Node,
+}
+
+impl Node {
+    /// A leaf without fields.
+    pub(super) fn empty() -> Self {
+        Self::Leaf(Box::default())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.len(),
+            Self::Inner(inner) => inner.count,
+        }
+    }
+
+    pub(super) fn first(&self) -> Option<u64> {
+        match self {
+            Self::Leaf(leaf) => leaf.first(),
+            Self::Inner(inner) => inner.first,
+        }
+    }
+
+    /// The leaf that holds `hash`, if any does.
+    pub(super) fn leaf(&self, hash: u64) -> Option<&Leaf> {
+        let mut node = self;
+        loop {
+            match node {
+                Self::Leaf(leaf) => return Some(leaf),
+                Self::Inner(inner) => node = &inner.children.get(inner.child_for(hash))?.node,
+            }
+        }
+    }
+
+    /// The field with so many before it.
+    pub(super) fn nth(&self, mut rank: usize) -> Option<Field<'_>> {
+        let mut node = self;
+        loop {
+            match node {
+                Self::Leaf(leaf) => return leaf.field(rank),
+                Self::Inner(inner) => {
+                    let mut children = inner.children.iter();
+                    node = loop {
+                        let child = children.next()?;
+                        if rank < child.count {
+                            break &child.node;
+                        }
+                        rank -= child.count;
+                    };
+                }
+            }
+        }
+    }
+
+    /// Calls `each` for the fields that are due at `now`, until it answers no; passes over
+    /// subtrees without any.
+    pub(super) fn each_due<'a>(
+        &'a self,
+        now: u64,
+        each: &mut dyn FnMut(Field<'a>) -> bool,
+    ) -> bool {
+        if self.first().is_none_or(|at| at > now) {
+            return true;
+        }
+        match self {
+            Self::Leaf(leaf) => {
+                let mut fields = (0..leaf.len()).filter_map(|i| leaf.field(i));
+                fields.all(|field| field.is_live(now) || each(field))
+            }
+            Self::Inner(inner) => inner.children.iter().all(|child| child.node.each_due(now, each)),
+        }
+    }
+
+    /// Lets `change` work on the leaf of `hash`, then restores order. `heap` follows the bytes
+    /// allocated. Returns the right half if the node had to be split.
+    pub(super) fn edit(
+        &mut self,
+        hash: u64,
+        change: &mut dyn FnMut(&mut Leaf),
+        heap: &mut usize,
+    ) -> Option<Child> {
+        match self {
+            Self::Inner(inner) => inner.edit(hash, change, heap),
+            Self::Leaf(leaf) => {
+                *heap -= leaf.heap_bytes();
+                change(leaf);
+                let right = leaf.split();
+                *heap += leaf.heap_bytes();
+                let right = right?;
+                *heap += right.heap_bytes();
+                Some(Child::new(right.hash(0).unwrap_or_default(), Self::Leaf(Box::new(right))))
+            }
+        }
+    }
+
+    /// Puts a new node above this one and the right half that was split from it.
+    pub(super) fn grow(&mut self, right: Child, heap: &mut usize) {
+        let left = Child::new(0, std::mem::replace(self, Self::empty()));
+        let mut children = Vec::new();
+        reserve(&mut children, 2, STEP);
+        children.push(left);
+        children.push(right);
+        let inner = Inner::new(children);
+        *heap += inner.heap_bytes();
+        *self = Self::Inner(Box::new(inner));
+    }
+
+    /// As long as the node has a single child, becomes that child.
+    pub(super) fn shrink(&mut self, heap: &mut usize) {
+        while let Self::Inner(inner) = self {
+            if inner.children.len() > 1 {
+                return;
+            }
+            *heap -= inner.heap_bytes();
+            let only = inner.children.pop().map(|child| child.node);
+            *self = only.unwrap_or_else(|| {
+                *heap += Leaf::default().heap_bytes();
+                Self::empty()
+            });
+        }
+    }
+
+    /// The bytes allocated for the node and all below it, counted anew.
+    pub(super) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.heap_bytes(),
+            Self::Inner(inner) => {
+                let below = inner.children.iter().map(|child| child.node.heap_bytes());
+                inner.heap_bytes() + below.sum::<usize>()
+            }
+        }
+    }
+
+    /// Frees nodes from the end, at most `budget` of them; true if this one is now empty.
+    pub(super) fn drop_slice(&mut self, budget: &mut usize, heap: &mut usize) -> bool {
+        let Self::Inner(inner) = self else { return true };
+        *heap -= inner.heap_bytes();
+        while *budget > 0 {
+            let Some(last) = inner.children.last_mut() else { break };
+            if last.node.drop_slice(budget, heap) {
+                *heap -= last.node.heap_bytes();
+                inner.children.pop();
+                *budget = budget.saturating_sub(1);
+            } else {
+                last.refresh();
+            }
+        }
+        inner.recount();
+        *heap += inner.heap_bytes();
+        inner.children.is_empty()
+    }
+
+    /// Whether everything that this module says always holds does, from `low` on.
+    #[cfg(test)]
+    pub(super) fn is_sound(&self, low: u64) -> bool {
+        let Self::Inner(inner) = self else {
+            let Self::Leaf(leaf) = self else { return false };
+            return leaf.is_sound() && leaf.hash(0).is_none_or(|hash| hash >= low);
+        };
+        let below = |child: &Child| {
+            child.node.is_sound(child.low)
+                && (child.count, child.first) == (child.node.count(), child.node.first())
+                && child.count > 0
+        };
+        let (mut counted, depth) = (inner.clone(), inner.children.first().map(Child::depth));
+        counted.recount();
+        inner.children.first().is_some_and(|child| child.low == low)
+            && inner.children.windows(2).all(|pair| {
+                pair[0].low < pair[1].low && pair[0].node.last_hash() < Some(pair[1].low)
+            })
+            && inner.children.len() <= FULL
+            && inner.children.iter().all(|child| below(child) && Some(child.depth()) == depth)
+            && (inner.count, inner.first) == (counted.count, counted.first)
+    }
+
+    #[cfg(test)]
+    fn last_hash(&self) -> Option<u64> {
+        match self {
+            Self::Leaf(leaf) => leaf.hash(leaf.len().checked_sub(1)?),
+            Self::Inner(inner) => inner.children.last()?.node.last_hash(),
+        }
+    }
+}
+
+impl Child {
+    fn new(low: u64, node: Node) -> Self {
+        Self { low, count: node.count(), first: node.first(), node }
+    }
+
+    fn refresh(&mut self) {
+        (self.count, self.first) = (self.node.count(), self.node.first());
+    }
+
+    #[cfg(test)]
+    fn depth(&self) -> usize {
+        match &self.node {
+            Node::Leaf(_) => 1,
+            Node::Inner(inner) => 1 + inner.children.first().map_or(0, Self::depth),
+        }
+    }
+}
+
+impl Inner {
+    fn new(children: Vec<Child>) -> Self {
+        let mut inner = Self { children, count: 0, first: None };
+        inner.recount();
+        inner
+    }
+
+    fn recount(&mut self) {
+        self.count = self.children.iter().map(|child| child.count).sum();
+        self.first = self.children.iter().filter_map(|child| child.first).min();
+    }
+
+    /// The position of the child that `hash` belongs to.
+    fn child_for(&self, hash: u64) -> usize {
+        self.children.partition_point(|child| child.low <= hash).saturating_sub(1)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        size_of::<Self>() + self.children.capacity() * size_of::<Child>()
+    }
+
+    fn edit(
+        &mut self,
+        hash: u64,
+        change: &mut dyn FnMut(&mut Leaf),
+        heap: &mut usize,
+    ) -> Option<Child> {
+        let i = self.child_for(hash);
+        let child = self.children.get_mut(i)?;
+        let (count, first) = (child.count, child.first);
+        let split = child.node.edit(hash, change, heap);
+        child.refresh();
+        let (new_count, new_first) = (child.count, child.first);
+        *heap -= self.heap_bytes();
+        let right = match split {
+            Some(right) => {
+                reserve(&mut self.children, 1, STEP);
+                self.children.insert(i + 1, right);
+                self.recount();
+                self.split(heap)
+            }
+            None if new_count < count && self.tidy(i, heap) => {
+                trim(&mut self.children, STEP);
+                self.recount();
+                None
+            }
+            None => {
+                self.count = self.count + new_count - count;
+                if first == new_first || first.is_none() || first != self.first {
+                    self.first = earlier(self.first, new_first);
+                } else {
+                    self.recount();
+                }
+                None
+            }
+        };
+        *heap += self.heap_bytes();
+        right
+    }
+
+    /// If there are too many children, moves the right half of them to a new node.
+    fn split(&mut self, heap: &mut usize) -> Option<Child> {
+        if self.children.len() <= FULL {
+            return None;
+        }
+        let middle = self.children.len() / 2;
+        let mut moved = Vec::new();
+        reserve(&mut moved, self.children.len() - middle, STEP);
+        moved.extend(self.children.drain(middle..));
+        trim(&mut self.children, STEP);
+        self.recount();
+        let right = Self::new(moved);
+        *heap += right.heap_bytes();
+        let low = right.children.first().map_or(0, |child| child.low);
+        Some(Child::new(low, Node::Inner(Box::new(right))))
+    }
+
+    /// Removes the child at `i` if it is empty, or merges it with a neighbour if it is sparse.
+    /// True if the children aren't the same as before.
+    fn tidy(&mut self, i: usize, heap: &mut usize) -> bool {
+        if self.children.len() < 2 {
+            return false;
+        }
+        if self.children.get(i).is_some_and(|child| child.count == 0) {
+            let gone = self.children.remove(i);
+            *heap -= gone.node.heap_bytes();
+            if i == 0 {
+                self.lower_first_child(gone.low);
+            }
+            return true;
+        }
+        let left = [i.checked_sub(1), Some(i)].into_iter().flatten().find(|left| {
+            matches!(self.children.get(*left..*left + 2), Some([a, b]) if a.node.suits(&b.node))
+        });
+        let Some(left) = left else { return false };
+        let right = self.children.remove(left + 1);
+        if let Some(child) = self.children.get_mut(left) {
+            child.node.absorb(right, heap);
+            child.refresh();
+        }
+        true
+    }
+
+    /// Makes the first child, and the first below it, begin at `low`.
+    fn lower_first_child(&mut self, low: u64) {
+        let mut first = self.children.first_mut();
+        while let Some(child) = first {
+            child.low = low;
+            first = match &mut child.node {
+                Node::Inner(inner) => inner.children.first_mut(),
+                Node::Leaf(_) => None,
+            };
+        }
+    }
+}
+
+impl Node {
+    fn suits(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Leaf(a), Self::Leaf(b)) => a.suits(b),
+            (Self::Inner(a), Self::Inner(b)) => {
+                let (a, b) = (a.children.len(), b.children.len());
+                a.min(b) < SPARSE && a + b <= MERGED
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes in all that is in the right neighbour, which is of the same kind.
+    fn absorb(&mut self, right: Child, heap: &mut usize) {
+        *heap -= self.own_bytes() + right.node.own_bytes();
+        match (&mut *self, right.node) {
+            (Self::Leaf(a), Self::Leaf(b)) => a.absorb(*b),
+            (Self::Inner(a), Self::Inner(b)) => {
+                reserve(&mut a.children, b.children.len(), STEP);
+                a.children.extend(b.children);
+                a.recount();
+            }
+            _ => {}
+        }
+        *heap += self.own_bytes();
+    }
+
+    /// The bytes allocated for this node without those below it.
+    fn own_bytes(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.heap_bytes(),
+            Self::Inner(inner) => inner.heap_bytes(),
+        }
+    }
+}
+
+/// The fields in hash order, each with its hash.
+#[derive(Clone, Debug)]
+pub(super) struct Walk<'a> {
+    /// What is left on each level above the leaf.
+    above: smallvec::SmallVec<[std::slice::Iter<'a, Child>; 6]>,
+    leaf: Option<&'a Leaf>,
+    at: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// From the first field whose hash is `hash` or higher.
+    pub(super) fn new(root: &'a Node, hash: u64) -> Self {
+        let mut walk = Self { above: smallvec::SmallVec::new(), leaf: None, at: 0 };
+        walk.descend(root, hash);
+        walk
+    }
+
+    fn descend(&mut self, mut node: &'a Node, hash: u64) {
+        loop {
+            match node {
+                Node::Leaf(leaf) => {
+                    self.leaf = Some(leaf);
+                    self.at = leaf.lower_bound(hash);
+                    return;
+                }
+                Node::Inner(inner) => {
+                    let mut rest =
+                        inner.children.get(inner.child_for(hash)..).unwrap_or(&[]).iter();
+                    let Some(child) = rest.next() else { return };
+                    self.above.push(rest);
+                    node = &child.node;
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = (u64, Field<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(leaf) = self.leaf {
+                if let (Some(hash), Some(field)) = (leaf.hash(self.at), leaf.field(self.at)) {
+                    self.at += 1;
+                    return Some((hash, field));
+                }
+                self.leaf = None;
+            }
+            match self.above.last_mut()?.next() {
+                Some(child) => self.descend(&child.node, 0),
+                None => {
+                    self.above.pop();
+                }
+            }
+        }
+    }
+}
