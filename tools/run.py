@@ -1,12 +1,13 @@
 """`make run` and `make server`: from a fresh checkout to something to look at, in one command.
 
-`run.py demo` builds the release binary, prepares .venv, starts an empty store on loopback and the
-shop in front of it, waits until both answer, and says what to open. It ends when told to (Ctrl-C,
-SIGTERM, SIGHUP) or when either of the two dies, and leaves no process behind. `run.py server [ARGS]`
-builds and becomes the server itself. Every problem is one line that starts with `error:`.
+`run.py demo` builds the release binary, prepares .venv, starts an empty store on loopback and
+the shop in front of it, waits until both answer, and says what to open. It ends when told to
+(Ctrl-C, SIGTERM, SIGHUP) or when either of the two dies, and leaves no process behind. `run.py
+server [ARGS]` builds and becomes the server itself. Every problem is one line that starts with
+`error:`.
 
-Environment: PORT, MEMCACHED_PORT and WEB_PORT wish for ports (taken ones are replaced, and said);
-SESSILE_SERVER_BIN runs another binary and builds nothing. Standard library only.
+Environment: PORT, MEMCACHED_PORT and WEB_PORT wish for ports (taken ones are replaced, and
+said); SESSILE_SERVER_BIN runs another binary and builds nothing. Standard library only.
 """
 
 from __future__ import annotations
@@ -63,15 +64,14 @@ def demo() -> None:
     store.port = pick("PORT", 6379, free_port)
     store.memcached_port = pick("MEMCACHED_PORT", 11211, free_port)
     web_port = pick("WEB_PORT", 8000, lambda: next_free(8001))
-    with store:
-        with tempfile.TemporaryFile() as log:
-            shop = start_shop(python, store, web_port, log)
-            try:
-                wait_for_shop(shop, web_port, log)
-                print(greeting(store, web_port), flush=True)
-                watch(store, shop)
-            finally:
-                end(shop)
+    with store, tempfile.TemporaryFile() as log:
+        shop = start_shop(python, store, web_port, log)
+        try:
+            wait_for_shop(shop, web_port, log)
+            print(greeting(store, web_port), flush=True)
+            watch(store, shop)
+        finally:
+            end(shop)
 
 
 def pick(variable: str, default: int, other) -> int:
@@ -137,13 +137,14 @@ def tail(log) -> str:
 
 def greeting(store: Store, port: int) -> str:
     """What to open and what to try."""
+    stats = f"printf 'stats\\r\\nquit\\r\\n' | nc 127.0.0.1 {store.memcached_port}"
     return f"""
   The shop is open:  http://127.0.0.1:{port}
   sign in as ada / ada or grace / grace, fill the cart, then look at "My sessions".
 
   Its sessions live in the store, which speaks Redis and memcached on one keyspace:
     RESP       127.0.0.1:{store.port}     try  redis-cli -p {store.port} --scan
-    memcached  127.0.0.1:{store.memcached_port}    try  printf 'stats\\r\\nquit\\r\\n' | nc 127.0.0.1 {store.memcached_port}
+    memcached  127.0.0.1:{store.memcached_port}    try  {stats}
   Sign in from a second browser, and end the first session from there.
 
   Ctrl-C ends both.
@@ -185,20 +186,18 @@ def on_signal(*_: object) -> None:
 
 def main() -> int:
     """Exit 0 when asked to stop, 1 on a problem, 2 on bad usage."""
-    match sys.argv[1:]:
-        case ["demo"]:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, on_signal)
-            try:
-                demo()
-            except Stop:
-                print("\n-- stopped", flush=True)
-                return 0
-        case ["server", *arguments]:
-            server(arguments)
-        case _:
-            print("usage: run.py demo | run.py server [ARGUMENTS]", file=sys.stderr)
-            return 2
+    mode, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
+    if mode == "server":
+        server(arguments)
+    if mode != "demo" or arguments:
+        print("usage: run.py demo | run.py server [ARGUMENTS]", file=sys.stderr)
+        return 2
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, on_signal)
+    try:
+        demo()
+    except Stop:
+        print("\n-- stopped", flush=True)
     return 0
 
 

@@ -50,7 +50,9 @@ def server_bin() -> str:
     built = [target_dir() / profile / "sessile" for profile in ("release", "quick", "debug")]
     built = [path for path in built if path.exists()]
     if not built:
-        raise StartError("no sessile binary: run `cargo build --release`, or set SESSILE_SERVER_BIN")
+        raise StartError(
+            "no sessile binary: run `cargo build --release`, or set SESSILE_SERVER_BIN"
+        )
     return str(max(built, key=lambda path: path.stat().st_mtime))
 
 

@@ -1,9 +1,10 @@
 """Makes the virtual environment .venv and keeps it in step with the pinned requirements.
 
-`ensure("demo")` installs demo/requirements.txt, `ensure("demo", "tests")` both files. A stamp per file,
-made of its text and the interpreter's version, makes a second call cost nothing. What can be missing
-on a fresh machine (the venv module, a new enough Python) is installed where we may, or else named in
-one line. Standard library only; runs on any Python 3 so that it can complain about an old one.
+`ensure("demo")` installs demo/requirements.txt, `ensure("demo", "tests")` both files. A stamp
+per file, made of its text and the interpreter's version, makes a second call cost nothing. What
+can be missing on a fresh machine (the venv module, a new enough Python) is installed where we
+may, or else named in one line. Standard library only; runs on any Python 3 so that it can
+complain about an old one.
 """
 
 import hashlib

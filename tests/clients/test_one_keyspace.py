@@ -1,0 +1,144 @@
+"""One keyspace, two protocols: what redis-py writes pymemcache reads, and the other way round."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pymemcache
+import pytest
+import redis
+
+
+@pytest.fixture
+def resp(both) -> Iterator[redis.Redis]:
+    with redis.Redis(port=both.port) as client:
+        yield client
+
+
+class Flags:
+    """Leaves values alone and hands the flags through."""
+
+    def serialize(self, key, value):
+        return value
+
+    def deserialize(self, key, value, flags):
+        return value, flags
+
+
+@pytest.fixture
+def text(both) -> Iterator[pymemcache.Client]:
+    address = (both.host, both.memcached_port)
+    client = pymemcache.Client(address, default_noreply=False, timeout=20)
+    yield client
+    client.close()
+
+
+def flagged(both, key: str) -> tuple[bytes, int]:
+    """Value and flags as memcached reports them."""
+    client = pymemcache.Client((both.host, both.memcached_port), serde=Flags(), timeout=20)
+    found = client.get(key)
+    client.close()
+    return found
+
+
+def set_with_flags(both, key: str, value: bytes, flags: int, expire: int = 0) -> None:
+    """A memcached `set` with flags."""
+    client = pymemcache.Client((both.host, both.memcached_port), default_noreply=False, timeout=20)
+    assert client.set(key, value, expire=expire, flags=flags) is True
+    client.close()
+
+
+def test_written_by_one_read_by_the_other(resp, text) -> None:
+    resp.set("a", b"\0from resp\r\n")
+    assert text.get("a") == b"\0from resp\r\n"
+    text.set("b", b"\0from memcached\r\n")
+    assert resp.get("b") == b"\0from memcached\r\n"
+    assert resp.dbsize() == 2
+    assert text.delete("a") is True
+    assert resp.exists("a") == 0
+    resp.delete("b")
+    assert text.get("b") is None
+
+
+def test_numbers_are_shared(resp, text) -> None:
+    resp.set("n", 41)
+    assert text.incr("n", 1) == 42
+    assert resp.incrby("n", 8) == 50
+    assert text.decr("n", 60) == 0
+    assert resp.get("n").strip() == b"0"
+
+
+def test_deadlines_are_shared(resp, text) -> None:
+    text.set("k", b"v", expire=100)
+    assert 99 <= resp.ttl("k") <= 100
+    resp.expire("k", 500)
+    text.append("k", b"w")
+    assert 499 <= resp.ttl("k") <= 500
+    text.touch("k", 50)
+    assert 49 <= resp.ttl("k") <= 50
+    text.touch("k", 0)
+    assert resp.ttl("k") == -1
+    resp.pexpire("k", 1)
+    while text.get("k") is not None:
+        pass
+    assert resp.exists("k") == 0
+
+
+def test_flags_survive_what_does_not_replace_the_value(both, resp, text) -> None:
+    set_with_flags(both, "k", b"v", 42, expire=100)
+    resp.append("k", "w")
+    resp.expire("k", 300)
+    resp.rename("k", "moved")
+    assert flagged(both, "moved") == (b"vw", 42)
+    resp.set("moved", "plain")
+    assert flagged(both, "moved") == (b"plain", 0)
+
+
+def test_a_cas_token_breaks_on_a_write_through_resp(resp, text) -> None:
+    text.set("k", b"1")
+    _, token = text.gets("k")
+    resp.expire("k", 500)
+    assert text.cas("k", b"2", token) is True
+    _, token = text.gets("k")
+    resp.set("k", b"3")
+    assert text.cas("k", b"4", token) is False
+    assert resp.get("k") == b"3"
+
+
+def test_a_memcached_write_breaks_a_watch(resp, text) -> None:
+    resp.set("k", 1)
+    with resp.pipeline() as pipe:
+        pipe.watch("k")
+        text.set("k", b"2")
+        pipe.multi()
+        pipe.set("k", 3)
+        with pytest.raises(redis.WatchError):
+            pipe.execute()
+
+
+def test_a_hash_is_never_handed_out_as_a_string(resp, text) -> None:
+    """What memcached answers is in the docs; it must not be a value, nor break the stream."""
+    resp.hset("h", "a", 1)
+    with contextlib.suppress(pymemcache.exceptions.MemcacheError):
+        assert text.get("h") is None
+    text.close()
+    assert text.get("absent") is None
+    assert resp.hget("h", "a") == b"1"
+
+
+def test_other_databases_are_out_of_reach(both, resp, text) -> None:
+    with redis.Redis(port=both.port, db=1) as one:
+        one.set("k", "in one")
+        assert text.get("k") is None
+        text.flush_all()
+        assert one.get("k") == b"in one"
+
+
+def test_flushes_empty_both(resp, text) -> None:
+    resp.set("a", 1)
+    text.flush_all()
+    assert resp.exists("a") == 0
+    text.set("b", b"1")
+    resp.flushall()
+    assert text.get("b") is None
