@@ -1,0 +1,46 @@
+//! Every bound of the server that a client, a file or the system can push against, in one place.
+//!
+//! What an administrator may change is a directive instead (`config`), with its own range.
+
+/// Events taken from the kernel per turn.
+pub const EVENTS_PER_TURN: usize = 256;
+/// Bytes read from a connection at a time, into a buffer that the worker's connections share.
+pub const READ: usize = 64 << 10;
+/// The least room made in a connection's own buffer for the rest of a request.
+pub const READ_LEAST: usize = 16 << 10;
+/// The most read into a connection's own buffer at a time.
+pub const READ_MOST: usize = 1 << 20;
+/// Batches of requests that one connection may have executed per turn before others get theirs.
+pub const BATCHES_PER_TURN: usize = 8;
+/// Reply bytes per turn after which the remaining connections wait for the next turn.
+pub const OUTPUT_PER_TURN: usize = 16 << 20;
+/// The shared reply buffer keeps at most this much room between turns.
+pub const OUTPUT_KEPT: usize = 1 << 20;
+/// Replies that wait for a client to read them, beyond which its further requests are not executed.
+pub const OUTPUT_SOFT: usize = 8 << 20;
+/// Requests kept for a client whose replies wait; beyond that, its socket is not read either.
+pub const INPUT_HELD: usize = 16 << 20;
+/// How long a connection that was told to go may take to read its last reply (ms).
+pub const LINGER_MS: u64 = 1_000;
+/// Bytes thrown away from a connection that was told to go before it is cut.
+pub const LINGER_BYTES: u64 = 64 << 20;
+/// Time within which a client must have authenticated, where a password is set (ms).
+pub const UNAUTHENTICATED_MS: u64 = 10_000;
+/// Time without a byte after which an unfinished request ends its connection (ms).
+pub const PARTIAL_MS: u64 = 60_000;
+/// Time between two looks at the connections' deadlines (ms).
+pub const SWEEP_MS: u64 = 1_000;
+/// Connections taken from a listener before the acceptor looks at its other events.
+pub const ACCEPTS_PER_TURN: usize = 256;
+/// How long the acceptor leaves its listeners alone when there is no descriptor left (ms).
+pub const EXHAUSTED_PAUSE_MS: u64 = 100;
+/// Descriptors that the process needs besides its clients'.
+pub const OTHER_DESCRIPTORS: u64 = 64;
+/// How long the end may take for replies that clients don't read (ms).
+pub const STOP_MS: u64 = 2_000;
+/// Depth of `include` in configuration files.
+pub const INCLUDE_DEPTH: usize = 16;
+/// Bytes of one configuration file.
+pub const CONFIG_FILE: u64 = 16 << 20;
+/// Workers at most.
+pub const WORKERS: usize = 128;

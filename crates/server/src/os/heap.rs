@@ -1,0 +1,102 @@
+//! The system's allocator, counted.
+//!
+//! What the process has on its heap is part of `maxmemory`, so it must be known at any time without
+//! asking the allocator. Each thread counts for itself and adds to the global count once it differs
+//! by 64 KiB: the count is off by at most that much per thread, and nobody fights for a cache line.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Bytes a thread may be ahead of the global count.
+const STEP: i64 = 64 << 10;
+
+static TOTAL: AtomicI64 = AtomicI64::new(0);
+
+thread_local! {
+    static AHEAD: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Bytes allocated and not freed, over all threads.
+pub fn used() -> u64 {
+    u64::try_from(TOTAL.load(Ordering::Relaxed)).unwrap_or(0)
+}
+
+/// The counting allocator; the binary makes it the global one.
+#[derive(Debug)]
+pub struct Counting;
+
+// SAFETY: every method hands its arguments unchanged to `System` and returns what that returned;
+// counting touches no allocated byte and cannot allocate (a constant thread-local without a drop).
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are passed on.
+        let at = unsafe { System.alloc(layout) };
+        if !at.is_null() {
+            count(signed(layout.size()));
+        }
+        at
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) };
+        count(-signed(layout.size()));
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        let at = unsafe { System.alloc_zeroed(layout) };
+        if !at.is_null() {
+            count(signed(layout.size()));
+        }
+        at
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        let moved = unsafe { System.realloc(at, layout, size) };
+        if !moved.is_null() {
+            count(signed(size) - signed(layout.size()));
+        }
+        moved
+    }
+}
+
+fn count(change: i64) {
+    // A thread that is being torn down has no counter left; its last frees go straight to the total.
+    let counted = AHEAD.try_with(|ahead| {
+        let sum = ahead.get().wrapping_add(change);
+        if sum.unsigned_abs() >= STEP.unsigned_abs() {
+            ahead.set(0);
+            TOTAL.fetch_add(sum, Ordering::Relaxed);
+        } else {
+            ahead.set(sum);
+        }
+    });
+    if counted.is_err() {
+        TOTAL.fetch_add(change, Ordering::Relaxed);
+    }
+}
+
+/// No allocation is larger than `isize::MAX`.
+fn signed(size: usize) -> i64 {
+    size as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_what_is_held() {
+        let layout = Layout::from_size_align(32 << 20, 8).unwrap();
+        let before = used();
+        // SAFETY: allocated and freed with the same layout, never read.
+        let at = unsafe { Counting.alloc(layout) };
+        assert!(used() >= before + (31 << 20), "{} then {}", before, used());
+        // SAFETY: as above.
+        unsafe { Counting.dealloc(at, layout) };
+        assert!(used() < before + (1 << 20));
+    }
+}
