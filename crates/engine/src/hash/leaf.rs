@@ -219,7 +219,9 @@ impl Leaf {
         let inline = |place: &&u32| **place & LONG == 0;
         let long = self.places.iter().filter(|place| !inline(place)).count();
         let total: usize = fields.iter().map(Field::entry_bytes).sum();
+        let collides = self.hashes.windows(2).any(|pair| pair[0] == pair[1]);
         self.places.len() == self.len()
+            && (collides || self.heap_bytes() - self.long_bytes <= 4_096)
             && order.windows(2).all(|pair| pair[0] < pair[1])
             && long == self.long.len()
             && total == self.bytes.len() + self.long_bytes

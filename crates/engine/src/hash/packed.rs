@@ -12,11 +12,15 @@
 use smallvec::SmallVec;
 
 use super::entry::{Field, read_field, write_field};
-use super::{FieldEdit, Summary, earlier};
+use super::{
+    BigHash, FieldEdit, PACKED_MAX_BYTES, PACKED_MAX_FIELDS, SipKey, Summary, earlier, stays_packed,
+};
 
 /// With more edits than this they are sorted by field once, instead of being gone through for
 /// each entry.
-const FEW: usize = 8;
+const FEW: usize = 16;
+/// Edits with more bytes than this are applied to a tree at once: what they leave is seldom small.
+const LARGE_EDITS: usize = 4 * PACKED_MAX_BYTES;
 
 /// A packed hash, borrowed from where it is kept.
 #[derive(Clone, Copy, Debug)]
@@ -99,17 +103,16 @@ impl<'a> Iterator for Fields<'a> {
 /// Fields that stay keep their place, new ones come last. The caller decides by
 /// [`stays_packed`](super::stays_packed) whether the result is kept in this form.
 pub fn apply(old: PackedHash<'_>, edits: &[FieldEdit<'_>], out: &mut Vec<u8>) -> Summary {
+    out.reserve(old.bytes.len() + Edits::bytes(edits));
     let mut edits = Edits::new(edits);
-    let mut summary = Summary::default();
+    let (mut counts, mut len, mut first_deadline) = (Summary::default(), 0, None);
     let mut tally = |field: Field<'_>| {
-        summary.len += 1;
-        summary.first_deadline = earlier(summary.first_deadline, field.deadline);
+        len += 1;
+        first_deadline = earlier(first_deadline, field.deadline);
     };
-    let mut counts = Summary::default();
     // Entries that no edit names are copied in stretches: `kept` is where the current one starts.
     let (mut kept, mut rest) = (old.bytes, old.bytes);
     let stretch = |kept: &[u8], end: &[u8]| kept.len() - end.len();
-    out.reserve(old.bytes.len() + edits.new_bytes());
     while let Some((field, after)) = read_field(rest) {
         match edits.fold(Some(field), field.name, &mut counts) {
             None => tally(field),
@@ -131,7 +134,36 @@ pub fn apply(old: PackedHash<'_>, edits: &[FieldEdit<'_>], out: &mut Vec<u8>) ->
             tally(field);
         }
     }
-    Summary { len: summary.len, first_deadline: summary.first_deadline, ..counts }
+    Summary { len, first_deadline, ..counts }
+}
+
+/// Like [`apply`], and lets the hash become large when it has to: then the second answer is the
+/// new hash, and nothing was appended to `out`. The form follows from the fields that are left.
+pub fn apply_or_grow(
+    key: SipKey,
+    old: PackedHash<'_>,
+    edits: &[FieldEdit<'_>],
+    out: &mut Vec<u8>,
+) -> (Summary, Option<BigHash>) {
+    let start = out.len();
+    if Edits::bytes(edits) > LARGE_EDITS {
+        let mut big = BigHash::from_packed(key, old);
+        let summary = big.apply(edits);
+        let bytes = big.iter().map(|field| field.entry_bytes());
+        if !stays_packed(summary.len, bytes.take(PACKED_MAX_FIELDS).sum()) {
+            return (summary, Some(big));
+        }
+        big.to_packed(out);
+        return (summary, None);
+    }
+    let summary = apply(old, edits, out);
+    let run = out.get(start..).unwrap_or_default();
+    if stays_packed(summary.len, run.len()) {
+        return (summary, None);
+    }
+    let big = BigHash::from_packed(key, PackedHash::new(run));
+    out.truncate(start);
+    (summary, Some(big))
 }
 
 /// Edits that can be asked for by field.
@@ -199,15 +231,13 @@ impl<'e, 'a> Edits<'e, 'a> {
         self.edits.get(self.next).map(FieldEdit::field)
     }
 
-    /// No less than the bytes that the edits add, unless there are very many.
-    fn new_bytes(&self) -> usize {
-        self.edits
-            .iter()
-            .map(|edit| match edit {
-                FieldEdit::Set { field, value, .. } => field.len() + value.len() + 18,
-                _ => 8,
-            })
-            .sum()
+    /// No less than the bytes that the edits can add.
+    fn bytes(edits: &[FieldEdit<'_>]) -> usize {
+        let added = |edit: &FieldEdit<'_>| match edit {
+            FieldEdit::Set { field, value, .. } => field.len() + value.len() + 18,
+            _ => 8,
+        };
+        edits.iter().map(added).sum()
     }
 }
 
