@@ -276,6 +276,18 @@ fn a_tree_grows_deep_and_goes_away() {
     }
     assert!(slices > 10 && sliced.is_empty() && sliced.is_sound());
     assert!(sliced.insert(Field { name: b"a", value: b"b", deadline: None }));
+    // From the front, where the first child of every level empties, and back again.
+    let mut taken = Vec::new();
+    for i in 0..8_000 {
+        let name = big.nth(0).map(|field| field.name.to_vec()).unwrap_or_default();
+        assert!(big.remove(&name));
+        taken.push(name);
+        assert!(i % 500 > 0 || big.is_sound());
+    }
+    for name in taken.iter().rev() {
+        assert!(big.insert(Field { name, value: b"again", deadline: None }));
+    }
+    assert!(big.is_sound() && taken.iter().all(|name| big.get(name).is_some()));
     for i in 0..count {
         big.remove(&number(i * 7_919 % count));
         assert!(i % 5_000 > 0 || big.is_sound());
