@@ -109,27 +109,26 @@ pub struct Found {
     pub leaf: DirectoryWord,
     /// The address of the word that was followed last.
     pub word: Address,
-    /// How many bits were decided above the node that holds `word` (0 at the root).
-    pub above: u32,
+    /// How many leading bits of the place the container of `word` can tell apart: 0 for the root
+    /// word, else six more than at the level above.
+    pub limit: u32,
 }
 
 /// Walks from the root word at `root` to the leaf of `place`.
 #[inline]
 pub fn descend(memory: &Memory, root: Address, place: u32) -> Found {
     let mut at = root;
-    let mut above = 0;
     let mut word = DirectoryWord(memory.load(at.index()));
-    let mut next = 0;
+    let mut limit = 0;
     // Each level decides six bits, so the walk ends; the bound is for words that a reader
     // catches in mid-change.
-    while word.is_node() && next < u32::BITS {
-        above = next;
-        let index = (place << above) >> (u32::BITS - NODE_BITS);
+    while word.is_node() && limit < u32::BITS {
+        let index = (place << limit) >> (u32::BITS - NODE_BITS);
         at = word.address().plus(index as usize);
         word = DirectoryWord(memory.load(at.index()));
-        next = above + NODE_BITS;
+        limit += NODE_BITS;
     }
-    Found { leaf: word, word: at, above }
+    Found { leaf: word, word: at, limit }
 }
 
 /// The bucket `index` (taken modulo the leaf's size) of a leaf.

@@ -24,5 +24,5 @@ pub use address::{
     SegmentId, Slot,
 };
 pub use hash::{HashKey, KeyHash};
-pub use header::{Form, Header, Kind};
+pub use header::{Fields, Form, Header, Kind};
 pub use memory::Memory;

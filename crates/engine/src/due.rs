@@ -1,0 +1,184 @@
+//! Deadlines: filing them, and ending what is due.
+//!
+//! ```text
+//! written --- due within a minute --> a note in the wheel ------------------> looked at when due
+//!         \-- later --> the segment's earliest due time --(comes near)--> notes of its items
+//! ```
+//!
+//! Whoever takes a note looks at the item: dead, it's nothing; due, it ends; moved, it's filed
+//! again. So a deadline moves later by a word in the header and nothing else.
+//! What always holds: an item with a due time has a note in the wheel, or its segment's earliest
+//! due time is no later than its own.
+
+use crate::arena::Use;
+use crate::effect::{Cause, Change, Effect, Key};
+use crate::hash::FieldEdit;
+use crate::limits::{FIELDS_PER_EXPIRY, FILE_AHEAD_MS, WHEEL_AHEAD_MS, WHEEL_ENTRIES_PER_KEY};
+use crate::shard::{Entry, Shard, Spot};
+use crate::wheel::Note;
+use layout::{Address, Header, SegmentId, key};
+
+impl Shard {
+    /// Ends what is due and does a slice of the work that was put off: at most about `budget`
+    /// items, segments and pages. Whether there is more to do right away.
+    pub fn maintain(&mut self, now: u64, budget: usize) -> bool {
+        let mut left = budget;
+        let more_segments = self.file_near_segments(now);
+        while left > 0 {
+            let Some(mut notes) = self.wheel.take(now) else { break };
+            let later = notes.split_off(notes.len().min(left));
+            left -= notes.len();
+            for note in notes {
+                self.look_at(note, now);
+            }
+            if !later.is_empty() {
+                self.wheel.put_back(later);
+                return true;
+            }
+        }
+        if self.wheel.len() > WHEEL_ENTRIES_PER_KEY * self.keys() + 1024 {
+            self.file_everything_anew(now);
+        }
+        self.free_detached(left) || more_segments || left == 0
+    }
+
+    /// When `maintain` has to run again at the latest, in Unix milliseconds.
+    pub fn next_due(&self) -> Option<u64> {
+        let segment = self.due.first().map(|(due, _)| due.saturating_sub(FILE_AHEAD_MS));
+        match (segment, self.wheel.next_due()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Sees to it that an item is looked at when it's due.
+    #[inline]
+    pub(crate) fn file(&mut self, at: Address, due: u64, now: u64) {
+        if due == u64::MAX {
+            return;
+        }
+        let meta = self.arena.meta(at.segment());
+        if due <= now + WHEEL_AHEAD_MS {
+            self.wheel.file(Note::new(at, meta.life.get()), due, now);
+        } else if due < meta.due.get() {
+            self.set_segment_due(at.segment(), due);
+        }
+    }
+
+    /// Ends an item that is due, as far as it is: the key, or fields of it.
+    pub(crate) fn end_due(&mut self, db: usize, key: &Key<'_>, spot: Spot, now: u64) {
+        match self.deadline(spot.at, spot.header) {
+            Some(deadline) if deadline <= now => {
+                self.stats.lag_max_ms = self.stats.lag_max_ms.max(now - deadline);
+                self.count_end(Cause::Expired);
+                self.discard(db, key, spot);
+                let change = Change::Remove(Cause::Expired);
+                self.record(&Effect::Key { db, key: *key, change });
+            }
+            _ => self.end_fields(db, key, spot, now),
+        }
+    }
+
+    fn end_fields(&mut self, db: usize, key: &Key<'_>, spot: Spot, now: u64) {
+        let mut spot = spot;
+        loop {
+            let Some(hash) = Entry::new(self, spot).hash() else { return };
+            let due = hash.due(now, FIELDS_PER_EXPIRY);
+            let names: Vec<Vec<u8>> = due.iter().map(|field| field.name.to_vec()).collect();
+            if names.is_empty() {
+                return;
+            }
+            self.stats.expired_fields += names.len() as u64;
+            let edits: Vec<FieldEdit<'_>> =
+                names.iter().map(|name| FieldEdit::Delete { field: name }).collect();
+            let change = Change::Fields(&edits);
+            // A hash that shrinks always finds room: in place, in its own place, or in the
+            // reserve; if it doesn't, readers still don't see the fields.
+            if self.fields_shrink(db, key, spot, &edits, now).is_err() {
+                return;
+            }
+            self.record(&Effect::Key { db, key: *key, change });
+            match self.locate(db, key) {
+                Some(again) => spot = again,
+                None => return,
+            }
+        }
+    }
+
+    /// Looks at the item of a note.
+    fn look_at(&mut self, note: Note, now: u64) {
+        let at = note.address();
+        let meta = self.arena.meta(at.segment());
+        let is_item = note.is_of(meta.life.get())
+            && meta.used_for.get() == Use::Items as u32
+            && at.offset() < meta.used.get() as usize;
+        if !is_item {
+            return;
+        }
+        let header = Header::load(self.arena.memory(), at);
+        if header.is_dead() {
+            return;
+        }
+        let Some(due) = self.due_time(at, header) else { return };
+        if due > now {
+            self.file(at, due, now);
+            return;
+        }
+        let Some(db) = self.database_of(meta.directory.get()) else { return };
+        let mut bytes = Vec::new();
+        key::unpack(self.body(at, header), header.key_form(), &self.prefixes, &mut bytes);
+        let key = Key::new(&self.config.secret, &bytes);
+        if let Some(spot) = self.spot_of(db, at, &key) {
+            self.end_due(db, &key, spot, now);
+        }
+    }
+
+    /// Files the due times of segments whose first one is near; whether some are left.
+    fn file_near_segments(&mut self, now: u64) -> bool {
+        for _ in 0..8 {
+            match self.due.first() {
+                Some((due, _)) if *due <= now + FILE_AHEAD_MS => {}
+                _ => return false,
+            }
+            let Some((_, segment)) = self.due.pop_first() else { return false };
+            let segment = SegmentId(segment);
+            self.arena.meta(segment).due.set(u64::MAX);
+            self.file_segment(segment, now);
+        }
+        self.due.first().is_some_and(|(due, _)| *due <= now + FILE_AHEAD_MS)
+    }
+
+    fn file_segment(&mut self, segment: SegmentId, now: u64) {
+        for (at, header) in self.live_items(segment) {
+            if let Some(due) = self.due_time(at, header) {
+                self.file(at, due, now);
+            }
+        }
+    }
+
+    pub(crate) fn set_segment_due(&mut self, segment: SegmentId, due: u64) {
+        let meta = self.arena.meta(segment);
+        self.due.remove(&(meta.due.get(), segment.0));
+        meta.due.set(due);
+        self.due.insert((due, segment.0));
+    }
+
+    /// Forgets all notes and files every item once: old and double notes can't pile up.
+    fn file_everything_anew(&mut self, now: u64) {
+        self.wheel.clear();
+        let segments: Vec<SegmentId> = self
+            .roots
+            .iter()
+            .flatten()
+            .filter_map(|id| self.directories.get(*id as usize)?.as_ref())
+            .flat_map(|directory| directory.segments.iter().copied())
+            .collect();
+        for segment in segments {
+            self.file_segment(segment, now);
+        }
+    }
+
+    fn keys(&self) -> usize {
+        (0..self.roots.len()).map(|db| self.len(db) as usize).sum()
+    }
+}

@@ -1,0 +1,54 @@
+//! Every bound of the engine, in one place.
+
+pub use layout::key::KEY_MAX;
+
+/// The longest string value in bytes.
+pub const VALUE_MAX: usize = 512 * 1024 * 1024;
+/// The longest value that an item holds itself; a longer one gets whole segments.
+pub const INLINE_MAX: usize = 60 * 1024;
+/// Of a long value, the longest rest that stands in the item.
+pub const LONG_REST_MAX: usize = 24 * 1024;
+/// Databases of a store.
+pub const DATABASES_MAX: usize = 64;
+/// Shards of a store.
+pub const SHARDS_MAX: usize = 64;
+/// Bands of due times.
+pub const BANDS_MAX: usize = 6;
+/// Prefixes of packed keys in a shard; number 0 is the empty one.
+pub const PREFIXES_MAX: usize = 256;
+/// The longest prefix in bytes.
+pub const PREFIX_BYTES_MAX: usize = 200;
+/// Prefixes that wait to be learned.
+pub const PREFIX_CANDIDATES_MAX: usize = 32;
+/// How often a prefix must be met before it's learned.
+pub const PREFIX_LEARNED_AFTER: u32 = 8;
+/// Keys in a leaf of the index before it's split.
+pub const LEAF_KEYS_MAX: u64 = 206;
+/// Segments that a shard keeps free, so that relocation can always begin.
+pub const RESERVE_SEGMENTS: usize = 2;
+/// Free segments that the arena keeps populated for the next one who wants one.
+pub const READY_SEGMENTS: usize = 32;
+/// Per mille of a shard's item space that may be dead before segments are relocated.
+pub const DEAD_PER_MILLE: usize = 130;
+/// Bytes that relocation may copy per byte written.
+pub const COPIED_PER_WRITTEN: usize = 3;
+/// The largest credit of bytes to copy that a quiet time may build up.
+pub const COPY_CREDIT_MAX: usize = 1024 * 1024;
+/// Segments relocated at most when a new one is opened.
+pub const RELOCATIONS_PER_OPENING: usize = 4;
+/// Milliseconds of one tick of the wheel.
+pub const WHEEL_TICK_MS: u64 = 64;
+/// Ticks of the wheel's one turn.
+pub const WHEEL_TICKS: usize = 1024;
+/// Due times up to this many milliseconds ahead are filed in the wheel.
+pub const WHEEL_AHEAD_MS: u64 = 60_000;
+/// A segment's due times are filed when its first one is this near, in milliseconds.
+pub const FILE_AHEAD_MS: u64 = 8_000;
+/// Entries of the wheel per key, above which it's built anew.
+pub const WHEEL_ENTRIES_PER_KEY: usize = 4;
+/// Fields of one hash that one step of expiry removes.
+pub const FIELDS_PER_EXPIRY: usize = 256;
+/// Slots looked at for one eviction when no other number is set.
+pub const EVICTION_SAMPLES: usize = 16;
+/// Keys that one transaction of one client may watch.
+pub const WATCHES_PER_CLIENT: usize = 10_000;

@@ -1,0 +1,321 @@
+//! Applying effects: one function for each kind of change.
+//!
+//! What always holds: a change meets no key and no field whose deadline has passed; those end
+//! first, by effects of their own.
+
+use super::entry::handle;
+use super::store::Draft;
+use super::{Entry, Shard, Spot};
+use crate::effect::{Applied, Cause, Change, Effect, Full, Key, Meta, OwnedItem, OwnedValue};
+use crate::hash::{BigHash, FieldEdit, PackedHash, packed, stays_packed};
+use crate::index::bump_slot;
+use layout::Header;
+use layout::header::{Fields, Form, Kind};
+
+impl Shard {
+    /// Applies an effect at `now` (Unix milliseconds), as a whole or not at all.
+    ///
+    /// # Errors
+    /// [`Full`] if there is no segment left for it.
+    pub fn apply(&mut self, effect: &Effect<'_>, now: u64) -> Result<Applied, Full> {
+        match effect {
+            Effect::Key { db, key, change } => {
+                let (applied, changed) = self.change(*db, key, change, now)?;
+                if changed {
+                    self.record(effect);
+                }
+                return Ok(applied);
+            }
+            Effect::Clear { db } => {
+                self.record(effect);
+                self.clear(*db);
+            }
+            Effect::Swap { a, b } => {
+                self.record(effect);
+                self.swap(*a, *b);
+            }
+        }
+        Ok(Applied::default())
+    }
+
+    /// Removes a key if its deadline has passed, and the fields of it whose deadlines have.
+    pub(crate) fn reap(&mut self, db: usize, key: &Key<'_>, now: u64) -> Option<Spot> {
+        let spot = self.locate(db, key)?;
+        if self.due_time(spot.at, spot.header).is_none_or(|due| due > now) {
+            return Some(spot);
+        }
+        self.end_due(db, key, spot, now);
+        self.locate(db, key)
+    }
+
+    fn change(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        change: &Change<'_>,
+        now: u64,
+    ) -> Result<(Applied, bool), Full> {
+        let old = self.reap(db, key, now);
+        let mut applied = Applied { existed: old.is_some(), ..Applied::default() };
+        match change {
+            Change::Put { value, meta } => {
+                applied.len = value.len();
+                applied.version = self.store_string(db, key, old, ([value, &[]], *meta), now)?;
+            }
+            Change::Splice { at, bytes } => {
+                (applied.version, applied.len) = self.splice(db, key, old, (*at, bytes), now)?;
+            }
+            Change::Fields(edits) => return self.fields(db, key, old, edits, now),
+            Change::Deadline { at, .. } => {
+                let Some(old) = old else { return Ok((applied, false)) };
+                let meta = Meta { deadline: *at, ..Entry::new(self, old).meta() };
+                applied.version = old.header.version();
+                if !self.slide(db, old, *at, now) {
+                    self.rewrite(db, key, old, meta, now)?;
+                }
+            }
+            Change::Meta(meta) => {
+                let Some(old) = old else { return Ok((applied, false)) };
+                applied.version = self.rewrite(db, key, old, *meta, now)?;
+            }
+            Change::Install(item) => {
+                applied.version = self.install(db, key, old, item, now)?;
+            }
+            Change::Remove(cause) => {
+                let Some(old) = old else { return Ok((applied, false)) };
+                self.count_end(*cause);
+                self.discard(db, key, old);
+            }
+        }
+        Ok((applied, true))
+    }
+
+    pub(crate) const fn count_end(&mut self, cause: Cause) {
+        match cause {
+            Cause::Deleted => {}
+            Cause::Expired => self.stats.expired += 1,
+            Cause::Evicted => self.stats.evicted += 1,
+        }
+    }
+
+    fn splice(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        old: Option<Spot>,
+        (at, bytes): (usize, &[u8]),
+        now: u64,
+    ) -> Result<(u64, usize), Full> {
+        let entry = old.map(|old| Entry::new(self, old));
+        let meta = entry.map_or_else(Meta::default, |entry| Meta { cas: None, ..entry.meta() });
+        let string = entry.and_then(|entry| entry.string());
+        let len = string.map_or(0, |string| string.len());
+        let mut value = Vec::with_capacity(len.max(at + bytes.len()));
+        if let Some(string) = string {
+            string.read(0..len, &mut value);
+        }
+        value.resize(len.max(at + bytes.len()), 0);
+        if let Some(target) = value.get_mut(at..at + bytes.len()) {
+            target.copy_from_slice(bytes);
+        }
+        let version = self.store_string(db, key, old, ([&value, &[]], meta), now)?;
+        Ok((version, value.len()))
+    }
+
+    /// Moves a deadline by one word in place; false if the item has to be written anew.
+    fn slide(&mut self, db: usize, old: Spot, deadline: Option<u64>, now: u64) -> bool {
+        if Header::is_wide(deadline) || old.header.fields().has(Fields::WIDE) {
+            return false;
+        }
+        let had = old.header.short_deadline();
+        let header = old.header.with_deadline(deadline);
+        self.arena.memory().store(old.at.index() + 1, header.0[1]);
+        self.count_deadline(db, had.is_some(), deadline.is_some());
+        if let Some(due) = deadline
+            && had.is_none_or(|had| due < had)
+        {
+            self.file(old.at, due, now);
+        }
+        true
+    }
+
+    /// Writes an item anew with other metadata and the value that it has.
+    fn rewrite(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        old: Spot,
+        meta: Meta,
+        now: u64,
+    ) -> Result<u64, Full> {
+        let value = self.value(old.at, old.header).to_vec();
+        let field_due = old.header.field(old.at, Fields::FIELD_DUE);
+        let draft = Draft {
+            field_due: field_due.map(|word| self.arena.memory().load(word.index())),
+            keep_version: true,
+            transfer: true,
+            ..Draft::new(old.header.kind(), old.header.form(), meta, &value)
+        };
+        self.store(db, key, Some(old), draft, now)
+    }
+
+    fn install(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        old: Option<Spot>,
+        item: &OwnedItem,
+        now: u64,
+    ) -> Result<u64, Full> {
+        match &item.value {
+            OwnedValue::String(value) => {
+                self.store_string(db, key, old, ([value, &[]], item.meta), now)
+            }
+            OwnedValue::Packed(run) => {
+                let draft = Draft {
+                    field_due: PackedHash::new(run).first_deadline(),
+                    ..Draft::new(Kind::Hash, Form::Inline, item.meta, run)
+                };
+                self.store(db, key, old, draft, now)
+            }
+            OwnedValue::Big(big) => self.store_big(db, key, old, ((**big).clone(), item.meta), now),
+        }
+    }
+
+    fn fields(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        old: Option<Spot>,
+        edits: &[FieldEdit<'_>],
+        now: u64,
+    ) -> Result<(Applied, bool), Full> {
+        let mut applied = Applied { existed: old.is_some(), ..Applied::default() };
+        if let Some(spot) = old
+            && spot.header.form() == Form::Heap
+        {
+            return self.big_fields(db, key, spot, edits, now);
+        }
+        let meta = old.map_or_else(Meta::default, |old| Entry::new(self, old).meta());
+        let mut run = Vec::new();
+        let before = old.map_or(&[][..], |old| self.value(old.at, old.header));
+        let done = packed::apply(PackedHash::new(before), edits, &mut run);
+        (applied.added, applied.removed, applied.len) = (done.added, done.removed, done.len);
+        let changed = done.added + done.removed + done.changed > 0;
+        if done.len == 0 {
+            if let Some(old) = old {
+                self.discard(db, key, old);
+            }
+        } else if !changed {
+            applied.version = old.map_or(0, |old| old.header.version());
+        } else if stays_packed(done.len, run.len()) {
+            let draft = Draft {
+                field_due: done.first_deadline,
+                ..Draft::new(Kind::Hash, Form::Inline, meta, &run)
+            };
+            applied.version = self.store(db, key, old, draft, now)?;
+        } else {
+            let big = BigHash::from_packed(self.config.secret.0, PackedHash::new(&run));
+            applied.version = self.store_big(db, key, old, (big, meta), now)?;
+        }
+        Ok((applied, changed))
+    }
+
+    /// Deletes fields that are due.
+    pub(crate) fn fields_shrink(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        spot: Spot,
+        edits: &[FieldEdit<'_>],
+        now: u64,
+    ) -> Result<(), Full> {
+        self.fields(db, key, Some(spot), edits, now).map(|_| ())
+    }
+
+    /// Stores a large hash: the tree on the heap, its number in the item.
+    fn store_big(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        old: Option<Spot>,
+        (big, meta): (BigHash, Meta),
+        now: u64,
+    ) -> Result<u64, Full> {
+        let due = big.first_deadline().unwrap_or(u64::MAX);
+        let number = self.keep_big(Box::new(big));
+        let value = (number as u64).to_le_bytes();
+        // The word for the first field's deadline is always there, so that a later change of
+        // fields never needs room.
+        let draft =
+            Draft { field_due: Some(due), ..Draft::new(Kind::Hash, Form::Heap, meta, &value) };
+        let stored = self.store(db, key, old, draft, now);
+        if stored.is_err()
+            && let Some(big) = self.big.get_mut(number).and_then(Option::take)
+        {
+            self.big_free.push(number);
+            self.big_detached.push(*big);
+        }
+        stored
+    }
+
+    /// Changes fields of a large hash in place.
+    fn big_fields(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        spot: Spot,
+        edits: &[FieldEdit<'_>],
+        now: u64,
+    ) -> Result<(Applied, bool), Full> {
+        let number = handle(self.value(spot.at, spot.header));
+        let big = number.and_then(|number| self.big.get_mut(number)?.as_mut());
+        let Some(big) = big else { return Err(Full) };
+        let done = big.apply(edits);
+        let mut applied = Applied {
+            existed: true,
+            added: done.added,
+            removed: done.removed,
+            len: done.len,
+            version: spot.header.version(),
+        };
+        if done.added + done.removed + done.changed == 0 {
+            return Ok((applied, false));
+        }
+        if done.len == 0 {
+            self.discard(db, key, spot);
+            applied.version = 0;
+            return Ok((applied, true));
+        }
+        applied.version = self.next_version();
+        let header = spot.header.with_version(applied.version);
+        let memory = self.arena.memory();
+        let due = done.first_deadline.unwrap_or(u64::MAX);
+        bump_slot(memory, spot.slot);
+        memory.store(spot.at.index(), header.0[0]);
+        memory.store(spot.at.index() + 1, header.0[1]);
+        if let Some(word) = header.field(spot.at, Fields::FIELD_DUE) {
+            memory.store(word.index(), due);
+        }
+        bump_slot(memory, spot.slot);
+        self.file(spot.at, due, now);
+        Ok((applied, true))
+    }
+
+    /// Breaks the watches that an effect concerns; called before databases change as a whole.
+    pub(crate) fn tell_watchers(&self, effect: &Effect<'_>) {
+        let exists = |db: usize, bytes: &[u8]| {
+            self.locate(db, &Key::new(&self.config.secret, bytes)).is_some()
+        };
+        match effect {
+            Effect::Key { change: Change::Deadline { slide: true, .. }, .. } => {}
+            Effect::Key { db, key, .. } => self.watches.touch(*db, key.bytes),
+            Effect::Clear { db } => self.watches.touch_all(*db, |key| exists(*db, key)),
+            Effect::Swap { a, b } => {
+                for db in [*a, *b] {
+                    self.watches.touch_all(db, |key| exists(*a, key) || exists(*b, key));
+                }
+            }
+        }
+    }
+}

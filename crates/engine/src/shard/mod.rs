@@ -1,0 +1,318 @@
+//! One shard: a sequential store of keys, the unit of locking.
+//!
+//! ```text
+//! key -> hash -> directory of the database -> slot -> item (header, key, value) in a segment
+//! ```
+//!
+//! What always holds: between two calls the shard passes `check`; nothing it answers refers to a
+//! key whose deadline is at or before the `now` that it was asked with.
+//! Not for: choosing the shard of a key, or holding its lock.
+
+mod apply;
+mod entry;
+mod store;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use entry::{Entry, StringView};
+
+use crate::arena::Arena;
+use crate::effect::{Effect, Journal, Key};
+use crate::evict::Policy;
+use crate::hash::BigHash;
+use crate::index::{Index, Pages};
+use crate::limits::{BANDS_MAX, DATABASES_MAX};
+use crate::prefixes::PrefixTable;
+use crate::rng::Rng;
+use crate::segments::{Directory, Space};
+use crate::watch::{Watch, Watches};
+use crate::wheel::Wheel;
+use layout::{Address, Fields, HashKey, Header, SEGMENT_WORDS, key};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// What a shard is told when it's made.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardConfig {
+    /// Which shard it is.
+    pub number: usize,
+    /// Databases of the store.
+    pub databases: usize,
+    /// Bands of due times; fewer leave fewer segments open.
+    pub bands: usize,
+    /// The secret under which keys are hashed.
+    pub secret: HashKey,
+    /// The version that its first change gets.
+    pub first_version: u64,
+    /// The policy whose use of recency it serves.
+    pub policy: Policy,
+}
+
+/// What a shard counted since it was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// Keys that ended by their deadline.
+    pub expired: u64,
+    /// Fields that ended by theirs.
+    pub expired_fields: u64,
+    /// Keys that were evicted.
+    pub evicted: u64,
+    /// Bytes of items written for clients.
+    pub written: u64,
+    /// Bytes of items that relocation copied.
+    pub copied: u64,
+    /// Segments that relocation emptied.
+    pub relocated: u64,
+    /// The longest time between a deadline and the key's end, in milliseconds.
+    pub lag_max_ms: u64,
+}
+
+/// A sequential store of keys.
+pub struct Shard {
+    pub(crate) arena: Arc<Arena>,
+    pub(crate) config: ShardConfig,
+    /// For each database its directory's place in `directories`.
+    pub(crate) roots: Vec<Option<u32>>,
+    pub(crate) directories: Vec<Option<Directory>>,
+    /// Directories that were detached and are freed bit by bit.
+    pub(crate) detached: Vec<u32>,
+    pub(crate) pages: Pages,
+    pub(crate) prefixes: PrefixTable,
+    pub(crate) space: Space,
+    pub(crate) wheel: Wheel,
+    /// Segments by the earliest due time of their items.
+    pub(crate) due: BTreeSet<(u64, u32)>,
+    pub(crate) big: Vec<Option<Box<BigHash>>>,
+    pub(crate) big_free: Vec<usize>,
+    /// Large hashes that are freed bit by bit.
+    pub(crate) big_detached: Vec<BigHash>,
+    pub(crate) watches: Watches,
+    pub(crate) rng: Rng,
+    pub(crate) version: u64,
+    /// Bytes that relocation may copy.
+    pub(crate) copy_credit: usize,
+    pub(crate) stats: Stats,
+    pub(crate) journal: Option<Box<dyn Journal>>,
+    /// Reused for keys and packed runs on their way into an item.
+    pub(crate) scratch: Vec<u8>,
+}
+
+/// Where a key's item was found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spot {
+    pub(crate) slot: Address,
+    pub(crate) at: Address,
+    pub(crate) header: Header,
+}
+
+impl Shard {
+    /// An empty shard. Its root words stand in the arena's first segment.
+    pub fn new(arena: Arc<Arena>, config: ShardConfig) -> Self {
+        let databases = config.databases.clamp(1, DATABASES_MAX);
+        let bands = config.bands.clamp(1, BANDS_MAX);
+        let shard = Self {
+            arena,
+            config: ShardConfig { databases, bands, ..config },
+            roots: vec![None; databases],
+            directories: Vec::new(),
+            detached: Vec::new(),
+            pages: Pages::default(),
+            prefixes: PrefixTable::new(),
+            space: Space::new(),
+            wheel: Wheel::new(),
+            due: BTreeSet::new(),
+            big: Vec::new(),
+            big_free: Vec::new(),
+            big_detached: Vec::new(),
+            watches: Watches::default(),
+            rng: Rng::new(config.secret.0[0] ^ (config.number as u64) << 32),
+            version: config.first_version,
+            copy_credit: 0,
+            stats: Stats::default(),
+            journal: None,
+            scratch: Vec::new(),
+        };
+        for db in 0..databases {
+            shard.arena.memory().store(shard.root_word(db).index(), 0);
+        }
+        shard
+    }
+
+    /// Sends every effect to `journal` from now on.
+    pub fn set_journal(&mut self, journal: Box<dyn Journal>) {
+        self.journal = Some(journal);
+    }
+
+    /// Sets the policy whose recency the shard keeps.
+    pub const fn set_policy(&mut self, policy: Policy) {
+        self.config.policy = policy;
+    }
+
+    /// A key's item, without any trace of having looked.
+    #[inline]
+    pub fn peek(&self, db: usize, key: &Key<'_>, now: u64) -> Option<Entry<'_>> {
+        let spot = self.locate(db, key)?;
+        let entry = Entry::new(self, spot);
+        if entry.due_key().is_some_and(|due| due <= now) {
+            return None;
+        }
+        Some(entry)
+    }
+
+    /// A key's item, which counts as a use of it.
+    #[inline]
+    pub fn get(&mut self, db: usize, key: &Key<'_>, now: u64) -> Option<Entry<'_>> {
+        let spot = self.locate(db, key)?;
+        if self.deadline(spot.at, spot.header).is_some_and(|deadline| deadline <= now) {
+            return None;
+        }
+        let header = self.used(spot.header, now);
+        if header != spot.header {
+            self.arena.memory().store(spot.at.index(), header.0[0]);
+        }
+        Some(Entry::new(self, Spot { header, ..spot }))
+    }
+
+    /// Keys of a database, overdue ones that haven't been removed yet included.
+    pub fn len(&self, db: usize) -> u64 {
+        self.directory(db).map_or(0, |directory| directory.index.keys)
+    }
+
+    /// Whether a database has no key.
+    pub fn is_empty(&self, db: usize) -> bool {
+        self.len(db) == 0
+    }
+
+    /// Keys of a database that have a deadline.
+    pub fn deadlines(&self, db: usize) -> u64 {
+        self.directory(db).map_or(0, |directory| directory.deadlines)
+    }
+
+    /// What it counted.
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Bytes of live items, bytes of item segments in use, bytes of index segments.
+    pub fn bytes(&self) -> (usize, usize, usize) {
+        let index = self.pages.segments * SEGMENT_WORDS * 8;
+        (self.space.live * 8, self.space.used * 8, index)
+    }
+
+    /// The secret under which keys are hashed.
+    pub const fn secret(&self) -> HashKey {
+        self.config.secret
+    }
+
+    /// Breaks `watch` on the next effect on `key`.
+    pub fn watch(&mut self, db: usize, key: &Key<'_>, watch: &Watch, now: u64) {
+        // A key that is overdue already doesn't change by being removed.
+        self.reap(db, key, now);
+        self.watches.add(db, key.bytes, watch);
+    }
+
+    /// Forgets every key of `watch`.
+    pub fn unwatch(&mut self, watch: &Watch) {
+        if !self.watches.is_empty() {
+            self.watches.forget(watch);
+        }
+    }
+
+    /// Where the root word of a database stands.
+    pub(crate) fn root_word(&self, db: usize) -> Address {
+        // Segment 0: 64 words of arena header, then a row of root words for each shard.
+        Address(64 + (self.config.number * DATABASES_MAX + db) as u64)
+    }
+
+    pub(crate) fn directory(&self, db: usize) -> Option<&Directory> {
+        let id = (*self.roots.get(db)?)?;
+        self.directories.get(id as usize)?.as_ref()
+    }
+
+    /// The directory of a database and its number, made if there is none yet.
+    pub(crate) fn directory_id(&mut self, db: usize) -> u32 {
+        if let Some(Some(id)) = self.roots.get(db) {
+            return *id;
+        }
+        let root = self.root_word(db);
+        let fresh = Directory::new(Index::new(self.arena.memory(), root));
+        let free = self.directories.iter().position(Option::is_none);
+        let id = free.unwrap_or(self.directories.len());
+        match self.directories.get_mut(id) {
+            Some(place) => *place = Some(fresh),
+            None => self.directories.push(Some(fresh)),
+        }
+        if let Some(root) = self.roots.get_mut(db) {
+            *root = Some(id as u32);
+        }
+        id as u32
+    }
+
+    /// Finds a key's item, overdue or not.
+    #[inline]
+    pub(crate) fn locate(&self, db: usize, key: &Key<'_>) -> Option<Spot> {
+        let index = &self.directory(db)?.index;
+        let mut header = None;
+        let memory = self.arena.memory();
+        let slot = index.find(memory, key.hash, |at| {
+            let here = Header::load(memory, at);
+            header = Some((at, here));
+            key::matches(self.body(at, here), here.key_form(), &self.prefixes, key.bytes)
+        })?;
+        let (at, header) = header?;
+        Some(Spot { slot, at, header })
+    }
+
+    /// Key and value of an item.
+    #[inline]
+    pub(crate) fn body(&self, at: Address, header: Header) -> &[u8] {
+        // SAFETY: items stand in segments of this shard, which writes only through `&mut self`;
+        // the slice borrows `self`.
+        unsafe { self.arena.bytes(header.key_at(at), 0, header.body_bytes()) }
+    }
+
+    /// An item's value as it stands in the item.
+    #[inline]
+    pub(crate) fn value(&self, at: Address, header: Header) -> &[u8] {
+        let body = self.body(at, header);
+        body.get(key::kept_bytes(body, header.key_form())..).unwrap_or_default()
+    }
+
+    /// When an item's key ends.
+    #[inline]
+    pub(crate) fn deadline(&self, at: Address, header: Header) -> Option<u64> {
+        match header.field(at, Fields::WIDE) {
+            Some(word) => Some(self.arena.memory().load(word.index())),
+            None => header.short_deadline(),
+        }
+    }
+
+    /// When something of an item ends: its key or its first field.
+    #[inline]
+    pub(crate) fn due_time(&self, at: Address, header: Header) -> Option<u64> {
+        let deadline = self.deadline(at, header);
+        let field = header.field(at, Fields::FIELD_DUE);
+        match field.map(|word| self.arena.memory().load(word.index())) {
+            Some(field) => Some(deadline.map_or(field, |deadline| deadline.min(field))),
+            None => deadline,
+        }
+    }
+
+    /// Hands an effect to the journal and to those who watch.
+    pub(crate) fn record(&mut self, effect: &Effect<'_>) {
+        if !self.watches.is_empty() {
+            self.tell_watchers(effect);
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.record(effect);
+        }
+    }
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard").field("number", &self.config.number).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,206 @@
+//! Walks over a database, and what concerns a database as a whole.
+//!
+//! SCAN's order is that of key positions (the top 32 bits of the hash). A cursor is the position
+//! at which to go on, so a split of a leaf in between neither skips nor repeats a key.
+//! What always holds: a key that is there during the whole walk is seen.
+
+use super::{Entry, Shard, Spot};
+use crate::arena::Use;
+use crate::effect::Key;
+use crate::index::{Index, slots};
+use crate::shard::store::Rehash;
+use layout::{Address, Header, SegmentId, Slot};
+
+impl Shard {
+    /// Shows the live keys of a database from `position` on, at least `count` of them if there
+    /// are so many, in the order of positions. Answers where to go on; `None` at the end.
+    pub fn scan(
+        &self,
+        db: usize,
+        position: u32,
+        count: usize,
+        now: u64,
+        see: &mut dyn FnMut(&[u8], Entry<'_>),
+    ) -> Option<u32> {
+        let directory = self.directory(db)?;
+        let memory = self.arena.memory();
+        let mut position = position;
+        let mut seen = 0;
+        let mut rehash = Rehash::new(&self.arena, &self.prefixes, self.config.secret);
+        let mut key = Vec::new();
+        loop {
+            let (leaf, next) = directory.index.leaf_at(memory, position);
+            let mut here: Vec<(u32, Address)> = leaf
+                .map(|leaf| slots(memory, leaf))
+                .unwrap_or_default()
+                .iter()
+                .map(|slot| (rehash.hash(slot.address()).position(), slot.address()))
+                .filter(|(at, _)| *at >= position)
+                .collect();
+            here.sort_unstable();
+            let mut last = None;
+            for (at, item) in here {
+                // Keys of one position are seen together: a cursor can't point between them.
+                if seen >= count && last != Some(at) {
+                    return Some(at);
+                }
+                last = Some(at);
+                seen += 1;
+                let header = Header::load(memory, item);
+                let spot = Spot { slot: Address(0), at: item, header };
+                let entry = Entry::new(self, spot);
+                if entry.deadline().is_none_or(|deadline| deadline > now) {
+                    key.clear();
+                    entry.key(&mut key);
+                    see(&key, entry);
+                }
+            }
+            position = next?;
+        }
+    }
+
+    /// A live key of a database, picked at random; `None` if a few tries find none.
+    pub fn random_key(&mut self, db: usize, now: u64) -> Option<Vec<u8>> {
+        for _ in 0..100 {
+            let at = self.random_item(db)?;
+            let header = Header::load(self.arena.memory(), at);
+            let entry = Entry::new(self, Spot { slot: Address(0), at, header });
+            if entry.deadline().is_none_or(|deadline| deadline > now) {
+                let mut key = Vec::new();
+                entry.key(&mut key);
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// The item of a random slot; `None` if the database is empty.
+    pub(crate) fn random_item(&mut self, db: usize) -> Option<Address> {
+        if self.is_empty(db) {
+            return None;
+        }
+        loop {
+            let position = self.rng.next_u64() as u32;
+            let start = self.rng.next_u64() as usize;
+            let directory = self.directory(db)?;
+            let memory = self.arena.memory();
+            let (Some(leaf), _) = directory.index.leaf_at(memory, position) else { continue };
+            let filled: smallvec::SmallVec<[Slot; 224]> = slots(memory, leaf);
+            if let Some(slot) = filled.get(start % filled.len().max(1)) {
+                return Some(slot.address());
+            }
+        }
+    }
+
+    /// Detaches a database's directory; its memory is freed by [`Shard::maintain`].
+    pub(crate) fn clear(&mut self, db: usize) {
+        let Some(id) = self.roots.get_mut(db).and_then(Option::take) else { return };
+        if let Some(Some(directory)) = self.directories.get_mut(id as usize) {
+            directory.index.detach(self.arena.memory());
+            directory.open = Default::default();
+        }
+        self.detached.push(id);
+    }
+
+    /// Exchanges two databases.
+    pub(crate) fn swap(&mut self, a: usize, b: usize) {
+        if a == b || a.max(b) >= self.roots.len() {
+            return;
+        }
+        let memory = *self.arena.memory();
+        for db in [a, b] {
+            // A database without a directory gets one, so that there are two to exchange.
+            self.directory_id(db);
+        }
+        self.roots.swap(a, b);
+        let (to_a, to_b) = (self.root_word(a), self.root_word(b));
+        let ids = [self.roots.get(a).copied().flatten(), self.roots.get(b).copied().flatten()];
+        let [Some(in_a), Some(in_b)] = ids else { return };
+        let words = (memory.load(to_a.index()), memory.load(to_b.index()));
+        for (id, root, word) in [(in_a, to_a, words.1), (in_b, to_b, words.0)] {
+            if let Some(Some(directory)) = self.directories.get_mut(id as usize) {
+                directory.index.set_root(&memory, root, word);
+            }
+        }
+    }
+
+    /// Frees up to `budget` segments and pages of detached databases and large hashes; whether
+    /// there is more.
+    pub(crate) fn free_detached(&mut self, mut budget: usize) -> bool {
+        while let Some(big) = self.big_detached.last_mut() {
+            if !big.drop_slice(budget.max(1)) {
+                return true;
+            }
+            self.big_detached.pop();
+        }
+        while let Some(id) = self.detached.last().copied() {
+            while let Some(segment) = self.last_segment(id) {
+                if budget == 0 {
+                    return true;
+                }
+                budget -= 1;
+                self.abandon(id, segment);
+            }
+            let Self { arena, pages, directories, .. } = self;
+            let Some(place) = directories.get_mut(id as usize) else { break };
+            if let Some(directory) = place
+                && !directory.index.free(arena, pages, &mut budget)
+            {
+                return true;
+            }
+            *place = None;
+            self.detached.pop();
+        }
+        !self.big_detached.is_empty()
+    }
+
+    fn last_segment(&self, id: u32) -> Option<SegmentId> {
+        self.directories.get(id as usize)?.as_ref()?.segments.last().copied()
+    }
+
+    /// Gives back a segment of a detached directory with all that its items own.
+    fn abandon(&mut self, id: u32, segment: SegmentId) {
+        if self.arena.meta(segment).owning.get() > 0 {
+            for (at, header) in self.live_items(segment) {
+                self.let_go(at, header, false);
+            }
+        }
+        self.due.remove(&(self.arena.meta(segment).due.get(), segment.0));
+        if let Some(Some(directory)) = self.directories.get_mut(id as usize) {
+            self.space.abandon(&self.arena, directory, segment);
+        }
+    }
+
+    /// The items of a segment that aren't dead, in the order in which they stand.
+    pub(crate) fn live_items(&self, segment: SegmentId) -> Vec<(Address, Header)> {
+        debug_assert_eq!(self.arena.meta(segment).used_for.get(), Use::Items as u32);
+        let end = self.arena.meta(segment).used.get() as usize;
+        let mut items = Vec::new();
+        let mut offset = 0;
+        while offset < end {
+            let at = segment.start().plus(offset);
+            let header = Header::load(self.arena.memory(), at);
+            if header.words() == 0 {
+                break;
+            }
+            if !header.is_dead() {
+                items.push((at, header));
+            }
+            offset += header.words();
+        }
+        items
+    }
+
+    /// The database whose directory has this number; none if it was detached.
+    pub(crate) fn database_of(&self, directory: u32) -> Option<usize> {
+        self.roots.iter().position(|root| *root == Some(directory))
+    }
+
+    /// The place of an item in the index, found again from its key.
+    pub(crate) fn spot_of(&self, db: usize, at: Address, key: &Key<'_>) -> Option<Spot> {
+        let index: &Index = &self.directory(db)?.index;
+        let memory = self.arena.memory();
+        let slot = index.find(memory, key.hash, |item| item == at)?;
+        Some(Spot { slot, at, header: Header::load(memory, at) })
+    }
+}

@@ -1,0 +1,167 @@
+//! The due times of the near future, as notes of eight bytes.
+//!
+//! ```text
+//! note   63                41 40              0
+//!        | segment's life (23) | address (41) |
+//! ```
+//!
+//! A note says "look at this item then"; whoever takes it out looks at the item's header, which
+//! alone is the truth. So notes may be old or double, and moving a deadline needs no search.
+//! What always holds: a note that was filed comes out in the first turn after its tick.
+
+use crate::limits::{WHEEL_TICK_MS, WHEEL_TICKS};
+use layout::Address;
+
+const ADDRESS_BITS: u32 = 41;
+const LIFE_MASK: u64 = (1 << (64 - ADDRESS_BITS)) - 1;
+
+/// A place to look at, and the life of its segment when the note was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Note(u64);
+
+impl Note {
+    pub(crate) fn new(at: Address, life: u32) -> Self {
+        Self((u64::from(life) & LIFE_MASK) << ADDRESS_BITS | at.0)
+    }
+
+    pub(crate) const fn address(self) -> Address {
+        Address(self.0 & ((1 << ADDRESS_BITS) - 1))
+    }
+
+    /// Whether it was written in this life of the segment.
+    pub(crate) fn is_of(self, life: u32) -> bool {
+        self.0 >> ADDRESS_BITS == u64::from(life) & LIFE_MASK
+    }
+}
+
+/// A ring of ticks.
+#[derive(Debug)]
+pub(crate) struct Wheel {
+    ticks: Vec<Vec<Note>>,
+    /// The tick that comes out next.
+    next: u64,
+    len: usize,
+}
+
+impl Wheel {
+    pub(crate) fn new() -> Self {
+        Self { ticks: (0..WHEEL_TICKS).map(|_| Vec::new()).collect(), next: 0, len: 0 }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Files a note for `due` (Unix milliseconds), at most one turn of the wheel ahead.
+    pub(crate) fn file(&mut self, note: Note, due: u64, now: u64) {
+        if self.len == 0 {
+            self.next = self.next.max(now / WHEEL_TICK_MS);
+        }
+        // A tick comes out when it's over, so that nothing in it is early.
+        let tick = (due / WHEEL_TICK_MS).clamp(self.next, self.next + WHEEL_TICKS as u64 - 1);
+        if let Some(notes) = self.ticks.get_mut(tick as usize % WHEEL_TICKS) {
+            notes.push(note);
+            self.len += 1;
+        }
+    }
+
+    /// Takes out the notes of the next tick that is over at `now`; `None` if there is no such.
+    pub(crate) fn take(&mut self, now: u64) -> Option<Vec<Note>> {
+        let current = now / WHEEL_TICK_MS;
+        if self.len == 0 {
+            self.next = self.next.max(current);
+            return None;
+        }
+        // After a long pause no tick further back than one turn can hold anything.
+        while self.next < current {
+            let notes = self.ticks.get_mut(self.next as usize % WHEEL_TICKS)?;
+            self.next += 1;
+            if !notes.is_empty() {
+                let notes = std::mem::take(notes);
+                self.len -= notes.len();
+                return Some(notes);
+            }
+            if current - self.next > WHEEL_TICKS as u64 {
+                self.next = current - WHEEL_TICKS as u64;
+            }
+        }
+        None
+    }
+
+    /// Puts back what there was no time for; it comes out first.
+    pub(crate) fn put_back(&mut self, notes: Vec<Note>) {
+        self.next = self.next.saturating_sub(1);
+        self.len += notes.len();
+        if let Some(tick) = self.ticks.get_mut(self.next as usize % WHEEL_TICKS) {
+            let mut notes = notes;
+            notes.append(tick);
+            *tick = notes;
+        }
+    }
+
+    /// When the next note comes out at the latest.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        if self.len == 0 {
+            return None;
+        }
+        let filled = |tick: &u64| {
+            self.ticks.get(*tick as usize % WHEEL_TICKS).is_some_and(|notes| !notes.is_empty())
+        };
+        let tick = (self.next..self.next + WHEEL_TICKS as u64).find(filled)?;
+        Some((tick + 1) * WHEEL_TICK_MS)
+    }
+
+    /// Whether a note about this place is filed; slow, for the checker.
+    pub(crate) fn holds(&self, at: Address, life: u32) -> bool {
+        self.ticks.iter().flatten().any(|note| *note == Note::new(at, life))
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.ticks.iter_mut().for_each(|tick| *tick = Vec::new());
+        self.len = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_come_out_when_due_and_never_early() {
+        let mut wheel = Wheel::new();
+        let start = 1_800_000_000_000;
+        assert_eq!(wheel.take(start), None);
+        for n in 0..600u64 {
+            wheel.file(Note::new(Address(n), 1), start + n * 100, start);
+        }
+        let mut seen = 0;
+        for now in (start..start + 61_000).step_by(50) {
+            while let Some(notes) = wheel.take(now) {
+                for note in notes {
+                    let due = start + note.address().0 * 100;
+                    assert!(due <= now && now < due + 64 + 64 + 50, "{due} {now}");
+                    seen += 1;
+                }
+            }
+            assert!(wheel.next_due().is_none_or(|due| due > now));
+        }
+        assert_eq!((seen, wheel.len()), (600, 0));
+    }
+
+    #[test]
+    fn a_long_pause_loses_nothing() {
+        let mut wheel = Wheel::new();
+        let start = 1_800_000_000_000;
+        assert_eq!(wheel.take(start), None);
+        wheel.file(Note::new(Address(1), 1), start + 60_000, start);
+        wheel.file(Note::new(Address(2), 1), start + 10, start);
+        let late = start + 100_000_000;
+        let mut seen = Vec::new();
+        while let Some(notes) = wheel.take(late) {
+            seen.extend(notes.iter().map(|note| note.address().0));
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2]);
+    }
+}
