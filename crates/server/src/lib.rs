@@ -5,12 +5,15 @@
 
 #![deny(unsafe_code)]
 
+pub mod config;
 pub mod glue;
 pub mod limits;
+pub mod listen;
 pub mod live;
 pub mod log;
 #[expect(unsafe_code, reason = "the shell around system calls; each use has its argument")]
 pub mod os;
 pub mod registry;
 pub mod service;
+pub mod signals;
 pub mod workers;

@@ -1,30 +1,118 @@
-//! The `sessile` binary.
+//! The `sessile` binary: reads the configuration, opens everything, runs until told to stop.
+//!
+//! Order: configuration, background, log, descriptors, sockets (under a umask, so before threads),
+//! service, workers, ready. A failure before "Ready" is one clear line and exit 1.
 
-use std::net::SocketAddr;
+use std::io::Write;
+use std::process::ExitCode;
 use std::sync::Arc;
 
+use server::config::load::{self, Instead, Loaded};
+use server::config::{Store, invocation, render};
 use server::live::Live;
 use server::os::clock::Clock;
 use server::os::heap::Counting;
-use server::os::socket::{self, Address};
+use server::os::{daemon, machine};
 use server::registry::Registry;
-use server::service::Dialect;
-use server::workers::acceptor::{Acceptor, Listener, Stopper};
+use server::workers::acceptor::{Acceptor, Stopper};
 use server::workers::{Common, Pool};
+use server::{glue, limits, listen, log, signals};
 
 #[global_allocator]
 static HEAP: Counting = Counting;
 
-fn main() -> std::io::Result<()> {
-    let common = Arc::new(Common {
-        live: Arc::new(Live::default()),
-        registry: Arc::new(Registry::new()),
-        clock: Clock::system(),
-    });
-    let at = SocketAddr::from(([127, 0, 0, 1], 6390));
-    let socket = socket::listen_tcp(at, 511)?;
-    let listener = Listener { socket, at: Address::Tcp(at), dialect: Dialect::Resp };
-    let pool = Pool::start(&Arc::new(server::glue::Standin), &common, 1)?;
-    Acceptor::new(vec![listener], Stopper::new()?)?.run(&pool)?;
-    pool.stop()
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            // Standard error, and the log as well if that is a file by now.
+            let _ = writeln!(std::io::stderr(), "sessile: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> Result<(), String> {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|one| one.to_string_lossy().into_owned()).collect();
+    let asked = invocation(&arguments).map_err(|error| error.to_string())?;
+    match asked.instead {
+        Some(Instead::Help) => return say(&render::help()),
+        Some(Instead::Version) => return say(&format!("sessile {VERSION}\n")),
+        Some(Instead::Config) | None => {}
+    }
+    let loaded = load::load(&asked).map_err(|error| error.to_string())?;
+    if asked.instead == Some(Instead::Config) {
+        return say(&render::print(&loaded.settings));
+    }
+    if loaded.config.daemonize && !daemon::in_background() {
+        let input = loaded.input.as_deref();
+        return daemon::detach(input).map(drop).map_err(|error| format!("daemonize: {error}"));
+    }
+    serve(loaded)
+}
+
+fn serve(loaded: Loaded) -> Result<(), String> {
+    let config = loaded.config.clone();
+    log::set_level(config.loglevel);
+    log::set_file(&config.logfile);
+    log::notice(format_args!("Sessile {VERSION}, {} workers", config.workers));
+    log::notice(format_args!("Running in standalone mode, PID: {}", machine::pid()));
+    let served = serve_by(loaded);
+    if let Err(reason) = &served
+        && !config.logfile.is_empty()
+    {
+        log::warning(format_args!("{reason}"));
+    }
+    served
+}
+
+fn serve_by(mut loaded: Loaded) -> Result<(), String> {
+    let said = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
+    let wanted = loaded.config.maxclients as u64 + limits::OTHER_DESCRIPTORS;
+    let granted = machine::raise_descriptors(wanted);
+    if granted < wanted {
+        let most = granted.saturating_sub(limits::OTHER_DESCRIPTORS).max(1);
+        loaded.config.maxclients = usize::try_from(most).unwrap_or(usize::MAX);
+        log::warning(format_args!("only {granted} descriptors are granted: maxclients is {most}"));
+    }
+    let config = loaded.config.clone();
+    let listeners = listen::listen(&config)?;
+    if !config.pidfile.is_empty() {
+        let text = format!("{}\n", machine::pid());
+        std::fs::write(&config.pidfile, text).map_err(said("can't write the pidfile"))?;
+    }
+    let live = Arc::new(Live::default());
+    let store = Arc::new(Store::new(loaded, Arc::clone(&live)));
+    let common =
+        Arc::new(Common { live, registry: Arc::new(Registry::new()), clock: Clock::system() });
+    let stopper = Stopper::new().map_err(said("can't make an eventfd"))?;
+    signals::watch(stopper.clone()).map_err(said("can't watch signals"))?;
+    let service = Arc::new(glue::service(&store, &common, &stopper)?);
+    let places: Vec<String> =
+        listeners.iter().map(|one| format!("{} ({:?})", one.at, one.dialect)).collect();
+    let pool = Pool::start(&service, &common, config.workers).map_err(said("can't start"))?;
+    let mut acceptor =
+        Acceptor::new(listeners, stopper).map_err(said("can't make an epoll set"))?;
+    log::notice(format_args!("Server initialized"));
+    log::notice(format_args!("Listening on {}", places.join(", ")));
+    log::notice(format_args!("Ready to accept connections"));
+    let accepted = acceptor.run(&pool).map_err(said("the acceptor failed"));
+    drop(acceptor);
+    let stopped = pool.stop().map_err(said("a worker failed"));
+    listen::clean_up(&config);
+    if !config.pidfile.is_empty() {
+        let _ = std::fs::remove_file(&config.pidfile);
+    }
+    accepted.and(stopped)?;
+    log::warning(format_args!("Sessile is now ready to exit, bye bye..."));
+    Ok(())
+}
+
+/// Prints to standard output, which may be a closed pipe.
+fn say(text: &str) -> Result<(), String> {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    Ok(())
 }

@@ -29,7 +29,6 @@ pub(super) enum Phase {
 /// One connection and its client's state.
 #[derive(Debug)]
 pub(super) struct Connection<C> {
-    pub(super) token: u64,
     pub(super) socket: OwnedFd,
     pub(super) entry: Arc<Entry>,
     pub(super) client: C,
@@ -61,9 +60,8 @@ pub(super) struct Connection<C> {
 }
 
 impl<C> Connection<C> {
-    pub(super) fn new(token: u64, socket: OwnedFd, entry: Arc<Entry>, client: C) -> Self {
+    pub(super) fn new(socket: OwnedFd, entry: Arc<Entry>, client: C) -> Self {
         Self {
-            token,
             socket,
             entry,
             client,

@@ -21,8 +21,8 @@ impl<T> Slab<T> {
         Self { slots: Vec::new(), free: Vec::new() }
     }
 
-    /// Stores what `make` builds for its token.
-    pub(super) fn insert(&mut self, make: impl FnOnce(u64) -> T) -> u64 {
+    /// Stores a value under the token that is returned.
+    pub(super) fn insert(&mut self, value: T) -> u64 {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, value: None });
             // Descriptors are fewer than 2^31, and so are slots.
@@ -30,7 +30,7 @@ impl<T> Slab<T> {
         });
         let Some(slot) = self.slots.get_mut(index as usize) else { return u64::MAX };
         let token = u64::from(slot.generation) << 32 | u64::from(index);
-        slot.value = Some(make(token));
+        slot.value = Some(value);
         token
     }
 
@@ -77,9 +77,9 @@ mod tests {
     #[test]
     fn an_old_token_finds_nothing() {
         let mut slab = Slab::new();
-        let first = slab.insert(|_| 'a');
+        let first = slab.insert('a');
         assert_eq!(slab.remove(first), Some('a'));
-        let second = slab.insert(|_| 'b');
+        let second = slab.insert('b');
         assert_eq!(first as u32, second as u32, "the slot is reused");
         assert_eq!(slab.get_mut(first), None);
         assert_eq!(slab.remove(first), None);

@@ -167,7 +167,7 @@ impl<S: Service> Worker<S> {
                 return self.forget(&entry);
             }
         };
-        let token = self.connections.insert(|token| Connection::new(token, socket, entry, client));
+        let token = self.connections.insert(Connection::new(socket, entry, client));
         let Some(connection) = self.connections.get_mut(token) else { return };
         if self.poll.add(&connection.socket, token, Interest::READ).is_err() {
             self.close(state, token);
