@@ -97,6 +97,11 @@ class Store:
         return str(self._folder() / "resp.sock")
 
     @property
+    def memcached_unixsocket(self) -> str:
+        """Path of the memcached socket (ours only: memcached has either sockets or ports)."""
+        return str(self._folder() / "memcached.sock")
+
+    @property
     def redis_url(self) -> str:
         """URL of database 0, as redis-py and Django take it."""
         return f"redis://{self.host}:{self.port}/0"
@@ -168,8 +173,9 @@ class Store:
         resp = ["--port", str(self.port), "--dir", folder, "--unixsocket", self.unixsocket]
         if self.ours:
             extra = shlex.split(os.environ.get("SESSILE_SERVER_ARGS", "")) + self.extra
-            ports = ["--memcached-port", str(self.memcached_port)]
-            self._spawn("sessile", [self.command, *resp, *ports, *extra])
+            text = ["--memcached-port", str(self.memcached_port)]
+            text += ["--memcached-unixsocket", self.memcached_unixsocket]
+            self._spawn("sessile", [self.command, *resp, *text, *extra])
             return
         pure_cache = ["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"]
         self._spawn("redis", ["redis-server", "--bind", self.host, *resp, *pure_cache])

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pymemcache
 import pytest
 import redis
+
 from servers import Store
 
 

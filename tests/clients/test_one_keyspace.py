@@ -142,3 +142,13 @@ def test_flushes_empty_both(resp, text) -> None:
     text.set("b", b"1")
     resp.flushall()
     assert text.get("b") is None
+
+
+def test_both_sockets_lead_to_the_same_keys(both) -> None:
+    with redis.Redis(unix_socket_path=both.unixsocket) as resp:
+        resp.set("k", "v")
+        client = pymemcache.Client(both.memcached_unixsocket, default_noreply=False, timeout=20)
+        assert client.get("k") == b"v"
+        client.set("k", b"w")
+        client.close()
+        assert resp.get("k") == b"w"
