@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -144,15 +145,17 @@ def missing(command: Sequence[str]) -> str:
 
 def execute(command: list[str], log: Path, environment: dict[str, str], show: bool) -> int:
     """Exit status of the command; its output goes to the log, and to the terminal if `show`."""
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
+    with (
+        log.open("wb") as sink,
+        subprocess.Popen(
             command,
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if show else sink,
             stderr=subprocess.STDOUT,
-        )
+        ) as process,
+    ):
         try:
             for line in process.stdout or ():
                 sys.stdout.buffer.write(line)
@@ -160,12 +163,21 @@ def execute(command: list[str], log: Path, environment: dict[str, str], show: bo
                 sink.write(line)
             return process.wait(SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
             sink.write(f"\nended after {SECONDS} seconds\n".encode())
-            return process.wait() or 1
+            stop(process)
+            return 1
         except BaseException:
-            process.terminate()
+            stop(process)
             raise
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Interrupts a suite, so that it can end the servers it started; kills it when it won't."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def closing_line(suite: Suite, text: str) -> str:
