@@ -7,7 +7,7 @@ use super::entry::handle;
 use super::store::Draft;
 use super::{Entry, Shard, Spot};
 use crate::effect::{Applied, Cause, Change, Effect, Full, Key, Meta, OwnedItem, OwnedValue};
-use crate::hash::{BigHash, FieldEdit, PackedHash, packed, stays_packed};
+use crate::hash::{BigHash, FieldEdit, PackedHash, packed};
 use crate::index::bump_slot;
 use layout::Header;
 use layout::header::{Fields, Form, Kind};
@@ -198,8 +198,9 @@ impl Shard {
         }
         let meta = old.map_or_else(Meta::default, |old| Entry::new(self, old).meta());
         let mut run = Vec::new();
-        let before = old.map_or(&[][..], |old| self.value(old.at, old.header));
-        let done = packed::apply(PackedHash::new(before), edits, &mut run);
+        let before = PackedHash::new(old.map_or(&[], |old| self.value(old.at, old.header)));
+        let secret = self.config.secret.0;
+        let (done, grown) = packed::apply_or_grow(secret, before, edits, &mut run);
         (applied.added, applied.removed, applied.len) = (done.added, done.removed, done.len);
         let changed = done.added + done.removed + done.changed > 0;
         if done.len == 0 {
@@ -208,15 +209,14 @@ impl Shard {
             }
         } else if !changed {
             applied.version = old.map_or(0, |old| old.header.version());
-        } else if stays_packed(done.len, run.len()) {
+        } else if let Some(big) = grown {
+            applied.version = self.store_big(db, key, old, (big, meta), now)?;
+        } else {
             let draft = Draft {
                 field_due: done.first_deadline,
                 ..Draft::new(Kind::Hash, Form::Inline, meta, &run)
             };
             applied.version = self.store(db, key, old, draft, now)?;
-        } else {
-            let big = BigHash::from_packed(self.config.secret.0, PackedHash::new(&run));
-            applied.version = self.store_big(db, key, old, (big, meta), now)?;
         }
         Ok((applied, changed))
     }
