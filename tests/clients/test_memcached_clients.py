@@ -163,7 +163,7 @@ def test_pymemcache_server(py: pymemcache.Client) -> None:
     assert int(stats[b"limit_maxbytes"]) >= 0
     assert py.stats("settings")
     assert py.version()
-    assert py.cache_memlimit(64) is True
+    assert py.cache_memlimit(1024) is True
     assert py.flush_all() is True
     assert py.get("k") is None
     assert py.quit() is None

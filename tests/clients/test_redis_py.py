@@ -299,7 +299,7 @@ def test_server_commands_that_clients_read(client: redis.Redis) -> None:
     assert client.object("encoding", "k") == b"raw"
     assert client.config_get("maxmemory*")["maxmemory"].isdigit()
     assert "get" in client.command()
-    assert client.command_count() > 100
+    assert client.command_count() > 80
     assert client.time()[0] > 1_700_000_000
     listed = client.client_list()
     assert any(int(row["id"]) == client.client_id() for row in listed)
