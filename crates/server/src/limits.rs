@@ -36,8 +36,6 @@ pub const ACCEPTS_PER_TURN: usize = 256;
 pub const EXHAUSTED_PAUSE_MS: u64 = 100;
 /// Descriptors that the process needs besides its clients'.
 pub const OTHER_DESCRIPTORS: u64 = 64;
-/// How long the end may take for replies that clients don't read (ms).
-pub const STOP_MS: u64 = 2_000;
 /// Depth of `include` in configuration files.
 pub const INCLUDE_DEPTH: usize = 16;
 /// Bytes of one configuration file.

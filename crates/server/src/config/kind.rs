@@ -138,7 +138,7 @@ fn pairs(words: &[&str], before: &str) -> Result<String, String> {
 
 fn save(words: &[&str]) -> Result<String, String> {
     let positive = |word: &&str| word.parse::<u32>().is_ok_and(|number| number > 0);
-    if !words.len().is_multiple_of(2) || !words.iter().all(|word| positive(word)) {
+    if !words.len().is_multiple_of(2) || !words.iter().all(positive) {
         return Err("Invalid save parameters".to_owned());
     }
     Ok(words.join(" "))
@@ -203,11 +203,14 @@ mod tests {
         }
     }
 
+    /// Kind, words, the value before, and what becomes of it.
+    type Case<'a> = (Kind, &'a [&'a str], &'a str, Result<&'a str, &'a str>);
+
     #[test]
     fn normal_forms_and_complaints() {
         let port = Kind::Number { min: 0, max: 65_535 };
         let outputs = "normal 1 2 3 pubsub 4 5 6";
-        let cases: &[(Kind, &[&str], &str, Result<&str, &str>)] = &[
+        let cases: &[Case<'_>] = &[
             (Kind::Bool, &["YES"], "", Ok("yes")),
             (Kind::Bool, &["1"], "", Err("argument must be 'yes' or 'no'")),
             (port, &["6379"], "", Ok("6379")),

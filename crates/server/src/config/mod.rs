@@ -20,6 +20,8 @@ pub mod row;
 pub mod settings;
 pub mod store;
 pub mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use grammar::parse_file;
 pub use load::{Invocation, Loaded, invocation};

@@ -61,7 +61,7 @@ pub fn rewrite(path: &str, settings: &Settings) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     let after = merged(&before, settings);
-    let folder = Path::new(path).parent().unwrap_or(Path::new("."));
+    let folder = Path::new(path).parent().unwrap_or_else(|| Path::new("."));
     let temporary = format!("{path}.{}.tmp", std::process::id());
     let write = || -> io::Result<()> {
         let mut file = fs::File::create(&temporary)?;

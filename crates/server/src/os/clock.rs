@@ -128,7 +128,7 @@ impl Line {
             let wall = self.wall.load(Ordering::Relaxed);
             let slope = self.slope.load(Ordering::Relaxed);
             fence(Ordering::Acquire);
-            if before % 2 == 0 && self.sequence.load(Ordering::Relaxed) == before {
+            if before.is_multiple_of(2) && self.sequence.load(Ordering::Relaxed) == before {
                 return along(from, wall, slope, boot);
             }
             std::hint::spin_loop();

@@ -14,6 +14,8 @@
 pub mod acceptor;
 mod connection;
 mod slab;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::io;

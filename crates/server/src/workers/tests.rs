@@ -1,0 +1,378 @@
+//! The loop against real sockets, driven by a service of a few words.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::acceptor::{Acceptor, Listener, Stopper};
+use super::{Common, Pool};
+use crate::limits;
+use crate::live::Live;
+use crate::os::clock::Clock;
+use crate::os::{machine, socket};
+use crate::registry::{Entry, Registry};
+use crate::service::{Dialect, Now, Served, Service};
+
+/// Longer than anything here takes; reached only by a failure.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Lines in, lines out, at most four at a time: `PING`, `BIG n`, `QUIT`, `SWALLOW n`, `PAUSE ms`,
+/// `AUTH`.
+struct Words;
+
+impl Service for Words {
+    type Client = Arc<Entry>;
+    type Worker = ();
+
+    fn worker(&self, _index: usize) {}
+
+    fn connect(&self, _: &mut (), entry: &Arc<Entry>, _: Now) -> Result<Arc<Entry>, Vec<u8>> {
+        Ok(Arc::clone(entry))
+    }
+
+    fn serve(
+        &self,
+        _worker: &mut (),
+        client: &mut Arc<Entry>,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        now: Now,
+    ) -> Served {
+        let mut served = Served::default();
+        for _ in 0..4 {
+            let rest = &input[served.consumed..];
+            let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { return served };
+            served.consumed += end + 1;
+            let line = std::str::from_utf8(&rest[..end]).unwrap();
+            let (word, number) = line.split_once(' ').unwrap_or((line, "0"));
+            let number: u64 = number.parse().unwrap();
+            match word {
+                "PING" => out.extend_from_slice(b"+PONG\n"),
+                "BIG" => out.resize(out.len() + number as usize, b'x'),
+                "AUTH" => client.authenticated.store(true, Relaxed),
+                "SWALLOW" => {
+                    served.swallow = number;
+                    return served;
+                }
+                "PAUSE" => {
+                    served.pause_until = Some(now.ms + number);
+                    return served;
+                }
+                _ => {
+                    out.extend_from_slice(b"bye\n");
+                    served.close = true;
+                    return served;
+                }
+            }
+        }
+        served.again = served.consumed < input.len();
+        served
+    }
+
+    fn disconnect(&self, _worker: &mut (), _client: Arc<Entry>) {}
+
+    fn end_of_turn(&self, _worker: &mut (), _now: Now) -> u64 {
+        u64::MAX
+    }
+}
+
+struct Server {
+    at: SocketAddr,
+    pool: Option<Arc<Pool>>,
+    common: Arc<Common>,
+    stopper: Stopper,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    fn start(clock: Clock, workers: usize) -> Self {
+        let common = Arc::new(Common {
+            live: Arc::new(Live::default()),
+            registry: Arc::new(Registry::new()),
+            clock,
+        });
+        let listening = socket::listen_tcp("127.0.0.1:0".parse().unwrap(), 511).unwrap();
+        let at = socket::local_address(&listening).unwrap().unwrap();
+        let listener =
+            Listener { socket: listening, at: socket::Address::Tcp(at), dialect: Dialect::Resp };
+        let pool = Arc::new(Pool::start(&Arc::new(Words), &common, workers).unwrap());
+        let stopper = Stopper::new().unwrap();
+        let mut acceptor = Acceptor::new(vec![listener], stopper.clone()).unwrap();
+        let running = Arc::clone(&pool);
+        let thread = std::thread::spawn(move || acceptor.run(&running).unwrap());
+        Self { at, pool: Some(pool), common, stopper, thread: Some(thread) }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.at).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Connects and waits until a worker has taken it.
+    fn client(&self) -> TcpStream {
+        let mut stream = self.connect();
+        ping(&mut stream);
+        stream
+    }
+
+    fn registry(&self) -> &Registry {
+        &self.common.registry
+    }
+
+    /// Moves the manual clock and lets every worker look at it.
+    fn pass(&self, ms: u64) {
+        self.common.clock.advance_ms(ms);
+        self.pool.as_ref().unwrap().wake();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stopper.stop();
+        self.thread.take().unwrap().join().unwrap();
+        Arc::into_inner(self.pool.take().unwrap()).unwrap().stop().unwrap();
+        assert!(self.common.registry.is_empty(), "everyone was let go");
+        assert_eq!(self.common.registry.buffered.load(Relaxed), 0, "every buffer is accounted");
+    }
+}
+
+fn system(workers: usize) -> Server {
+    Server::start(Clock::system(), workers)
+}
+
+fn manual() -> Server {
+    Server::start(Clock::manual(1_000_000_000_000), 1)
+}
+
+fn until(what: &str, mut met: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !met() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn say(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).unwrap();
+}
+
+fn expect(stream: &mut TcpStream, text: &str) {
+    let mut bytes = vec![0; text.len()];
+    stream.read_exact(&mut bytes).unwrap();
+    assert_eq!(String::from_utf8_lossy(&bytes), text);
+}
+
+fn ping(stream: &mut TcpStream) {
+    say(stream, "PING\n");
+    expect(stream, "+PONG\n");
+}
+
+/// Everything up to the end; a reset counts as one.
+fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut bytes) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    bytes
+}
+
+#[test]
+fn bytes_may_come_one_by_one() {
+    let server = system(1);
+    let mut client = server.client();
+    client.set_nodelay(true).unwrap();
+    for byte in b"PING\nPING\n" {
+        client.write_all(&[*byte]).unwrap();
+    }
+    expect(&mut client, "+PONG\n+PONG\n");
+    until("the buffer is given back", || server.registry().buffered.load(Relaxed) == 0);
+}
+
+#[test]
+fn a_long_pipeline_is_answered_in_order() {
+    let server = system(1);
+    let mut client = server.client();
+    let mut other = server.client();
+    let text: String = (0..50_000).map(|n| if n % 2 == 0 { "PING\n" } else { "BIG 1\n" }).collect();
+    let mut writer = client.try_clone().unwrap();
+    let writing = std::thread::spawn(move || say(&mut writer, &text));
+    ping(&mut other);
+    expect(&mut client, &"+PONG\nx".repeat(25_000));
+    writing.join().unwrap();
+}
+
+#[test]
+fn who_does_not_read_is_not_served_and_costs_little() {
+    let server = system(1);
+    let mut client = server.client();
+    let mut writer = client.try_clone().unwrap();
+    const EACH: usize = 100_000;
+    const COUNT: usize = 1_000;
+    let writing =
+        std::thread::spawn(move || say(&mut writer, &format!("BIG {EACH}\n").repeat(COUNT)));
+    writing.join().unwrap();
+    let entry = server.registry().entries().pop().unwrap();
+    until("replies wait", || entry.output.load(Relaxed) >= limits::OUTPUT_SOFT as u64);
+    ping(&mut server.client());
+    let waiting = entry.output.load(Relaxed) as usize;
+    // One turn's batches may come on top of the bound.
+    let most = limits::OUTPUT_SOFT + limits::BATCHES_PER_TURN * 4 * EACH;
+    assert!(waiting <= most, "{waiting} bytes wait");
+    let mut bytes = vec![0; EACH];
+    for _ in 0..COUNT {
+        client.read_exact(&mut bytes).unwrap();
+    }
+    ping(&mut client);
+    until("the buffers are given back", || server.registry().buffered.load(Relaxed) == 0);
+}
+
+#[test]
+fn too_many_waiting_replies_end_the_connection() {
+    let server = system(1);
+    server.common.live.output_hard.store(1 << 20, Relaxed);
+    let mut client = server.client();
+    say(&mut client, "BIG 100000000\n");
+    until("it is closed", || server.registry().is_empty());
+    assert!(rest(&mut client).len() < 100_000_000);
+    assert_eq!(server.registry().evicted.load(Relaxed), 1);
+}
+
+#[test]
+fn an_endless_request_ends_the_connection() {
+    let server = system(1);
+    server.common.live.query_most.store(1 << 20, Relaxed);
+    let mut client = server.client();
+    let flood = vec![b'a'; 64 << 10];
+    while client.write_all(&flood).is_ok() {}
+    until("it is closed", || server.registry().is_empty());
+    assert_eq!(server.registry().evicted.load(Relaxed), 1);
+}
+
+#[test]
+fn a_goodbye_leaves_after_the_replies() {
+    let server = system(1);
+    let mut client = server.client();
+    say(&mut client, "BIG 20000000\nQUIT\nPING\nPING\n");
+    let bytes = rest(&mut client);
+    assert_eq!(bytes.len(), 20_000_000 + 4);
+    assert!(bytes.ends_with(b"xbye\n"));
+    drop(client);
+    until("it is closed", || server.registry().is_empty());
+}
+
+#[test]
+fn another_thread_can_end_a_connection() {
+    let server = system(1);
+    let (mut first, mut second) = (server.client(), server.client());
+    let id = server.registry().entries()[0].id;
+    assert!(server.registry().kill(id));
+    assert_eq!(rest(&mut first), b"");
+    ping(&mut second);
+    until("it has left", || !server.registry().kill(id));
+}
+
+#[test]
+fn clients_beyond_the_limit_are_told() {
+    let server = system(1);
+    server.common.live.clients_most.store(2, Relaxed);
+    let (first, _second) = (server.client(), server.client());
+    let mut third = server.connect();
+    assert_eq!(rest(&mut third), b"-ERR max number of clients reached\r\n");
+    drop(first);
+    until("one has left", || server.pool.as_ref().unwrap().load() == 1);
+    server.client();
+}
+
+#[test]
+fn idle_clients_go_when_their_time_is_up() {
+    let server = manual();
+    server.common.live.idle_s.store(10, Relaxed);
+    let (mut quiet, mut busy) = (server.client(), server.client());
+    server.pass(9_999);
+    ping(&mut busy);
+    assert_eq!(server.registry().len(), 2);
+    server.pass(1);
+    assert_eq!(rest(&mut quiet), b"");
+    ping(&mut busy);
+    server.pass(10_000);
+    assert_eq!(rest(&mut busy), b"");
+}
+
+#[test]
+fn an_unfinished_request_has_a_deadline() {
+    let server = manual();
+    let mut client = server.client();
+    say(&mut client, "PIN");
+    let entry = server.registry().entries().pop().unwrap();
+    until("it arrived", || entry.input.load(Relaxed) == 3);
+    server.pass(limits::PARTIAL_MS - 1);
+    say(&mut client, "G");
+    until("it arrived", || entry.input.load(Relaxed) == 4);
+    server.pass(limits::PARTIAL_MS - 1);
+    say(&mut client, "\n");
+    expect(&mut client, "+PONG\n");
+    say(&mut client, "P");
+    until("it arrived", || entry.input.load(Relaxed) == 1);
+    server.pass(limits::PARTIAL_MS);
+    assert_eq!(rest(&mut client), b"");
+}
+
+#[test]
+fn clients_must_authenticate_in_time() {
+    let server = manual();
+    server.common.live.password.store(true, Relaxed);
+    let (mut silent, mut known) = (server.client(), server.client());
+    say(&mut known, "AUTH\n");
+    ping(&mut known);
+    server.pass(limits::UNAUTHENTICATED_MS);
+    assert_eq!(rest(&mut silent), b"");
+    ping(&mut known);
+}
+
+#[test]
+fn a_paused_client_waits_its_time() {
+    let server = manual();
+    let mut client = server.client();
+    say(&mut client, "PAUSE 500\nPING\n");
+    ping(&mut server.client());
+    client.set_nonblocking(true).unwrap();
+    let early = client.read(&mut [0; 16]).map_err(|error| error.kind());
+    assert_eq!(early, Err(std::io::ErrorKind::WouldBlock));
+    client.set_nonblocking(false).unwrap();
+    until("it arrived", || server.registry().buffered.load(Relaxed) > 0);
+    server.pass(500);
+    expect(&mut client, "+PONG\n");
+    ping(&mut client);
+}
+
+#[test]
+fn refused_bytes_are_thrown_away() {
+    let server = system(1);
+    let mut client = server.client();
+    for length in [1_usize, 10, 1_000_000] {
+        say(&mut client, &format!("SWALLOW {length}\n{}PING\n", "\n".repeat(length)));
+        expect(&mut client, "+PONG\n");
+    }
+}
+
+#[test]
+fn thousands_are_spread_evenly() {
+    const COUNT: u64 = 4_000;
+    let count = COUNT.min(machine::raise_descriptors(COUNT * 2 + 500).saturating_sub(500) / 2);
+    let server = system(2);
+    let mut clients: Vec<TcpStream> = (0..count).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        say(client, "PING\n");
+    }
+    for client in &mut clients {
+        expect(client, "+PONG\n");
+    }
+    let first = server.registry().entries().iter().filter(|entry| entry.worker == 0).count();
+    assert!(first.abs_diff(clients.len() / 2) <= 1, "{first} of {count} with the first worker");
+    assert_eq!(server.registry().buffered.load(Relaxed), 0, "idle clients own no buffer");
+}

@@ -1,0 +1,163 @@
+//! The binary as a whole: start, readiness, ends, and what it says when it can't start.
+
+#![expect(clippy::unwrap_used, reason = "a test says what failed by failing")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const SESSILE: &str = env!("CARGO_BIN_EXE_sessile");
+
+struct Server {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    said: String,
+}
+
+impl Server {
+    /// Starts one and reads its log until it is ready.
+    fn start(arguments: &[&str]) -> Self {
+        let ports = ["--port", "0", "--memcached-port", "0", "--io-threads", "1"];
+        let mut child = Command::new(SESSILE)
+            .args(ports)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("Ready to accept connections") {
+            assert_ne!(output.read_line(&mut said).unwrap(), 0, "it ended: {said}");
+        }
+        Self { child, output, said }
+    }
+
+    /// Sends a signal and returns the exit code and the rest of the log.
+    fn end(mut self, signal: &str) -> (Option<i32>, String) {
+        send(signal, self.child.id());
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn send(signal: &str, pid: u32) {
+    let sent = Command::new("kill").args(["-s", signal, &pid.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+fn ping(socket: &Path) {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.write_all(b"PING\r\n").unwrap();
+    let mut reply = [0; 7];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"+PONG\r\n");
+}
+
+fn refused(arguments: &[&str]) -> String {
+    let output = Command::new(SESSILE).args(arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn it_starts_serves_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s.sock");
+    let pidfile = folder.path().join("s.pid");
+    for signal in ["TERM", "INT"] {
+        let server = Server::start(&[
+            "--unixsocket",
+            socket.to_str().unwrap(),
+            "--unixsocketperm",
+            "600",
+            "--pidfile",
+            pidfile.to_str().unwrap(),
+        ]);
+        let pid = server.child.id();
+        let (before, after) = server.said.split_once("Server initialized").unwrap();
+        assert!(before.contains(&format!(" PID: {pid}\n")), "{before}");
+        assert!(after.contains("Ready to accept connections"));
+        assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_to_string(&pidfile).unwrap().trim(), pid.to_string());
+        ping(&socket);
+        send("HUP", pid);
+        ping(&socket);
+        let (code, rest) = server.end(signal);
+        assert_eq!(code, Some(0), "{rest}");
+        assert!(rest.contains(&format!("Received SIG{signal}")), "{rest}");
+        assert!(!socket.exists() && !pidfile.exists());
+    }
+}
+
+#[test]
+fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s.sock");
+    let path = socket.to_str().unwrap();
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let server = Server::start(&["--unixsocket", path]);
+    let said = refused(&["--port", "0", "--memcached-port", "0", "--unixsocket", path]);
+    assert!(said.contains("can't listen on"), "{said}");
+    ping(&socket);
+    assert_eq!(server.end("TERM").0, Some(0));
+}
+
+#[test]
+fn what_is_wrong_is_one_line_and_exit_1() {
+    assert_eq!(refused(&["--bogus", "1"]), "sessile: command line: 'bogus': unknown directive\n");
+    assert!(refused(&["/none.conf"]).contains("/none.conf: can't read the configuration"));
+    let said = refused(&["--port", "0", "--memcached-port", "0"]);
+    assert!(said.contains("nothing to listen on"), "{said}");
+}
+
+#[test]
+fn help_and_version() {
+    for (argument, text) in [("--help", "--maxmemory-policy"), ("--version", "sessile ")] {
+        let output = Command::new(SESSILE).arg(argument).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(String::from_utf8(output.stdout).unwrap().contains(text));
+    }
+}
+
+#[test]
+fn in_the_background_it_logs_to_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (socket, log, pidfile) = (path("s.sock"), path("s.log"), path("s.pid"));
+    let mut starter = Command::new(SESSILE)
+        .args(["-", "--port", "0", "--memcached-port", "0"])
+        .args(["--daemonize", "yes", "--logfile", log.to_str().unwrap()])
+        .args(["--pidfile", pidfile.to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let configuration = format!("unixsocket {}\n", socket.display());
+    starter.stdin.take().unwrap().write_all(configuration.as_bytes()).unwrap();
+    assert_eq!(starter.wait().unwrap().code(), Some(0));
+    let logged = |text: &str| std::fs::read_to_string(&log).is_ok_and(|lines| lines.contains(text));
+    wait("it is ready", || logged("Ready to accept connections"));
+    ping(&socket);
+    let pid: u32 = std::fs::read_to_string(&pidfile).unwrap().trim().parse().unwrap();
+    assert_ne!(pid, starter.id());
+    send("TERM", pid);
+    wait("it has ended", || logged("bye bye"));
+}
+
+fn wait(what: &str, met: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !met() {
+        assert!(start.elapsed() < Duration::from_secs(30), "waited in vain until {what}");
+        std::thread::yield_now();
+    }
+}
