@@ -13,7 +13,9 @@
 use crate::arena::Use;
 use crate::effect::{Cause, Change, Effect, Key};
 use crate::hash::FieldEdit;
-use crate::limits::{FIELDS_PER_EXPIRY, FILE_AHEAD_MS, WHEEL_AHEAD_MS, WHEEL_ENTRIES_PER_KEY};
+use crate::limits::{
+    FIELDS_PER_EXPIRY, FILE_AHEAD_MS, WHEEL_AHEAD_MS, WHEEL_ENTRIES_PER_KEY, WHEEL_TICK_MS,
+};
 use crate::shard::{Entry, Shard, Spot};
 use crate::wheel::Note;
 use layout::{Address, Header, SegmentId, key};
@@ -22,6 +24,12 @@ impl Shard {
     /// Ends what is due and does a slice of the work that was put off: at most about `budget`
     /// items, segments and pages. Whether there is more to do right away.
     pub fn maintain(&mut self, now: u64, budget: usize) -> bool {
+        let more = self.maintain_slice(now, budget);
+        self.next_look = if more { now } else { self.next_due().unwrap_or(u64::MAX) };
+        more
+    }
+
+    fn maintain_slice(&mut self, now: u64, budget: usize) -> bool {
         let mut left = budget;
         let more_segments = self.file_near_segments(now);
         while left > 0 {
@@ -42,8 +50,21 @@ impl Shard {
         self.free_detached(left) || more_segments || left == 0
     }
 
-    /// When `maintain` has to run again at the latest, in Unix milliseconds.
-    pub fn next_due(&self) -> Option<u64> {
+    /// A time (Unix milliseconds) by which `maintain` has to run; `u64::MAX` for none. Costs
+    /// nothing to ask, so it's asked after every change.
+    #[inline]
+    pub const fn next_look(&self) -> u64 {
+        self.next_look
+    }
+
+    pub(crate) const fn look_at_latest(&mut self, time: u64) {
+        if time < self.next_look {
+            self.next_look = time;
+        }
+    }
+
+    /// When something is due next, looked up anew.
+    pub(crate) fn next_due(&self) -> Option<u64> {
         let segment = self.due.first().map(|(due, _)| due.saturating_sub(FILE_AHEAD_MS));
         match (segment, self.wheel.next_due()) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -60,8 +81,10 @@ impl Shard {
         let meta = self.arena.meta(at.segment());
         if due <= now + WHEEL_AHEAD_MS {
             self.wheel.file(Note::new(at, meta.life.get()), due, now);
+            self.look_at_latest(due + WHEEL_TICK_MS);
         } else if due < meta.due.get() {
             self.set_segment_due(at.segment(), due);
+            self.look_at_latest(due - FILE_AHEAD_MS);
         }
     }
 

@@ -19,6 +19,7 @@ pub mod hash;
 mod index;
 mod integrity;
 pub mod limits;
+pub mod prefetch;
 mod prefixes;
 mod relocate;
 mod rng;

@@ -91,6 +91,8 @@ pub struct Shard {
     pub(crate) watches: Watches,
     pub(crate) rng: Rng,
     pub(crate) version: u64,
+    /// See [`Shard::next_look`].
+    pub(crate) next_look: u64,
     /// Bytes that relocation may copy.
     pub(crate) copy_credit: usize,
     pub(crate) stats: Stats,
@@ -129,6 +131,7 @@ impl Shard {
             watches: Watches::default(),
             rng: Rng::new(config.secret.0[0] ^ (config.number as u64) << 32),
             version: config.first_version,
+            next_look: u64::MAX,
             copy_credit: 0,
             stats: Stats::default(),
             journal: None,
@@ -221,9 +224,8 @@ impl Shard {
     }
 
     /// Where the root word of a database stands.
-    pub(crate) fn root_word(&self, db: usize) -> Address {
-        // Segment 0: 64 words of arena header, then a row of root words for each shard.
-        Address(64 + (self.config.number * DATABASES_MAX + db) as u64)
+    pub(crate) const fn root_word(&self, db: usize) -> Address {
+        root_word(self.config.number, db)
     }
 
     pub(crate) fn directory(&self, db: usize) -> Option<&Directory> {
@@ -309,6 +311,12 @@ impl Shard {
             journal.record(effect);
         }
     }
+}
+
+/// Where the root word of a shard's database stands: in the arena's first segment, after 64 words
+/// of header, in a row for each shard.
+pub(crate) const fn root_word(shard: usize, db: usize) -> Address {
+    Address((64 + shard * DATABASES_MAX + db) as u64)
 }
 
 impl fmt::Debug for Shard {

@@ -335,6 +335,7 @@ impl Shard {
         {
             self.big_free.push(handle);
             self.big_detached.push(*big);
+            self.look_at_latest(0);
         }
     }
 

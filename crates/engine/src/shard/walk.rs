@@ -100,6 +100,7 @@ impl Shard {
             directory.open = Default::default();
         }
         self.detached.push(id);
+        self.look_at_latest(0);
     }
 
     /// Exchanges two databases.
