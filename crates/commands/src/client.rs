@@ -1,0 +1,95 @@
+//! What the store knows of a connected client.
+//!
+//! Not for: its socket and buffers, which are the server's.
+
+use crate::row::Row;
+use engine::Watch;
+use protocol::args::OwnedArgs;
+use protocol::resp::RespVersion;
+
+/// Which replies a client gets (CLIENT REPLY).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ReplyMode {
+    /// All.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// None to the next command; `On` afterwards.
+    SkipNext,
+    /// None to this one.
+    Skip,
+}
+
+/// A command that waits for EXEC.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    /// Its row; of a subcommand, the subcommand's.
+    pub row: &'static Row,
+    /// Its arguments.
+    pub args: OwnedArgs,
+}
+
+/// A transaction that was begun by MULTI.
+#[derive(Clone, Debug, Default)]
+pub struct Transaction {
+    /// The commands so far.
+    pub queued: Vec<Queued>,
+    /// Whether one of them was refused, so that EXEC has to refuse all.
+    pub aborted: bool,
+}
+
+/// A connected client.
+#[derive(Debug)]
+pub struct Client {
+    /// Its number; never used again.
+    pub id: u64,
+    /// The database that its commands are about.
+    pub db: usize,
+    /// The protocol version of its replies.
+    pub version: RespVersion,
+    /// Whether it may do more than authenticate.
+    pub authenticated: bool,
+    /// The name that it gave itself.
+    pub name: Vec<u8>,
+    /// The library and the version that it runs on, as it says.
+    pub library: (Vec<u8>, Vec<u8>),
+    /// Whether its reads leave no trace (CLIENT NO-TOUCH).
+    pub no_touch: bool,
+    /// Whether its buffers are never a reason to close it (CLIENT NO-EVICT).
+    pub no_evict: bool,
+    /// Which replies it gets.
+    pub reply_mode: ReplyMode,
+    /// Its transaction, after MULTI.
+    pub transaction: Option<Transaction>,
+    /// The flag of the keys that it watches.
+    pub watch: Option<Watch>,
+    /// Those keys: database and bytes.
+    pub watched: Vec<(usize, Vec<u8>)>,
+    /// The name of its last command, for CLIENT LIST.
+    pub last_command: &'static str,
+    /// Whether the connection ends once the reply is sent.
+    pub close: bool,
+}
+
+impl Client {
+    /// A client that just connected.
+    pub const fn new(id: u64, authenticated: bool) -> Self {
+        Self {
+            id,
+            db: 0,
+            version: RespVersion::Two,
+            authenticated,
+            name: Vec::new(),
+            library: (Vec::new(), Vec::new()),
+            no_touch: false,
+            no_evict: false,
+            reply_mode: ReplyMode::On,
+            transaction: None,
+            watch: None,
+            watched: Vec::new(),
+            last_command: "",
+            close: false,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The rules, each once: what a command does whichever protocol asked for it.
+
+pub mod strings;

@@ -1,0 +1,1 @@
+//! Rules of strings that RESP and memcached share.
