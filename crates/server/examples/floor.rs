@@ -84,12 +84,11 @@ fn line(input: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
     }
     let mut number = 0_usize;
     for (index, byte) in rest.iter().enumerate().skip(1) {
-        match byte {
-            b'0'..=b'9' => {
-                number = number.checked_mul(10)?.checked_add(usize::from(byte - b'0'))?
-            }
-            b'\n' => return Some((at + index + 1, number)),
-            _ => {}
+        if *byte == b'\n' {
+            return Some((at + index + 1, number));
+        }
+        if byte.is_ascii_digit() {
+            number = number.checked_mul(10)?.checked_add(usize::from(byte - b'0'))?;
         }
     }
     None
