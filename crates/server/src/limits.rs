@@ -26,6 +26,8 @@ pub const LINGER_MS: u64 = 1_000;
 pub const LINGER_BYTES: u64 = 64 << 20;
 /// Time within which a client must have authenticated, where a password is set (ms).
 pub const UNAUTHENTICATED_MS: u64 = 10_000;
+/// Request bytes that may wait for a client that has not authenticated.
+pub const UNAUTHENTICATED_INPUT: usize = 1 << 20;
 /// Time without a byte after which an unfinished request ends its connection (ms).
 pub const PARTIAL_MS: u64 = 60_000;
 /// Time between two looks at the connections' deadlines (ms).

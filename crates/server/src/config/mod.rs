@@ -23,7 +23,7 @@ pub mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use grammar::parse_file;
+pub use grammar::{check, parse_file};
 pub use load::{Invocation, Loaded, invocation};
 pub use resolved::Config;
 pub use settings::Settings;

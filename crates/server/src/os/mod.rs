@@ -5,6 +5,7 @@
 //! flags. Nothing here decides anything: no configuration, no protocol, no logging.
 
 pub mod arena;
+mod backing;
 pub mod clock;
 pub mod daemon;
 pub mod heap;

@@ -258,7 +258,7 @@ impl<C> Connection<C> {
         if passed(self.over_ms, live.output_soft_s.load(Ordering::Relaxed).saturating_mul(1000)) {
             return Some("it doesn't read its replies");
         }
-        if !self.may_wait(live) && passed(self.entry.since_ms, limits::UNAUTHENTICATED_MS) {
+        if !self.is_known(live) && passed(self.entry.since_ms, limits::UNAUTHENTICATED_MS) {
             return Some("it did not authenticate in time");
         }
         if self.may_serve() && !self.again && passed(self.partial_ms, limits::PARTIAL_MS) {
@@ -275,11 +275,12 @@ impl<C> Connection<C> {
         self.phase != Phase::Open
             || self.partial_ms > 0
             || self.over_ms > 0
-            || !self.may_wait(live)
+            || !self.is_known(live)
             || live.idle_s.load(Ordering::Relaxed) > 0
     }
 
-    fn may_wait(&self, live: &Live) -> bool {
+    /// Whether it has authenticated or need not.
+    pub(super) fn is_known(&self, live: &Live) -> bool {
         live.is_open() || self.entry.authenticated.load(Ordering::Relaxed)
     }
 

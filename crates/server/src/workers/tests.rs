@@ -335,6 +335,17 @@ fn clients_must_authenticate_in_time() {
 }
 
 #[test]
+fn strangers_may_not_send_much() {
+    let server = system(1);
+    server.common.live.password.store(true, Relaxed);
+    let mut client = server.client();
+    let flood = vec![b'a'; 64 << 10];
+    while client.write_all(&flood).is_ok() {}
+    until("it is closed", || server.registry().is_empty());
+    assert_eq!(server.registry().evicted.load(Relaxed), 1);
+}
+
+#[test]
 fn a_paused_client_waits_its_time() {
     let server = manual();
     let mut client = server.client();

@@ -342,6 +342,8 @@ impl<S: Service> Worker<S> {
             "it doesn't read its replies"
         } else if input > live.query_most.load(Ordering::Relaxed) {
             "its request exceeds client-query-buffer-limit"
+        } else if input > limits::UNAUTHENTICATED_INPUT && !connection.is_known(live) {
+            "it did not authenticate first"
         } else if buffers > 0 && self.common.registry.buffered.load(Ordering::Relaxed) > buffers {
             "all clients' buffers exceed maxmemory-clients"
         } else {
