@@ -75,7 +75,7 @@ fn serve_by(mut loaded: Loaded) -> Result<(), String> {
     let granted = machine::raise_descriptors(wanted);
     if granted < wanted {
         let most = granted.saturating_sub(limits::OTHER_DESCRIPTORS).max(1);
-        loaded.config.maxclients = usize::try_from(most).unwrap_or(usize::MAX);
+        loaded.limit_clients(most)?;
         log::warning(format_args!("only {granted} descriptors are granted: maxclients is {most}"));
     }
     let config = loaded.config.clone();

@@ -57,7 +57,10 @@ fn send(signal: &str, pid: u32) {
 }
 
 fn ping(socket: &Path) {
-    let mut stream = UnixStream::connect(socket).unwrap();
+    exchange(&mut UnixStream::connect(socket).unwrap());
+}
+
+fn exchange(stream: &mut UnixStream) {
     stream.write_all(b"PING\r\n").unwrap();
     let mut reply = [0; 7];
     stream.read_exact(&mut reply).unwrap();
@@ -98,6 +101,25 @@ fn it_starts_serves_and_ends() {
         assert!(rest.contains(&format!("Received SIG{signal}")), "{rest}");
         assert!(!socket.exists() && !pidfile.exists());
     }
+}
+
+#[test]
+fn without_descriptors_it_goes_on() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s.sock");
+    let server = Server::start(&["--unixsocket", socket.to_str().unwrap()]);
+    let mut first = UnixStream::connect(&socket).unwrap();
+    exchange(&mut first);
+    let pid = Pid::from_raw(i32::try_from(server.child.id()).unwrap());
+    let few = Rlimit { current: Some(40), maximum: Some(40) };
+    prlimit(pid, Resource::Nofile, few).unwrap();
+    let crowd: Vec<UnixStream> = (0..60).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    exchange(&mut first);
+    drop(crowd);
+    ping(&socket);
+    exchange(&mut first);
+    assert_eq!(server.end("TERM").0, Some(0));
 }
 
 #[test]

@@ -47,6 +47,17 @@ pub struct Loaded {
     pub input: Option<Vec<u8>>,
 }
 
+impl Loaded {
+    /// Lowers `maxclients` to what the system grants.
+    pub fn limit_clients(&mut self, most: u64) -> Result<(), String> {
+        if let Some(row) = tables::find("maxclients") {
+            self.settings.put(row, &[&most.to_string()])?;
+        }
+        self.config = Config::resolve(&mut self.settings).map_err(|(_, reason)| reason)?;
+        Ok(())
+    }
+}
+
 const COMMAND_LINE: &str = "command line";
 
 /// Reads the arguments (without the program's name).

@@ -46,7 +46,7 @@ pub struct Config {
     pub output_normal: OutputLimit,
     /// Bounds of unread replies of subscribers.
     pub output_pubsub: OutputLimit,
-    /// Bytes of all clients' buffers together; 0: no limit.
+    /// Bytes of all clients' buffers together.
     pub maxmemory_clients: u64,
     /// Bytes of one argument of a request.
     pub proto_max_bulk_len: usize,
@@ -155,7 +155,7 @@ impl Config {
             client_query_buffer: narrow(s.number("client-query-buffer-limit")),
             output_normal: output(s.value("client-output-buffer-limit"), "normal"),
             output_pubsub: output(s.value("client-output-buffer-limit"), "pubsub"),
-            maxmemory_clients: share(s.value("maxmemory-clients"), s.size("maxmemory")),
+            maxmemory_clients: buffers(s),
             proto_max_bulk_len: narrow(s.number("proto-max-bulk-len")),
             workers: narrow(s.number("io-threads")),
             databases: narrow(s.number("databases")),
@@ -255,9 +255,13 @@ fn output(text: &str, class: &str) -> OutputLimit {
     OutputLimit::default()
 }
 
-fn share(text: &str, whole: u64) -> u64 {
-    match text.strip_suffix('%') {
-        Some(percent) => whole / 100 * percent.parse::<u64>().unwrap_or(0),
+/// What all clients' buffers may hold: given in bytes, as a share of `maxmemory`, or worked out.
+fn buffers(settings: &Settings) -> u64 {
+    let text = settings.value("maxmemory-clients");
+    let given = match text.strip_suffix('%') {
+        Some(percent) => settings.size("maxmemory") / 100 * percent.parse::<u64>().unwrap_or(0),
         None => text.parse().unwrap_or(0),
-    }
+    };
+    // The largest value must always fit, request and reply.
+    if given > 0 { given } else { (settings.size("arena-max") / 2).max(1 << 30) }
 }

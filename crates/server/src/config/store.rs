@@ -11,8 +11,10 @@ use super::rewrite;
 use super::row::Change;
 use super::settings::Settings;
 use super::tables::{find, rows};
+use crate::limits;
 use crate::live::Live;
 use crate::log;
+use crate::os::machine;
 
 /// Settings, what they resolve to, and the file they came from.
 #[derive(Debug)]
@@ -117,6 +119,13 @@ impl Store {
         }
         let config = Config::resolve(&mut settings)
             .map_err(|(name, reason)| SetError::Failed { name: name.to_owned(), reason })?;
+        if config.maxclients > state.config.maxclients {
+            let wanted = config.maxclients as u64 + limits::OTHER_DESCRIPTORS;
+            if machine::raise_descriptors(wanted) < wanted {
+                let reason = "the system does not grant that many descriptors".to_owned();
+                return Err(SetError::Failed { name: "maxclients".to_owned(), reason });
+            }
+        }
         config.publish(&self.live);
         log::set_level(config.loglevel);
         *state = State { settings, config: Arc::new(config) };

@@ -32,6 +32,34 @@ pub fn resident() -> Option<u64> {
     pages.checked_mul(rustix::param::page_size() as u64)
 }
 
+/// Processor time of this process so far, in user mode and in the kernel (µs, in ticks of 10 ms).
+pub fn processor_us() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is the program's name in parentheses, which may hold anything.
+    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let ticks = rustix::param::clock_ticks_per_second().max(1);
+    let mut next = || fields.next()?.parse::<u64>().ok()?.checked_mul(1_000_000 / ticks);
+    Some((next()?, next()?))
+}
+
+/// Name, release and architecture of the system, as `uname` says.
+pub fn system() -> String {
+    let names = rustix::system::uname();
+    let text = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
+    format!("{} {} {}", text(names.sysname()), text(names.release()), text(names.machine()))
+}
+
+/// Bytes from the system's random generator: for keys and ids that nobody may guess.
+pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        let rest = bytes.get_mut(filled..).unwrap_or_default();
+        filled += rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty())?;
+    }
+    Ok(bytes)
+}
+
 /// Raises the limit of open descriptors to `wanted` as far as the system lets it, and returns what
 /// it is now.
 pub fn raise_descriptors(wanted: u64) -> u64 {
@@ -67,5 +95,8 @@ mod tests {
         assert!(memory() >= 64 << 20);
         assert!(resident().unwrap() > 64 << 10);
         assert!(raise_descriptors(16) >= 16);
+        assert!(processor_us().is_some());
+        assert!(system().starts_with("Linux "));
+        assert_ne!(random::<16>().unwrap(), random::<16>().unwrap());
     }
 }

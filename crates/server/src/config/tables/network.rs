@@ -87,7 +87,8 @@ pub(super) const ROWS: &[Row] = &[
         "maxmemory-clients",
         Kind::Share,
         "0",
-        "Bytes that all clients' buffers may hold together, or a share of maxmemory; 0: no limit.",
+        "Bytes that all clients' buffers may hold together, or a share of maxmemory; 0: half of \
+         arena-max, at least 1gb.",
     ),
     Row::live(
         "proto-max-bulk-len",
