@@ -1,11 +1,15 @@
 //! What the store knows of a connected client.
 //!
+//! What always holds: `watched` is empty exactly if no shard knows `watch`; what a client can pile
+//! up here (queued commands, watched keys) is bounded by `limits`.
+//!
 //! Not for: its socket and buffers, which are the server's.
 
 use crate::row::Row;
 use engine::Watch;
 use protocol::args::OwnedArgs;
 use protocol::resp::RespVersion;
+use std::collections::BTreeSet;
 
 /// Which replies a client gets (CLIENT REPLY).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -35,6 +39,8 @@ pub struct Queued {
 pub struct Transaction {
     /// The commands so far.
     pub queued: Vec<Queued>,
+    /// Bytes that their arguments take.
+    pub bytes: usize,
     /// Whether one of them was refused, so that EXEC has to refuse all.
     pub aborted: bool,
 }
@@ -65,8 +71,10 @@ pub struct Client {
     /// The flag of the keys that it watches.
     pub watch: Option<Watch>,
     /// Those keys: database and bytes.
-    pub watched: Vec<(usize, Vec<u8>)>,
-    /// The name of its last command, for CLIENT LIST.
+    pub watched: BTreeSet<(usize, Box<[u8]>)>,
+    /// Bytes of those keys.
+    pub watched_bytes: usize,
+    /// The name of its last command, for CLIENT LIST, in capitals: `GET`, `CLIENT|LIST`.
     pub last_command: &'static str,
     /// Whether the connection ends once the reply is sent.
     pub close: bool,
@@ -87,9 +95,17 @@ impl Client {
             reply_mode: ReplyMode::On,
             transaction: None,
             watch: None,
-            watched: Vec::new(),
+            watched: BTreeSet::new(),
+            watched_bytes: 0,
             last_command: "",
             close: false,
+        }
+    }
+
+    /// Makes EXEC refuse the transaction, if there is one.
+    pub const fn abort_transaction(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.aborted = true;
         }
     }
 }

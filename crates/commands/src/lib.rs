@@ -16,6 +16,7 @@
 
 pub mod client;
 pub mod context;
+pub mod dispatch;
 pub mod failure;
 pub mod families;
 pub mod host;

@@ -3,6 +3,7 @@
 use crate::row::Row;
 
 pub mod strings;
+pub mod transactions;
 
 /// The rows of all families.
-pub const ALL: &[&[Row]] = &[strings::ROWS];
+pub const ALL: &[&[Row]] = &[strings::ROWS, transactions::ROWS];

@@ -1,0 +1,323 @@
+//! From a request's arguments to its answer.
+//!
+//! ```text
+//! admit: name -> row, or an error, or QUEUED      (no locks, no shards)
+//! locks: row  -> the keys whose shards the caller has to lock
+//! run:   row  -> handler -> answer, or Full        (under those locks)
+//! ```
+//!
+//! What always holds: a request that was answered by [`admit`] or [`run`] has had exactly one reply
+//! written for it, unless the client wants none (CLIENT REPLY); after [`Full`] nothing is
+//! written and the request can be run again. Nothing is allocated on the way of a common request.
+//! Not for: locking, making room, pausing, time. The caller does that.
+
+use crate::client::{Client, Queued, ReplyMode, Transaction};
+use crate::context::Ctx;
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::limits::{QUEUED_BYTES_MAX, QUEUED_MAX};
+use crate::row::{Flags, Row};
+use crate::table::{find, find_subcommand, rows};
+use engine::Full;
+use protocol::args::{Args, OwnedArgs};
+use protocol::resp::Reply;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// What a client gets if there is no memory for its request and none can be made.
+pub const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+
+/// How much of an unknown name, and of the arguments with it, an error repeats.
+const QUOTED_BYTES: usize = 128;
+
+/// Finds what to execute, or answers itself: an error, or QUEUED inside MULTI.
+#[inline]
+pub fn admit(
+    client: &mut Client,
+    host: &dyn Host,
+    args: Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Option<&'static Row> {
+    let start = reply.len();
+    let refusal = match look_up(args) {
+        Ok(found) => {
+            client.last_command = found.full_name();
+            match check(client, args, found) {
+                Ok(Verdict::Execute) => return Some(found.row),
+                Ok(Verdict::Queued) => {
+                    reply.queued();
+                    settle(client, reply, start);
+                    return None;
+                }
+                Err(refusal) => refusal,
+            }
+        }
+        Err(refusal) => refusal,
+    };
+    client.abort_transaction();
+    fail(host, &refusal, reply);
+    settle(client, reply, start);
+    None
+}
+
+/// Executes a command under the locks that [`locks`] asked for.
+///
+/// # Errors
+/// [`Full`]: nothing was written; make room and run it again, or [`refuse`] it.
+#[inline]
+pub fn run(ctx: &mut Ctx<'_>, row: &'static Row, args: Args<'_>) -> Result<(), Full> {
+    let start = ctx.reply.len();
+    match (row.handler)(ctx, args) {
+        Ok(()) => {}
+        Err(Failure::Error(line)) => {
+            ctx.reply.truncate(start);
+            fail(ctx.host, &line, &mut ctx.reply);
+        }
+        Err(Failure::Full) => {
+            ctx.reply.truncate(start);
+            return Err(Full);
+        }
+    }
+    settle(ctx.client, &mut ctx.reply, start);
+    Ok(())
+}
+
+/// Answers a request that was admitted but can't be run with an error line (without `-`).
+pub fn refuse(client: &mut Client, host: &dyn Host, line: &str, reply: &mut Reply<'_>) {
+    let start = reply.len();
+    fail(host, line, reply);
+    settle(client, reply, start);
+}
+
+/// Which shards a command needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Locks {
+    /// Those of the keys that were shown (of none, if there are none).
+    Keys,
+    /// One at a time, as the handler asks for them.
+    InTurn,
+    /// All of them at once: a transaction with a command that is about whole databases.
+    All,
+}
+
+/// Shows each key whose shard must be locked while `row` runs.
+#[inline]
+pub fn locks(
+    client: &Client,
+    row: &'static Row,
+    args: Args<'_>,
+    mut see: impl FnMut(&[u8]),
+) -> Locks {
+    row.keys.positions(args).for_each(|at| see(args.at(at)));
+    if row.flags.has(Flags::NOT_QUEUED) || !client.watched.is_empty() {
+        return transaction_locks(client, row, see);
+    }
+    locks_of(row)
+}
+
+#[inline]
+const fn locks_of(row: &Row) -> Locks {
+    if row.flags.has(Flags::WHOLE) { Locks::InTurn } else { Locks::Keys }
+}
+
+/// Shows each key that the client watches: their shards must be locked to forget them.
+pub fn watched_keys(client: &Client, mut see: impl FnMut(&[u8])) {
+    client.watched.iter().for_each(|(_, key)| see(key));
+}
+
+/// Whether a command may change state, for CLIENT PAUSE WRITE; EXEC does if what it runs does.
+pub fn writes(client: &Client, row: &'static Row) -> bool {
+    row.flags.has(Flags::WRITE) || is_exec(row) && queued_writes(client)
+}
+
+/// Takes the client's watched keys out of their shards, which are locked.
+pub fn forget_watches(ctx: &mut Ctx<'_>) {
+    ctx.client.watched_bytes = 0;
+    let watched = std::mem::take(&mut ctx.client.watched);
+    let Some(watch) = ctx.client.watch.take() else { return };
+    let mut numbers: smallvec::SmallVec<[usize; 16]> = smallvec::SmallVec::new();
+    for (_, key) in &watched {
+        let number = ctx.key(key).hash.shard(ctx.shards.count());
+        if !numbers.contains(&number) {
+            numbers.push(number);
+        }
+    }
+    for number in numbers {
+        ctx.shards.shard(number).unwatch(&watch);
+    }
+}
+
+/// Writes an error line and counts it by its code.
+pub(crate) fn fail(host: &dyn Host, line: &str, reply: &mut Reply<'_>) {
+    host.failed(line.split(' ').next().unwrap_or_default());
+    reply.error(line);
+}
+
+/// The name of a command in capitals, of a subcommand `CONTAINER|SUBCOMMAND`.
+pub(crate) fn full_name(row: &'static Row, sub: Option<&'static Row>) -> &'static str {
+    match sub {
+        None => row.name,
+        Some(sub) => FULL_NAMES.get(&(row.name, sub.name)).map_or(row.name, String::as_str),
+    }
+}
+
+static FULL_NAMES: LazyLock<HashMap<(&str, &str), String>> = LazyLock::new(|| {
+    let subs = rows().flat_map(|row| row.subcommands.iter().map(move |sub| (row.name, sub.name)));
+    subs.map(|(row, sub)| ((row, sub), format!("{row}|{sub}"))).collect()
+});
+
+/// The row to execute, and the one that it is a subcommand of.
+#[derive(Clone, Copy)]
+struct Found {
+    row: &'static Row,
+    container: Option<&'static Row>,
+}
+
+impl Found {
+    #[inline]
+    fn full_name(self) -> &'static str {
+        match self.container {
+            None => self.row.name,
+            Some(container) => full_name(container, Some(self.row)),
+        }
+    }
+}
+
+enum Verdict {
+    Execute,
+    Queued,
+}
+
+#[inline]
+fn look_up(args: Args<'_>) -> Result<Found, String> {
+    let row = find(args.at(0)).ok_or_else(|| unknown(args))?;
+    if row.subcommands.is_empty() || args.len() < 2 {
+        return Ok(Found { row, container: None });
+    }
+    match find_subcommand(row, args.at(1)) {
+        Some(sub) => Ok(Found { row: sub, container: Some(row) }),
+        None => Err(unknown_subcommand(row, args.at(1))),
+    }
+}
+
+/// Whether the command is executed now or later; the error line if it's neither.
+#[inline]
+fn check(client: &mut Client, args: Args<'_>, found: Found) -> Result<Verdict, String> {
+    let row = found.row;
+    if !row.accepts(args.len()) {
+        // EXEC ends the transaction in any case; its handler has the locks that this takes.
+        if is_exec(row) && client.transaction.is_some() {
+            return Ok(Verdict::Execute);
+        }
+        return Err(wrong_arity(found.full_name()));
+    }
+    if !client.authenticated && !row.flags.has(Flags::NO_AUTH) {
+        return Err("NOAUTH Authentication required.".to_owned());
+    }
+    match &mut client.transaction {
+        None => Ok(Verdict::Execute),
+        Some(transaction) => queue(transaction, args, row),
+    }
+}
+
+#[cold]
+fn queue(
+    transaction: &mut Transaction,
+    args: Args<'_>,
+    row: &'static Row,
+) -> Result<Verdict, String> {
+    if row.flags.has(Flags::NOT_QUEUED) {
+        return Ok(Verdict::Execute);
+    }
+    if row.flags.has(Flags::NO_MULTI) {
+        return Err("ERR Command not allowed inside a transaction".to_owned());
+    }
+    if transaction.aborted {
+        // It will never run, so there is no reason to keep it.
+        return Ok(Verdict::Queued);
+    }
+    let args = OwnedArgs::from_args(args);
+    let bytes = transaction.bytes + args.size() + size_of::<Queued>();
+    if transaction.queued.len() >= QUEUED_MAX || bytes > QUEUED_BYTES_MAX {
+        transaction.queued = Vec::new();
+        return Err("ERR too many commands or too much data queued in a transaction".to_owned());
+    }
+    transaction.bytes = bytes;
+    transaction.queued.push(Queued { row, args });
+    Ok(Verdict::Queued)
+}
+
+#[cold]
+fn transaction_locks(client: &Client, row: &'static Row, mut see: impl FnMut(&[u8])) -> Locks {
+    if row.group == "transactions" || row.flags.has(Flags::NOT_QUEUED) {
+        watched_keys(client, &mut see);
+    }
+    let Some(transaction) = client.transaction.as_ref().filter(|_| is_exec(row)) else {
+        return locks_of(row);
+    };
+    for Queued { row, args } in &transaction.queued {
+        let args = args.as_args();
+        row.keys.positions(args).for_each(|at| see(args.at(at)));
+    }
+    let whole = transaction.queued.iter().any(|queued| queued.row.flags.has(Flags::WHOLE));
+    if whole { Locks::All } else { Locks::Keys }
+}
+
+fn queued_writes(client: &Client) -> bool {
+    let queued = client.transaction.iter().flat_map(|transaction| &transaction.queued);
+    queued.into_iter().any(|queued| queued.row.flags.has(Flags::WRITE))
+}
+
+#[inline]
+fn is_exec(row: &Row) -> bool {
+    row.flags.has(Flags::NOT_QUEUED) && row.name == "EXEC"
+}
+
+/// Drops the reply if the client wants none, and steps CLIENT REPLY SKIP on.
+#[inline]
+fn settle(client: &mut Client, reply: &mut Reply<'_>, start: usize) {
+    if client.reply_mode == ReplyMode::On {
+        return;
+    }
+    if matches!(client.reply_mode, ReplyMode::Off | ReplyMode::Skip) {
+        reply.truncate(start);
+    }
+    client.reply_mode = match client.reply_mode {
+        ReplyMode::SkipNext => ReplyMode::Skip,
+        ReplyMode::Skip => ReplyMode::On,
+        kept => kept,
+    };
+}
+
+#[cold]
+fn unknown(args: Args<'_>) -> String {
+    let mut quoted = String::new();
+    for arg in args.iter().skip(1) {
+        let room = QUOTED_BYTES.saturating_sub(quoted.len());
+        if room == 0 {
+            break;
+        }
+        quoted += &format!("'{}' ", excerpt(arg, room));
+    }
+    let name = excerpt(args.at(0), QUOTED_BYTES);
+    format!("ERR unknown command '{name}', with args beginning with: {quoted}")
+}
+
+#[cold]
+fn unknown_subcommand(row: &Row, name: &[u8]) -> String {
+    let name = excerpt(name, QUOTED_BYTES);
+    format!("ERR unknown subcommand '{name}'. Try {} HELP.", row.name)
+}
+
+#[cold]
+fn wrong_arity(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    format!("ERR wrong number of arguments for '{name}' command")
+}
+
+/// At most `most` bytes of what a client sent, up to a NUL, fit for one line.
+pub(crate) fn excerpt(bytes: &[u8], most: usize) -> String {
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    let text = String::from_utf8_lossy(text.get(..most).unwrap_or(text));
+    text.replace(['\r', '\n'], " ")
+}
