@@ -185,3 +185,28 @@ fn flags() -> SocketFlags {
 fn backlog_of(backlog: u32) -> i32 {
     i32::try_from(backlog).unwrap_or(i32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_on_this_machine() {
+        let cases = [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("10.0.0.1:1", false),
+            ("0.0.0.0:1", false),
+            ("[::ffff:10.0.0.1]:1", false),
+            ("[fe80::1]:1", false),
+        ];
+        for (text, local) in cases {
+            let address = Address::Tcp(text.parse().unwrap());
+            assert_eq!(address.is_local(), local, "{text}");
+            assert_eq!(address.to_string(), text);
+        }
+        assert!(Address::Unix("/tmp/s".into()).is_local());
+    }
+}

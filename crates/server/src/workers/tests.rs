@@ -387,3 +387,59 @@ fn thousands_are_spread_evenly() {
     assert!(first.abs_diff(clients.len() / 2) <= 1, "{first} of {count} with the first worker");
     assert_eq!(server.registry().buffered.load(Relaxed), 0, "idle clients own no buffer");
 }
+
+/// Requests of all kinds, cut anywhere, read at any pace: the replies are the same.
+#[test]
+fn random_pieces_make_no_difference() {
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seed = clock.as_nanos() as u64 | 1;
+    println!("seed {seed}");
+    let mut state = seed;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let server = system(2);
+    for _ in 0..20 {
+        let (mut requests, mut expected) = (Vec::new(), Vec::new());
+        for _ in 0..random(400) {
+            match random(3) {
+                0 => {
+                    requests.extend_from_slice(b"PING\n");
+                    expected.extend_from_slice(b"+PONG\n");
+                }
+                1 => {
+                    let length = random(100_000);
+                    requests.extend_from_slice(format!("BIG {length}\n").as_bytes());
+                    expected.resize(expected.len() + length, b'x');
+                }
+                _ => {
+                    let length = random(10_000);
+                    requests.extend_from_slice(format!("SWALLOW {length}\n").as_bytes());
+                    requests.resize(requests.len() + length, b'\n');
+                }
+            }
+        }
+        requests.extend_from_slice(b"QUIT\nPING\n");
+        expected.extend_from_slice(b"bye\n");
+        let mut client = server.connect();
+        let mut writer = client.try_clone().unwrap();
+        let mut pieces = Vec::new();
+        let mut at = 0;
+        while at < requests.len() {
+            let most = if random(4) == 0 { 100_000 } else { 50 };
+            let end = (at + 1 + random(most)).min(requests.len());
+            pieces.push(requests[at..end].to_vec());
+            at = end;
+        }
+        let writing = std::thread::spawn(move || {
+            // The last piece comes after the goodbye and may find the connection closed.
+            pieces.iter().try_for_each(|piece| writer.write_all(piece))
+        });
+        let got = rest(&mut client);
+        let _ = writing.join().unwrap();
+        assert!(got == expected, "{} bytes instead of {}", got.len(), expected.len());
+    }
+}
