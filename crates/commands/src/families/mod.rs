@@ -2,8 +2,10 @@
 
 use crate::row::Row;
 
+pub mod hash_fields;
+pub mod hashes;
 pub mod strings;
 pub mod transactions;
 
 /// The rows of all families.
-pub const ALL: &[&[Row]] = &[strings::ROWS, transactions::ROWS];
+pub const ALL: &[&[Row]] = &[hash_fields::ROWS, hashes::ROWS, strings::ROWS, transactions::ROWS];
