@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+"""Hostile input against a server: run.py [--ours BIN | --real] [FILTER].
+
+Every case states what must happen: `error` (a reply that starts with one of the given texts) or
+`closed`, or either. Around each case two things must hold: a second, well-behaved connection keeps
+being served, and resident memory, read from /proc, grows by less than the case's allowance. All
+counts are bounded and every wait has a deadline, so the run ends by itself. Not a fuzzer: the
+fuzz targets look for the unknown, this table holds what is known. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tools"))
+
+from servers import RIVALS, Store, server_bin  # noqa: E402
+
+MIB = 1 << 20
+FLAT = 64 * MIB
+DEADLINE_SECONDS = 10.0
+QUIET_SECONDS = 0.5
+FLOOD_SECONDS = 8.0
+CONNECTIONS = 10_000
+SPARE_FILES = 200
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """One case: bytes (or an action on the store) and what must come of it.
+
+    `must` is a regex over the whole answer, with `<closed>` appended if the server hung up.
+    """
+
+    name: str
+    protocol: str
+    attack: bytes | Callable[[Store], str]
+    must: str
+    allowance: int = FLAT
+    ours_only: str = ""
+
+
+def connect(store: Store, protocol: str) -> socket.socket:
+    """A connection with a deadline on every call."""
+    port = store.port if protocol == "resp" else store.memcached_port
+    return socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS)
+
+
+def answer(wire: socket.socket, quiet: float = QUIET_SECONDS, most: int = 1 << 16) -> str:
+    """What the server says until it is quiet, closes, or has said `most` bytes."""
+    got = b""
+    wire.settimeout(quiet)
+    try:
+        while len(got) < most:
+            data = wire.recv(1 << 16)
+            if not data:
+                return got.decode("latin-1") + "<closed>"
+            got += data
+    except TimeoutError:
+        pass
+    except OSError:
+        return got.decode("latin-1") + "<closed>"
+    return got.decode("latin-1")
+
+
+def push(wire: socket.socket, data: bytes, times: int = 1) -> bool:
+    """Sends; False if the server stopped taking bytes (closed, or no room until the deadline)."""
+    try:
+        for _ in range(times):
+            wire.sendall(data)
+    except OSError:
+        return False
+    return True
+
+
+def ten_million_arguments(store: Store) -> str:
+    """Announces ten million arguments and sends empty ones, as many as the server takes."""
+    with connect(store, "resp") as wire:
+        push(wire, b"*10000000\r\n")
+        chunk = b"$0\r\n\r\n" * 10_000
+        end = time.monotonic() + FLOOD_SECONDS
+        for _ in range(1_000):
+            if time.monotonic() > end or not push(wire, chunk):
+                break
+        return answer(wire)
+
+
+def deaf(protocol: str, request: bytes) -> Callable[[Store], str]:
+    """A million pipelined requests whose replies are never read."""
+
+    def attack(store: Store) -> str:
+        with connect(store, protocol) as wire:
+            wire.settimeout(1.0)
+            sent = push(wire, request * 1_000, 1_000)
+            return "all taken" if sent else "held back"
+
+    return attack
+
+
+def announcing_crowd(store: Store) -> str:
+    """Ten thousand connections that each announce an argument of 512 MiB."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wires = []
+    try:
+        for _ in range(min(CONNECTIONS, soft - SPARE_FILES)):
+            try:
+                wire = connect(store, "resp")
+            except OSError:
+                break
+            wires.append(wire)
+            push(wire, b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$536870912\r\nx")
+        watch(store, "resp")
+        return f"{len(wires)} rss {resident(store)}"
+    finally:
+        for wire in wires:
+            wire.close()
+
+
+def slow_bytes(store: Store) -> str:
+    """One request, a byte a packet, while others are served between the bytes."""
+    with connect(store, "resp") as wire:
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in b"*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n":
+            push(wire, bytes([byte]))
+            watch(store, "resp")
+        return answer(wire)
+
+
+def r(name: str, attack: bytes | Callable[[Store], str], must: str, **more: object) -> Hostile:
+    """A RESP case."""
+    return Hostile(name, "resp", attack, must, **more)
+
+
+def m(name: str, attack: bytes | Callable[[Store], str], must: str, **more: object) -> Hostile:
+    """A memcached case."""
+    return Hostile(name, "memcached", attack, must, **more)
+
+
+BROKEN = r"-ERR Protocol error.*<closed>"
+REFUSED = r"(CLIENT_ERROR|ERROR|SERVER_ERROR).*"
+TLS_HELLO = bytes.fromhex("160301005a010000560303") + bytes(80)
+CASES = [
+    r("multibulk 2^31", b"*2147483648\r\n", BROKEN),
+    r("multibulk 2^63", b"*9223372036854775808\r\n", BROKEN),
+    r("multibulk not a number", b"*1x\r\n", BROKEN),
+    r("bulk 2^63", b"*1\r\n$9223372036854775808\r\n", BROKEN),
+    r("bulk over 512 MiB", b"*1\r\n$536870913\r\n", BROKEN),
+    r("bulk negative", b"*1\r\n$-1\r\n", BROKEN),
+    r("bulk without dollar", b"*1\r\nPING\r\n", BROKEN),
+    r("endless inline line", b"a" * (128 << 10), BROKEN),
+    r("endless multibulk header", b"*" + b"1" * (128 << 10), BROKEN),
+    r("endless bulk header", b"*1\r\n$" + b"1" * (128 << 10), BROKEN),
+    r("unbalanced quotes", b'SET k "abc\r\n', BROKEN),
+    r("half a command", b"*2\r\n$4\r\nECHO\r\n$5\r\nhe", "$"),
+    r("empty requests", b"*0\r\n\r\n" * 100_000 + b"PING\r\n", r"\+PONG\r\n$"),
+    r("NUL bytes", b"\0" * 100 + b"\r\n", r"(-ERR.*)?(<closed>)?$"),
+    r("HTTP GET", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "(-ERR.*)?<closed>"),
+    r("HTTP POST", b"POST / HTTP/1.1\r\nHost: a\r\n\r\nSET k v\r\n", "<closed>"),
+    r("TLS hello", TLS_HELLO + b"\r\n", "(-ERR.*)?(<closed>)?$"),
+    r("PROXY preface", b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n", "-ERR unknown command"),
+    r("memcached's words", b"set k 0 0 1\r\na\r\n", "-ERR syntax error"),
+    r("slow bytes", slow_bytes, r"\$2\r\nhi\r\n$"),
+    r("ten million arguments", ten_million_arguments, ".*", ours_only="Redis takes them all"),
+    r("a million deaf PINGs", deaf("resp", b"PING\r\n"), ".*"),
+    r("a crowd that announces 512 MiB each", announcing_crowd, ".*", ours_only="Redis grows"),
+    m("set with length 2^31", b"set k 0 0 2147483648\r\n", REFUSED),
+    m("set with length 2^63", b"set k 0 0 9223372036854775808\r\n", REFUSED),
+    m("set with length -1", b"set k 0 0 -1\r\n", REFUSED),
+    m("1 GiB announced", b"set k 0 0 1073741824\r\nabc", f"({REFUSED})?(<closed>)?$"),
+    m("meta 1 GiB announced", b"ms k 1073741824\r\nabc", f"({REFUSED})?(<closed>)?$"),
+    m("meta with length 2^63", b"ms k 9223372036854775808\r\n", "CLIENT_ERROR"),
+    m("meta with length -1", b"ms k -1\r\n", "CLIENT_ERROR"),
+    m("meta with 10,000 flags", b"mg k" + b" v" * 10_000 + b"\r\n", f"({REFUSED})?(<closed>)?$"),
+    m("key of 64 KiB", b"get " + b"k" * (64 << 10) + b"\r\n", f"({REFUSED})?(<closed>)?$"),
+    m("endless line", b"x" * (128 << 10), f"({REFUSED})?<closed>"),
+    m("half a value", b"set k 0 0 10\r\nabc", "$"),
+    m("NUL bytes", b"\0" * 100 + b"\r\n", "(ERROR|CLIENT_ERROR).*|<closed>"),
+    m("empty lines", b"\r\n" * 1_000 + b"mn\r\n", r"(ERROR\r\n)+MN\r\n$"),
+    m("HTTP GET", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "(ERROR|<closed>)"),
+    m("TLS hello", TLS_HELLO + b"\r\n", "(ERROR.*)?(<closed>)?$"),
+    m("RESP's words", b"*1\r\n$4\r\nPING\r\n", "(ERROR|<closed>)"),
+    m("a million deaf no-ops", deaf("memcached", b"mn\r\n"), ".*"),
+]
+
+
+def resident(store: Store) -> int:
+    """Bytes of resident memory of all the store's processes."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    return sum(
+        int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * page
+        for process in store.processes
+    )
+
+
+def watch(store: Store, protocol: str) -> None:
+    """A well-behaved client's round trip; raises OSError if it is not served."""
+    send, reply = (b"PING\r\n", b"+PONG\r\n") if protocol == "resp" else (b"mn\r\n", b"MN\r\n")
+    with connect(store, protocol) as wire:
+        wire.sendall(send)
+        got = b""
+        while len(got) < len(reply):
+            data = wire.recv(64)
+            if not data:
+                raise ConnectionError("the other client was hung up on")
+            got += data
+        if got != reply:
+            raise ConnectionError(f"the other client got {got!r}")
+
+
+def run_case(store: Store, case: Hostile) -> str:
+    """Plays a case; what went wrong, or an empty string."""
+    before = resident(store)
+    try:
+        if callable(case.attack):
+            said = case.attack(store)
+            grown = resident(store) - before
+            if found := re.fullmatch(r"\d+ rss (\d+)", said):
+                grown = max(grown, int(found[1]) - before)
+            watch(store, case.protocol)
+        else:
+            with connect(store, case.protocol) as wire:
+                push(wire, case.attack)
+                watch(store, case.protocol)
+                said = answer(wire)
+                grown = resident(store) - before
+        if not store.alive():
+            return "the server died"
+    except OSError as error:
+        return f"not served: {error}"
+    if not re.match(case.must, said, re.DOTALL):
+        return f"answered {said[:200]!r}, must match {case.must!r}"
+    if grown > case.allowance:
+        return f"grew by {grown // MIB} MiB, allowed {case.allowance // MIB}"
+    return ""
+
+
+def main() -> int:
+    """Runs the table; the exit status."""
+    options = argparse.ArgumentParser(description="hostile input")
+    options.add_argument("--ours", metavar="BIN")
+    options.add_argument("--real", action="store_true", help="Debian's redis-server and memcached")
+    options.add_argument("filter", nargs="?", default="", help="regex over `protocol: case`")
+    chosen = options.parse_args()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    command = RIVALS if chosen.real else os.path.abspath(chosen.ours or server_bin())
+    passed = failed = 0
+    with Store(command=command) as store:
+        for case in CASES:
+            if not re.search(chosen.filter, f"{case.protocol}: {case.name}"):
+                continue
+            if chosen.real and case.ours_only:
+                continue
+            wrong = run_case(store, case)
+            passed, failed = (passed, failed + 1) if wrong else (passed + 1, failed)
+            if wrong:
+                print(f"FAILED {case.protocol}: {case.name}: {wrong}", flush=True)
+            if not store.alive():
+                store.stop()
+                store.start()
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
