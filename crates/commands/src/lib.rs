@@ -21,6 +21,7 @@ pub mod failure;
 pub mod families;
 pub mod host;
 pub mod limits;
+pub mod memcached;
 pub mod ops;
 pub mod row;
 pub mod table;

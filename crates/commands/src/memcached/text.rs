@@ -1,0 +1,272 @@
+//! The text commands.
+//!
+//! What always holds: a handler counts after the last thing that may fail, so that a request that
+//! is repeated for want of memory is counted once.
+
+use super::context::Ctx;
+use super::counters::Count;
+use super::{Done, line};
+use crate::failure::Failure;
+use crate::ops::cache::{self, Counted, DATABASE, Deleted, Mode, Place, Store, Stored, expiry};
+use engine::{Effect, Entry};
+use std::ops::Range;
+
+/// The answer to a counter command on what isn't a number.
+pub(super) const NOT_A_NUMBER: &[u8] =
+    b"CLIENT_ERROR cannot increment or decrement non-numeric value";
+/// The answer to a value that is larger than an item may be.
+pub(super) const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache";
+/// The answer to a value that there is no memory for.
+pub(super) const NO_MEMORY: &[u8] = b"SERVER_ERROR out of memory storing object";
+/// The answer to growing what isn't a string.
+pub(super) const WRONG_KIND: &[u8] = b"CLIENT_ERROR the key holds another kind of value";
+
+const GETS: (Count, Count) = (Count::GetHits, Count::GetMisses);
+const TOUCHES: (Count, Count) = (Count::TouchHits, Count::TouchMisses);
+
+/// get, gets: the items of the keys that there are.
+pub(super) fn get<'b>(
+    ctx: &mut Ctx<'_>,
+    keys: impl Iterator<Item = &'b [u8]>,
+    with_cas: bool,
+    out: &mut Vec<u8>,
+) -> Result<Done, Failure> {
+    for key in keys {
+        let found = match ctx.place(key).get() {
+            Some(entry) => item(key, entry, with_cas, out),
+            None => false,
+        };
+        ctx.counters.add(Count::Gets);
+        ctx.tally(found, GETS);
+    }
+    line(out, b"END");
+    Ok(Done::Answered)
+}
+
+/// gat, gats: the same, and every item found gets another deadline.
+pub(super) fn get_and_touch<'b>(
+    ctx: &mut Ctx<'_>,
+    keys: impl Iterator<Item = &'b [u8]>,
+    (exptime, with_cas): (i64, bool),
+    out: &mut Vec<u8>,
+) -> Result<Done, Failure> {
+    let deadline = expiry(exptime, ctx.now);
+    for key in keys {
+        let mut place = ctx.place(key);
+        let found = match place.get() {
+            Some(entry) => item(key, entry, with_cas, out),
+            None => false,
+        };
+        if found {
+            cache::touch(&mut place, deadline)?;
+            place.get();
+        }
+        for what in [Count::Gets, Count::Touches] {
+            ctx.counters.add(what);
+        }
+        ctx.tally(found, GETS);
+        ctx.tally(found, TOUCHES);
+    }
+    line(out, b"END");
+    Ok(Done::Answered)
+}
+
+/// Writes one item of an answer; false if it isn't a string.
+#[inline]
+fn item(key: &[u8], entry: Entry<'_>, with_cas: bool, out: &mut Vec<u8>) -> bool {
+    let Some(string) = entry.string() else { return false };
+    let whole: Range<usize> = 0..string.len();
+    let mut digits = itoa::Buffer::new();
+    out.reserve(key.len() + string.len() + 64);
+    out.extend_from_slice(b"VALUE ");
+    out.extend_from_slice(key);
+    out.push(b' ');
+    out.extend_from_slice(digits.format(entry.flags()).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(digits.format(whole.end).as_bytes());
+    if with_cas {
+        out.push(b' ');
+        out.extend_from_slice(digits.format(entry.cas()).as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    string.read(whole, out);
+    out.extend_from_slice(b"\r\n");
+    true
+}
+
+/// What a storage command says beside its key and its value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Storing<'b> {
+    pub(super) key: &'b [u8],
+    pub(super) mode: Mode,
+    pub(super) flags: u32,
+    pub(super) exptime: i64,
+    pub(super) compare: Option<u64>,
+    pub(super) value: &'b [u8],
+}
+
+/// set, add, replace, append, prepend, cas.
+pub(super) fn store(
+    ctx: &mut Ctx<'_>,
+    asked: Storing<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Done, Failure> {
+    let wanted = Store {
+        mode: asked.mode,
+        value: asked.value,
+        flags: asked.flags,
+        deadline: expiry(asked.exptime, ctx.now),
+        compare: asked.compare,
+        ..Store::default()
+    };
+    let answer: &[u8] = match store_within_limits(ctx, asked.key, &wanted)? {
+        Stored::Done(_) => b"STORED",
+        // memcached can't make the longer copy, and doesn't say why.
+        Stored::TooLarge if asked.mode != Mode::Set => b"NOT_STORED",
+        Stored::TooLarge => TOO_LARGE,
+        Stored::NotStored => b"NOT_STORED",
+        Stored::Exists => b"EXISTS",
+        Stored::NotFound => b"NOT_FOUND",
+        Stored::WrongKind => WRONG_KIND,
+    };
+    line(out, answer);
+    Ok(Done::Answered)
+}
+
+/// Stores a value unless it's too large, and counts.
+pub(super) fn store_within_limits(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    wanted: &Store<'_>,
+) -> Result<Stored, Failure> {
+    let settings = *ctx.settings;
+    let fits = |value: usize| settings.fits(key.len(), wanted.flags, value);
+    if !fits(wanted.value.len()) {
+        too_large(ctx, key, wanted.mode)?;
+        return Ok(Stored::TooLarge);
+    }
+    let stored = cache::store(&mut ctx.place(key), wanted, fits)?;
+    ctx.counters.add(Count::Sets);
+    match stored {
+        Stored::Done(_) => ctx.counters.add(Count::Stored),
+        Stored::TooLarge => ctx.counters.add(Count::TooLarge),
+        _ => {}
+    }
+    if wanted.compare.is_some() {
+        match stored {
+            Stored::Done(_) => ctx.counters.add(Count::CasHits),
+            Stored::Exists => ctx.counters.add(Count::CasBadValue),
+            Stored::NotFound => ctx.counters.add(Count::CasMisses),
+            _ => {}
+        }
+    }
+    Ok(stored)
+}
+
+/// A value was refused for its size: what it would have replaced is out of date, so it goes.
+pub(super) fn too_large(ctx: &mut Ctx<'_>, key: &[u8], mode: Mode) -> Result<(), Failure> {
+    if mode == Mode::Set {
+        cache::delete(&mut ctx.place(key), None)?;
+    }
+    ctx.counters.add(Count::TooLarge);
+    Ok(())
+}
+
+/// delete.
+pub(super) fn delete(ctx: &mut Ctx<'_>, key: &[u8], out: &mut Vec<u8>) -> Result<Done, Failure> {
+    let deleted = cache::delete(&mut ctx.place(key), None)? == Deleted::Done;
+    ctx.tally(deleted, (Count::DeleteHits, Count::DeleteMisses));
+    line(out, if deleted { b"DELETED" } else { b"NOT_FOUND" });
+    Ok(Done::Answered)
+}
+
+/// incr, decr.
+pub(super) fn count(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    (down, delta): (bool, u64),
+    out: &mut Vec<u8>,
+) -> Result<Done, Failure> {
+    let how = cache::Count { down, delta, compare: None, vivify: None, deadline: None, cas: None };
+    let counted = cache::count(&mut ctx.place(key), &how)?;
+    tally_count(ctx, down, counted);
+    match counted {
+        Counted::Done { value, .. } => {
+            line(out, itoa::Buffer::new().format(value).as_bytes());
+        }
+        Counted::NotFound | Counted::Exists => line(out, b"NOT_FOUND"),
+        Counted::NotANumber => line(out, NOT_A_NUMBER),
+    }
+    Ok(Done::Answered)
+}
+
+/// Counts what became of a counter.
+pub(super) fn tally_count(ctx: &Ctx<'_>, down: bool, counted: Counted) {
+    let (hits, misses) = match down {
+        true => (Count::DecrHits, Count::DecrMisses),
+        false => (Count::IncrHits, Count::IncrMisses),
+    };
+    match counted {
+        Counted::Done { made: true, .. } => ctx.counters.add(Count::Stored),
+        Counted::Done { .. } => ctx.counters.add(hits),
+        Counted::NotFound => ctx.counters.add(misses),
+        Counted::Exists | Counted::NotANumber => {}
+    }
+}
+
+/// touch.
+pub(super) fn touch(
+    ctx: &mut Ctx<'_>,
+    key: &[u8],
+    exptime: i64,
+    out: &mut Vec<u8>,
+) -> Result<Done, Failure> {
+    let deadline = expiry(exptime, ctx.now);
+    let mut place: Place<'_> = ctx.place(key);
+    let touched = cache::touch(&mut place, deadline)?;
+    place.get();
+    ctx.counters.add(Count::Touches);
+    ctx.tally(touched, TOUCHES);
+    line(out, if touched { b"TOUCHED" } else { b"NOT_FOUND" });
+    Ok(Done::Answered)
+}
+
+/// flush_all: now, or at a moment that the flush is told.
+pub(super) fn flush_all(
+    ctx: &mut Ctx<'_>,
+    delay: Option<i64>,
+    out: &mut Vec<u8>,
+) -> Result<Done, Failure> {
+    match expiry(delay.unwrap_or(0), ctx.now) {
+        Some(at) if at > ctx.now => ctx.flush.set(Some(at)),
+        _ => {
+            ctx.flush.set(None);
+            clear(ctx)?;
+        }
+    }
+    ctx.counters.add(Count::Flushes);
+    line(out, b"OK");
+    Ok(Done::Answered)
+}
+
+/// Empties the database, shard by shard.
+pub(super) fn clear(ctx: &mut Ctx<'_>) -> Result<(), Failure> {
+    for number in 0..ctx.shards.count() {
+        ctx.shards.shard(number).apply(&Effect::Clear { db: DATABASE }, ctx.now)?;
+    }
+    Ok(())
+}
+
+/// cache_memlimit, in megabytes.
+pub(super) fn memory_limit(ctx: &Ctx<'_>, megabytes: u64, out: &mut Vec<u8>) -> Done {
+    let answer: &[u8] = match megabytes.checked_mul(1024 * 1024) {
+        Some(bytes) if megabytes >= 8 => match ctx.world.set_memory_limit(bytes) {
+            true => b"OK",
+            false => b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust",
+        },
+        Some(_) => b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m",
+        None => b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust",
+    };
+    line(out, answer);
+    Done::Answered
+}
