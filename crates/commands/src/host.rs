@@ -9,6 +9,8 @@ use std::fmt;
 
 /// Settings, other clients, counters: everything that a command may ask or tell the server.
 pub trait Host: fmt::Debug {
+    /// The version of Redis that clients may take this for, such as `7.4.1`.
+    fn version(&self) -> &str;
     /// The password that AUTH wants, if one is set.
     fn password(&self) -> Option<Vec<u8>>;
 
@@ -191,6 +193,9 @@ pub struct CommandDurations {
 pub struct Nobody;
 
 impl Host for Nobody {
+    fn version(&self) -> &str {
+        "7.4.0"
+    }
     fn password(&self) -> Option<Vec<u8>> {
         None
     }

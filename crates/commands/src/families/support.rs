@@ -1,0 +1,58 @@
+//! What several families need to state their rows and read their arguments.
+
+use crate::context::Ctx;
+use crate::row::{Flags, Handler, Keys, Outcome, Row};
+use crate::table::find;
+use std::borrow::Cow;
+
+/// A row of a command without keys or subcommands.
+pub(super) const fn keyless(
+    group: &'static str,
+    (name, arity): (&'static str, i32),
+    flags: Flags,
+    handler: Handler,
+    since: &'static str,
+    summary: &'static str,
+) -> Row {
+    Row { name, arity, flags, keys: Keys::None, handler, group, since, summary, subcommands: &[] }
+}
+
+/// The same with subcommands, one of which has to be named.
+pub(super) const fn container(
+    group: &'static str,
+    name: &'static str,
+    since: &'static str,
+    summary: &'static str,
+    subcommands: &'static [Row],
+) -> Row {
+    let row = keyless(group, (name, -2), Flags::NONE, nothing, since, summary);
+    Row { subcommands, ..row }
+}
+
+/// Whether an argument is that word, in any case.
+#[inline]
+pub(super) fn is(arg: &[u8], word: &str) -> bool {
+    arg.eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// An argument as text, for names and messages.
+pub(super) fn text(arg: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(arg)
+}
+
+/// Answers HELP of a command from its rows.
+pub(super) fn help(ctx: &mut Ctx<'_>, name: &str) -> Outcome {
+    let subcommands = find(name.as_bytes()).map_or::<&[Row], _>(&[], |row| row.subcommands);
+    ctx.reply.array(1 + 2 * subcommands.len());
+    ctx.reply.simple(&format!("{name} <subcommand> [<arg> ...]. Subcommands are:"));
+    for row in subcommands {
+        ctx.reply.simple(row.name);
+        ctx.reply.simple(&format!("    {}", row.summary));
+    }
+    Ok(())
+}
+
+/// Stands where the arity already refuses every call.
+fn nothing(_: &mut Ctx<'_>, _: protocol::args::Args<'_>) -> Outcome {
+    Err(crate::Failure::SYNTAX)
+}
