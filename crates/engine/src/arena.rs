@@ -166,6 +166,11 @@ impl Arena {
         }
     }
 
+    /// Segments that the mapping has.
+    pub const fn capacity(&self) -> usize {
+        self.memory.words() / SEGMENT_WORDS
+    }
+
     /// Segments that can still be taken.
     pub fn available(&self) -> usize {
         let ready = self.lock().ready.len();

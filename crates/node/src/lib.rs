@@ -1,1 +1,169 @@
-//! Sessile: the node crate.
+//! The store without the world: shards behind their locks, requests executed on them, the work at
+//! the end of a turn.
+//!
+//! ```text
+//! bytes -> decode up to 16 requests -> fetch their buckets and items ahead
+//!       -> for each: admit -> lock the shards of its keys (ascending) -> run -> reply
+//! end of turn: expire what is due, make room, say when to come back
+//! ```
+//!
+//! What always holds: locks are taken in ascending order of shards and held for one command (or
+//! one transaction); a request that found no memory is run again after room was made without any
+//! lock held. Driven by one thread with its own clock, the node is deterministic.
+//! Not for: sockets, threads, files. `now` comes from the caller.
+
+#![forbid(unsafe_code)]
+
+mod connection;
+mod locks;
+mod memory;
+mod resp;
+mod turn;
+
+pub use connection::{Connection, Served, Worker};
+pub use memory::Limits;
+pub use resp::World;
+
+use engine::limits::SHARDS_MAX;
+use engine::{Arena, HashKey, Policy, Shard, ShardConfig};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A time, in both units that commands want.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Unix milliseconds.
+    pub ms: u64,
+    /// Unix microseconds.
+    pub us: u64,
+}
+
+/// What a node is told when it's made.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeConfig {
+    /// Shards; a power of two, [`SHARDS_MAX`] at most.
+    pub shards: usize,
+    /// Databases.
+    pub databases: usize,
+    /// Bands of due times.
+    pub bands: usize,
+    /// The secret under which keys are hashed.
+    pub secret: HashKey,
+    /// Memory and what to do without.
+    pub limits: Limits,
+}
+
+/// The shards of one store and what belongs to all of them.
+#[derive(Debug)]
+pub struct Node {
+    arena: Arc<Arena>,
+    secret: HashKey,
+    databases: usize,
+    shards: Box<[Place]>,
+    /// For each shard the time by which somebody has to look after it.
+    looks: Box<[AtomicU64]>,
+    memory: memory::Memory,
+    active_expire: AtomicBool,
+}
+
+/// A shard and its lock, on cache lines of their own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Place(Mutex<Shard>);
+
+impl Node {
+    /// A node over `arena`.
+    pub fn new(arena: Arc<Arena>, config: NodeConfig) -> Self {
+        let count = config.shards.clamp(1, SHARDS_MAX).next_power_of_two();
+        let shard = |number| {
+            let config = ShardConfig {
+                number,
+                databases: config.databases,
+                bands: config.bands,
+                secret: config.secret,
+                first_version: 0,
+                policy: config.limits.policy,
+            };
+            Place(Mutex::new(Shard::new(Arc::clone(&arena), config)))
+        };
+        let shards = (0..count).map(shard).collect();
+        let node = Self {
+            shards,
+            looks: (0..count).map(|_| AtomicU64::new(u64::MAX)).collect(),
+            secret: config.secret,
+            databases: config.databases,
+            memory: memory::Memory::new(config.limits),
+            active_expire: AtomicBool::new(true),
+            arena,
+        };
+        node.set_limits(config.limits);
+        node
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The arena of the shards.
+    pub fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    /// Whether keys end on their own when they are due, or only when they are met.
+    pub fn set_active_expire(&self, on: bool) {
+        self.active_expire.store(on, Ordering::Relaxed);
+    }
+
+    /// Checks every invariant of every shard.
+    ///
+    /// # Errors
+    /// A sentence that says what doesn't hold.
+    pub fn check(&self) -> Result<(), String> {
+        (0..self.shards.len()).try_for_each(|number| match self.lock(number) {
+            Some(shard) => shard.check().map_err(|what| format!("shard {number}: {what}")),
+            None => Ok(()),
+        })
+    }
+
+    /// Sets how much memory there is and what to do without.
+    pub fn set_limits(&self, limits: Limits) {
+        self.memory.set(limits);
+        for number in 0..self.shards.len() {
+            if let Some(mut shard) = self.lock(number) {
+                shard.set_policy(limits.policy);
+            }
+        }
+        self.fit_arena(0);
+    }
+
+    fn policy(&self) -> Policy {
+        self.memory.limits().policy
+    }
+
+    /// Locks a shard. A lock that a panicking thread left is taken over: the release build ends
+    /// on a panic, and tests want to see the first failure, not the second.
+    fn lock(&self, number: usize) -> Option<MutexGuard<'_, Shard>> {
+        let place = self.shards.get(number)?;
+        Some(place.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// As [`Node::lock`], unless somebody else holds it.
+    fn try_lock(&self, number: usize) -> Option<MutexGuard<'_, Shard>> {
+        match self.shards.get(number)?.0.try_lock() {
+            Ok(shard) => Some(shard),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Remembers when a shard has to be looked after.
+    #[inline]
+    fn note_look(&self, number: usize, look: u64) {
+        if let Some(known) = self.looks.get(number)
+            && look < known.load(Ordering::Relaxed)
+        {
+            known.fetch_min(look, Ordering::Relaxed);
+        }
+    }
+}

@@ -143,6 +143,11 @@ impl Decoder {
         self.inline.as_args()
     }
 
+    /// As [`Decoder::inline_args`], handed over.
+    pub fn take_inline(&mut self) -> OwnedArgs {
+        std::mem::take(&mut self.inline)
+    }
+
     fn multibulk(&mut self, input: &[u8], spans: &mut Vec<Span>, limits: &RespLimits) -> Outcome {
         let mut state = self.pending.take().unwrap_or_default();
         let outcome = advance(&mut state, input, limits);

@@ -1,7 +1,6 @@
 //! The engine's arena over the mapping: segments of one memory file.
 
-use engine::Backing;
-use layout::{Memory, SEGMENT_WORDS, SegmentId};
+use engine::{Backing, Memory, SEGMENT_WORDS, SegmentId};
 
 use super::arena::Mapping;
 

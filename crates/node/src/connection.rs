@@ -1,0 +1,63 @@
+//! A connection's state and a worker's scratch space.
+
+use commands::Client;
+use protocol::args::Span;
+use protocol::resp::{Decoder, RespLimits};
+
+/// A RESP connection, as the node sees it.
+#[derive(Debug)]
+pub struct Connection {
+    /// The client behind it.
+    pub client: Client,
+    pub(crate) decoder: Decoder,
+    pub(crate) limits: RespLimits,
+}
+
+impl Connection {
+    /// A connection of `client`, whose arguments may have `max_bulk` bytes.
+    pub fn new(client: Client, max_bulk: usize) -> Self {
+        let limits =
+            RespLimits { max_bulk, authenticated: client.authenticated, ..RespLimits::default() };
+        Self { client, decoder: Decoder::default(), limits }
+    }
+
+    /// Sets the longest argument.
+    pub const fn set_max_bulk(&mut self, bytes: usize) {
+        self.limits.max_bulk = bytes;
+    }
+}
+
+/// What became of a piece of input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Served {
+    /// Bytes done with, from the front.
+    pub consumed: usize,
+    /// Requests executed.
+    pub requests: u64,
+    /// More complete requests may follow.
+    pub again: bool,
+    /// Bytes of the rest that would let it go on.
+    pub want: usize,
+    /// The connection ends when its replies are sent.
+    pub close: bool,
+    /// It looked like HTTP.
+    pub http: bool,
+    /// Nothing more is served before that time (Unix milliseconds).
+    pub pause_until: Option<u64>,
+}
+
+/// What a worker reuses from request to request.
+#[derive(Debug, Default)]
+pub struct Worker {
+    pub(crate) spans: Vec<Span>,
+    pub(crate) batch: Vec<Decoded>,
+}
+
+/// A request of a batch: where its bytes begin, and its spans.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decoded {
+    pub(crate) base: usize,
+    pub(crate) end: usize,
+    pub(crate) first: usize,
+    pub(crate) last: usize,
+}

@@ -1,0 +1,157 @@
+//! The memory cap: what counts, and how room is made.
+//!
+//! Everything counts: segments that hold memory, and the process's heap, which the shell counts
+//! for us. The arena may populate what the heap leaves of the cap. What always holds: a write
+//! that would go past the cap evicts (without any lock held) or is refused.
+
+use crate::Node;
+use engine::{Policy, SEGMENT_BYTES};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// How much memory there is, and what happens without.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes that everything together may take; 0: as much as the arena has.
+    pub maxmemory: u64,
+    /// What goes when they are used up.
+    pub policy: Policy,
+    /// Keys looked at for each one that goes.
+    pub samples: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Memory {
+    limits: Mutex<Limits>,
+    /// Copies for the hot path.
+    maxmemory: AtomicU64,
+    heap: AtomicU64,
+    /// Whether more is used than the cap allows, so that commands that need memory must wait.
+    short: AtomicBool,
+    /// The shard that gives room next.
+    hand: AtomicUsize,
+}
+
+impl Memory {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits: Mutex::new(limits),
+            maxmemory: AtomicU64::new(limits.maxmemory),
+            heap: AtomicU64::new(0),
+            short: AtomicBool::new(false),
+            hand: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set(&self, limits: Limits) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+        self.maxmemory.store(limits.maxmemory, Ordering::Relaxed);
+    }
+}
+
+/// Segments that eviction keeps free, so that writers needn't wait for it.
+const LOW_WATER: usize = 24;
+/// Steps of eviction in one turn.
+const STEPS_PER_TURN: usize = 256;
+
+impl Node {
+    /// Bytes in use, everything counted.
+    pub fn used_memory(&self) -> u64 {
+        self.arena_bytes() + self.memory.heap.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of segments that hold memory.
+    pub fn arena_bytes(&self) -> u64 {
+        (self.arena.populated() * SEGMENT_BYTES) as u64
+    }
+
+    /// Whether commands that need memory have to make room first.
+    #[inline]
+    pub(crate) fn is_short(&self) -> bool {
+        self.memory.short.load(Ordering::Relaxed)
+    }
+
+    /// Gives the arena what the heap leaves of the cap. Called every turn.
+    pub(crate) fn fit_arena(&self, heap: u64) {
+        self.memory.heap.store(heap, Ordering::Relaxed);
+        let cap = self.memory.maxmemory.load(Ordering::Relaxed);
+        let segments = if cap == 0 {
+            usize::MAX
+        } else {
+            (cap.saturating_sub(heap) / SEGMENT_BYTES as u64) as usize
+        };
+        if segments.min(self.arena.capacity()) != self.arena.limit() {
+            self.arena.set_limit(segments);
+        }
+        let short = self.arena.populated() > self.arena.limit();
+        if short != self.is_short() {
+            self.memory.short.store(short, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes room for a request that found none, with no lock held; harder with each try.
+    /// Whether it's worth another try.
+    pub(crate) fn make_room(&self, tries: u32, now: u64) -> bool {
+        let wanted = (4usize << tries.min(16)).min(self.arena.limit() / 2 + 1);
+        let mut gained = false;
+        let mut idle = 0;
+        while self.arena.available() < wanted && idle < self.shard_count() {
+            if self.room_in_next(now) {
+                gained = true;
+                idle = 0;
+            } else {
+                idle += 1;
+            }
+        }
+        gained || self.arena.available() > 0 && tries < 2
+    }
+
+    /// Keeps some segments free while the policy allows eviction; whether there is more to do.
+    pub(crate) fn keep_low_water(&self, now: u64) -> bool {
+        let limit = self.arena.limit();
+        let low = LOW_WATER.min(limit / 16 + 1);
+        if self.policy() == Policy::NoEviction {
+            return false;
+        }
+        for _ in 0..STEPS_PER_TURN {
+            if self.arena.available() >= low {
+                return false;
+            }
+            if !self.room_in_next(now) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Frees free memory that waits for reuse.
+    pub fn purge(&self) {
+        let limit = self.arena.limit();
+        self.arena.set_limit(0);
+        self.arena.set_limit(limit);
+    }
+
+    fn room_in_next(&self, now: u64) -> bool {
+        let limits = self.memory.limits();
+        let number = self.memory.hand.fetch_add(1, Ordering::Relaxed) % self.shard_count();
+        let Some(mut shard) = self.lock(number) else { return false };
+        let before = self.arena.available();
+        let mut gained = false;
+        // A few keys at a time: the lock is held for microseconds.
+        for _ in 0..8 {
+            if !shard.make_room(limits.policy, limits.samples, now) {
+                break;
+            }
+            gained = true;
+            if self.arena.available() > before {
+                break;
+            }
+        }
+        self.note_look(number, shard.next_look());
+        gained
+    }
+}

@@ -1,0 +1,309 @@
+//! RESP requests: a batch decoded, fetched ahead, and executed one by one.
+//!
+//! What always holds: requests of a connection are executed in their order; one that has to wait
+//! (CLIENT PAUSE) leaves its bytes and those after it in the input.
+
+use crate::connection::{Connection, Decoded, Served, Worker};
+use crate::locks::Locked;
+use crate::{Node, Now};
+use commands::dispatch::{self, Locks};
+use commands::{Client, Ctx, Flags, Host, Keys, Row};
+use engine::{Full, KeyHash, prefetch};
+use protocol::args::Args;
+use protocol::resp::{Outcome, Reply, is_http_verb};
+use smallvec::SmallVec;
+
+/// Requests decoded before they are executed.
+const BATCH: usize = 16;
+/// Batches of one connection in one call, so that it doesn't starve the others.
+const BATCHES: usize = 4;
+/// Bytes of replies after which a call ends.
+const OUTPUT_PER_CALL: usize = 64 * 1024;
+/// Times that a request is run again after room was made for it.
+const TRIES: u32 = 40;
+
+/// What the shell gives for executing requests.
+pub trait World {
+    /// What commands may ask and tell the server.
+    fn host(&self) -> &dyn Host;
+    /// Until when (Unix milliseconds) a request has to wait that writes, or that doesn't.
+    fn paused(&self, writes: bool) -> Option<u64>;
+    /// Microseconds of a clock that only goes forward; for timing, never for deadlines.
+    fn clock_us(&self) -> u64;
+    /// A command that isn't fast by nature took this long.
+    fn took(&self, client: &Client, args: Args<'_>, microseconds: u64);
+}
+
+/// What a request is executed with.
+struct Around<'a> {
+    world: &'a dyn World,
+    host: &'a dyn Host,
+    now: Now,
+}
+
+impl Node {
+    /// Executes the requests at the start of `input`.
+    pub fn serve(
+        &self,
+        worker: &mut Worker,
+        connection: &mut Connection,
+        world: &dyn World,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        now: Now,
+    ) -> Served {
+        let mut served = Served::default();
+        let around = Around { world, host: world.host(), now };
+        for _ in 0..BATCHES {
+            let more = self.batch(worker, connection, &around, input, out, &mut served);
+            if !more {
+                return served;
+            }
+        }
+        served.again = true;
+        served
+    }
+
+    /// Takes a client's watches back when it goes.
+    pub fn forget(&self, connection: &mut Connection, host: &dyn Host, now: Now) {
+        let client = &mut connection.client;
+        if client.watched.is_empty() {
+            return;
+        }
+        let mut numbers = SmallVec::new();
+        dispatch::watched_keys(client, |key| {
+            numbers.push(self.secret.hash(key).shard(self.shard_count()));
+        });
+        let mut locked = Locked::these(self, numbers);
+        let mut out = Vec::new();
+        let reply = Reply::new(&mut out, client.version);
+        let mut ctx = Ctx {
+            now: now.ms,
+            now_us: now.us,
+            client,
+            shards: &mut locked,
+            host,
+            reply,
+            hashed: None,
+        };
+        dispatch::forget_watches(&mut ctx);
+    }
+
+    /// One batch; whether there may be more.
+    fn batch(
+        &self,
+        worker: &mut Worker,
+        connection: &mut Connection,
+        around: &Around<'_>,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        served: &mut Served,
+    ) -> bool {
+        let Worker { spans, batch } = worker;
+        spans.clear();
+        batch.clear();
+        connection.limits.authenticated = connection.client.authenticated;
+        // Before it has logged in, a client's requests are taken one at a time: each may change
+        // what the next one is allowed.
+        let most = if connection.client.authenticated { BATCH } else { 1 };
+        let mut at = served.consumed;
+        let mut ended = None;
+        while batch.len() < most {
+            let rest = input.get(at..).unwrap_or_default();
+            let first = spans.len();
+            match connection.decoder.decode(rest, spans, &connection.limits) {
+                Outcome::Done { consumed } => {
+                    let last = spans.len();
+                    batch.push(Decoded { base: at, end: at + consumed, first, last });
+                    at += consumed;
+                }
+                other => {
+                    ended = Some(other);
+                    break;
+                }
+            }
+        }
+        if !self.execute_batch((spans, batch), connection, around, input, out, served) {
+            return false;
+        }
+        match ended {
+            None => true,
+            Some(Outcome::NeedMore { at_least }) => {
+                served.want = at_least;
+                false
+            }
+            Some(Outcome::DoneInline { consumed }) => {
+                let owned = connection.decoder.take_inline();
+                served.consumed += consumed;
+                self.execute(connection, around, owned.as_args(), None, out, served);
+                !served.close
+            }
+            Some(Outcome::Fail(fail)) => {
+                let mut reply = Reply::new(out, connection.client.version);
+                reply.error(&format!("ERR {}", fail.message()));
+                served.consumed = input.len();
+                served.close = true;
+                false
+            }
+            Some(Outcome::Done { .. }) => true,
+        }
+    }
+
+    fn execute_batch(
+        &self,
+        (spans, batch): (&[protocol::args::Span], &[Decoded]),
+        connection: &mut Connection,
+        around: &Around<'_>,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        served: &mut Served,
+    ) -> bool {
+        let args_of = |decoded: &Decoded| {
+            let spans = spans.get(decoded.first..decoded.last).unwrap_or_default();
+            Args::new(input.get(decoded.base..).unwrap_or_default(), spans)
+        };
+        let enough = out.len() + OUTPUT_PER_CALL;
+        let mut hashes: SmallVec<[KeyHash; BATCH]> = SmallVec::new();
+        if batch.len() > 1 {
+            self.fetch_ahead(batch.iter().map(args_of), connection.client.db, &mut hashes);
+        }
+        for (i, decoded) in batch.iter().enumerate() {
+            let args = args_of(decoded);
+            if !args.is_empty() {
+                let hash = hashes.get(i).copied();
+                if !self.execute(connection, around, args, hash, out, served) {
+                    // It waits: its bytes stay.
+                    return false;
+                }
+            }
+            served.consumed = decoded.end;
+            if served.close {
+                return false;
+            }
+            if out.len() > enough {
+                // The loop looks at its bounds on waiting replies between two calls.
+                served.again = true;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Lets the cache misses of a batch overlap: first all buckets, then all items.
+    #[inline]
+    fn fetch_ahead<'a>(
+        &self,
+        requests: impl Iterator<Item = Args<'a>>,
+        db: usize,
+        hashes: &mut SmallVec<[KeyHash; BATCH]>,
+    ) {
+        let mut buckets: SmallVec<[_; BATCH]> = SmallVec::new();
+        for args in requests {
+            // Nearly every command that has a key has it first; for the others this is a waste.
+            let hash = self.secret.hash(args.at(1));
+            hashes.push(hash);
+            let shard = hash.shard(self.shards.len());
+            buckets.push(prefetch::home_bucket(&self.arena, shard, db, hash));
+        }
+        for (bucket, hash) in buckets.iter().zip(hashes.iter()) {
+            if let Some(bucket) = bucket {
+                prefetch::item(&self.arena, *bucket, *hash);
+            }
+        }
+    }
+
+    /// Executes one request; false if it has to wait.
+    #[inline]
+    fn execute(
+        &self,
+        connection: &mut Connection,
+        around: &Around<'_>,
+        args: Args<'_>,
+        hash: Option<KeyHash>,
+        out: &mut Vec<u8>,
+        served: &mut Served,
+    ) -> bool {
+        let client = &mut connection.client;
+        let mut reply = Reply::new(out, client.version);
+        let in_transaction = client.transaction.is_some();
+        let Some(row) = dispatch::admit(client, around.host, args, &mut reply) else {
+            served.requests += 1;
+            served.http = !in_transaction && is_http_verb(args.at(0));
+            served.close |= client.close || served.http;
+            return true;
+        };
+        if let Some(until) = around.world.paused(dispatch::writes(client, row)) {
+            served.pause_until = Some(until);
+            return false;
+        }
+        served.requests += 1;
+        let hashed = match (row.keys, hash) {
+            (Keys::None, _) => None,
+            (_, Some(hash)) => Some((args.at(1), hash)),
+            (_, None) => Some((args.at(1), self.secret.hash(args.at(1)))),
+        };
+        for tries in 0..TRIES {
+            let starved = self.is_short() && row.flags.has(Flags::DENYOOM);
+            if !starved && self.run((connection, row), around, args, hashed, out).is_ok() {
+                served.close |= connection.client.close;
+                return true;
+            }
+            if !self.make_room(tries, around.now.ms) {
+                break;
+            }
+        }
+        let client = &mut connection.client;
+        let mut reply = Reply::new(out, client.version);
+        dispatch::refuse(client, around.host, dispatch::OUT_OF_MEMORY, &mut reply);
+        true
+    }
+
+    #[inline]
+    fn run(
+        &self,
+        (connection, row): (&mut Connection, &'static Row),
+        around: &Around<'_>,
+        args: Args<'_>,
+        hashed: Option<(&[u8], KeyHash)>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Full> {
+        let client = &mut connection.client;
+        let mut locked = match hashed {
+            Some((_, hash)) if row.keys == Keys::FIRST && !row.flags.has(Flags::NOT_QUEUED) => {
+                Locked::one(self, hash.shard(self.shards.len()))
+            }
+            _ => self.lock_for(client, row, args),
+        };
+        let version = client.version;
+        let mut ctx = Ctx {
+            now: around.now.ms,
+            now_us: around.now.us,
+            client,
+            shards: &mut locked,
+            host: around.host,
+            reply: Reply::new(out, version),
+            hashed,
+        };
+        if row.flags.has(Flags::FAST) {
+            return dispatch::run(&mut ctx, row, args);
+        }
+        let start = around.world.clock_us();
+        let outcome = dispatch::run(&mut ctx, row, args);
+        drop(locked);
+        let took = around.world.clock_us().saturating_sub(start);
+        around.world.took(&connection.client, args, took);
+        outcome
+    }
+
+    fn lock_for(&self, client: &Client, row: &'static Row, args: Args<'_>) -> Locked<'_> {
+        let mut numbers: SmallVec<[usize; 16]> = SmallVec::new();
+        let locks = dispatch::locks(client, row, args, |key| {
+            numbers.push(self.secret.hash(key).shard(self.shard_count()));
+        });
+        match locks {
+            Locks::Keys => Locked::these(self, numbers),
+            Locks::InTurn => Locked::in_turn(self),
+            Locks::All => Locked::all(self),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The end of a turn: what isn't any request's own work.
+//!
+//! What always holds: a shard is looked after by the time that it named, by whichever worker comes
+//! first; nobody waits for a lock here, and no lock is held for more than a slice.
+
+use crate::{Node, Now};
+use std::sync::atomic::Ordering;
+
+/// Items that one slice handles under a lock.
+const SLICE: usize = 128;
+/// Slices of one shard in one turn.
+const SLICES_PER_TURN: usize = 4;
+
+impl Node {
+    /// Does what is due. `heap` is what the process has allocated, in bytes. Answers when to call
+    /// again at the latest: Unix milliseconds, `u64::MAX` for "not before the next request".
+    pub fn end_of_turn(&self, now: Now, heap: u64) -> u64 {
+        self.fit_arena(heap);
+        let more = self.keep_low_water(now.ms);
+        let mut next =
+            if more || self.is_short() && self.relieve(now.ms) { now.ms } else { u64::MAX };
+        if !self.active_expire.load(Ordering::Relaxed) {
+            return next;
+        }
+        for (number, look) in self.looks.iter().enumerate() {
+            if look.load(Ordering::Relaxed) <= now.ms {
+                self.look_after(number, now.ms);
+            }
+            next = next.min(look.load(Ordering::Relaxed));
+        }
+        next
+    }
+
+    fn look_after(&self, number: usize, now: u64) {
+        let Some(look) = self.looks.get(number) else { return };
+        // Whoever holds the lock now may be doing the same; it's asked again next turn.
+        let Some(mut shard) = self.try_lock(number) else { return };
+        for _ in 0..SLICES_PER_TURN {
+            if !shard.maintain(now, SLICE) {
+                break;
+            }
+        }
+        look.store(shard.next_look(), Ordering::Relaxed);
+    }
+
+    /// Brings memory back under a cap that was lowered or that the heap outgrew.
+    fn relieve(&self, now: u64) -> bool {
+        for tries in 0..4 {
+            if !self.make_room(tries, now) {
+                return false;
+            }
+        }
+        self.arena.populated() > self.arena.limit()
+    }
+}

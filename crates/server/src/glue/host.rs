@@ -1,0 +1,335 @@
+//! What commands ask and tell the server.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use commands::Client;
+use commands::host::{
+    ClientFacts, CommandDurations, Host, LatencyEvent, MemoryFacts, Shutdown, SlowEntry, Tally,
+};
+use node::{Node, World};
+use protocol::args::Args;
+use protocol::resp::RespVersion;
+
+use super::info;
+use super::slow::{Latency, SlowLog, shortened};
+use crate::config::resolved::Allowed;
+use crate::config::{Config, Store};
+use crate::os::{heap, machine};
+use crate::registry::Entry;
+use crate::service::{Dialect, Now};
+use crate::workers::Common;
+use crate::workers::acceptor::Stopper;
+
+/// The server around the node.
+pub(super) struct ServerHost {
+    pub(super) node: Arc<Node>,
+    pub(super) store: Arc<Store>,
+    pub(super) common: Arc<Common>,
+    stopper: Stopper,
+    slow: SlowLog,
+    latency: Latency,
+    errors: Mutex<BTreeMap<String, u64>>,
+    /// Requests of connections that are gone.
+    past_requests: AtomicU64,
+    /// What the counters stood at when they were set back.
+    pub(super) base: Mutex<info::Counters>,
+    pause_all: AtomicU64,
+    pause_writes: AtomicU64,
+    pub(super) peak: AtomicU64,
+    pub(super) startup: u64,
+    pub(super) started: Now,
+    pub(super) run_id: String,
+}
+
+/// How long a paused connection sleeps before it asks again; UNPAUSE is heard that fast.
+const PAUSE_STEP_MS: u64 = 50;
+/// Different error codes that are counted.
+const ERROR_CODES_MAX: usize = 128;
+
+impl ServerHost {
+    pub(super) fn new(
+        node: Arc<Node>,
+        store: &Arc<Store>,
+        common: &Arc<Common>,
+        stopper: &Stopper,
+    ) -> Self {
+        let run_id: String = match machine::random::<20>() {
+            Ok(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            Err(_) => format!("{:040x}", machine::pid()),
+        };
+        Self {
+            startup: heap::used() + node.arena_bytes(),
+            node,
+            store: Arc::clone(store),
+            started: common.clock.now(),
+            common: Arc::clone(common),
+            stopper: stopper.clone(),
+            slow: SlowLog::default(),
+            latency: Latency::default(),
+            errors: Mutex::default(),
+            past_requests: AtomicU64::new(0),
+            base: Mutex::default(),
+            pause_all: AtomicU64::new(0),
+            pause_writes: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+            run_id,
+        }
+    }
+
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.store.config()
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.store.generation()
+    }
+
+    pub(super) fn now(&self) -> Now {
+        self.common.clock.now()
+    }
+
+    pub(super) fn count_requests(&self, requests: u64) {
+        self.past_requests.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// Requests executed since the start.
+    pub(super) fn requests(&self) -> u64 {
+        let entries = self.common.registry.entries();
+        let now: u64 = entries.iter().map(|entry| entry.requests.load(Ordering::Relaxed)).sum();
+        now + self.past_requests.load(Ordering::Relaxed)
+    }
+
+    /// Failed requests by error code.
+    pub(super) fn errors(&self) -> BTreeMap<String, u64> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_allowed(&self, allowed: Allowed, client: u64) -> bool {
+        match allowed {
+            Allowed::No => false,
+            Allowed::Yes => true,
+            Allowed::Local => {
+                self.common.registry.find(client).is_some_and(|entry| entry.peer.is_local())
+            }
+        }
+    }
+
+    fn facts(&self, entry: &Entry, now_ms: u64) -> ClientFacts {
+        let labels = entry.labels().clone();
+        let relaxed = Ordering::Relaxed;
+        let addr = entry.peer.to_string();
+        let user = if labels.user.is_empty() { "default".to_owned() } else { labels.user };
+        ClientFacts {
+            id: entry.id,
+            unix: addr.starts_with('/'),
+            addr,
+            laddr: entry.local.to_string(),
+            fd: entry.fd,
+            name: labels.name,
+            age_s: now_ms.saturating_sub(entry.since_ms) / 1000,
+            idle_s: now_ms.saturating_sub(entry.seen_ms.load(relaxed)) / 1000,
+            db: entry.database.load(relaxed) as usize,
+            input: entry.input.load(relaxed),
+            output: entry.output.load(relaxed),
+            user,
+            resp: match entry.dialect {
+                Dialect::Resp => entry.version.load(relaxed),
+                Dialect::Memcached => 0,
+            },
+            library: (labels.library, labels.library_version),
+            command: labels.command,
+            no_evict: false,
+            no_touch: false,
+        }
+    }
+}
+
+impl World for ServerHost {
+    fn host(&self) -> &dyn Host {
+        self
+    }
+
+    #[inline]
+    fn paused(&self, writes: bool) -> Option<u64> {
+        let all = self.pause_all.load(Ordering::Relaxed);
+        let until = if writes { all.max(self.pause_writes.load(Ordering::Relaxed)) } else { all };
+        if until == 0 {
+            return None;
+        }
+        let now = self.now().ms;
+        (until > now).then(|| until.min(now + PAUSE_STEP_MS))
+    }
+
+    fn clock_us(&self) -> u64 {
+        self.now().mono_us
+    }
+
+    fn took(&self, client: &Client, args: Args<'_>, microseconds: u64) {
+        let config = self.config();
+        let now = self.now();
+        let threshold = config.slowlog_log_slower_than_us;
+        if threshold >= 0 && microseconds >= threshold.unsigned_abs() {
+            let entry = self.common.registry.find(client.id);
+            let entry = SlowEntry {
+                id: 0,
+                at: (now.us.saturating_sub(microseconds)) / 1_000_000,
+                microseconds,
+                args: shortened(args),
+                addr: entry.map(|entry| entry.peer.to_string()).unwrap_or_default(),
+                name: String::from_utf8_lossy(&client.name).into_owned(),
+            };
+            self.slow.add(entry, config.slowlog_max_len);
+        }
+        let threshold_ms = config.latency_monitor_threshold_ms;
+        if threshold_ms > 0 && microseconds / 1000 >= threshold_ms {
+            self.latency.add("command", now.ms / 1000, microseconds / 1000);
+        }
+    }
+}
+
+impl Host for ServerHost {
+    fn password(&self) -> Option<Vec<u8>> {
+        let password = self.config().requirepass.clone();
+        (!password.is_empty()).then(|| password.into_bytes())
+    }
+
+    fn settings(&self, patterns: &[&str]) -> Vec<(String, String)> {
+        self.store.get(patterns.iter().copied())
+    }
+
+    fn configure(&self, client: u64, pairs: &[(&str, &str)]) -> Result<(), String> {
+        let local = self.is_allowed(Allowed::Local, client);
+        self.store.set(pairs, local).map_err(|error| error.to_string())
+    }
+
+    fn rewrite_settings(&self) -> Result<(), String> {
+        self.store.rewrite()
+    }
+
+    fn reset_counters(&self) {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let counters = info::Counters::of(self);
+        *self.base.lock().unwrap_or_else(PoisonError::into_inner) = counters;
+    }
+
+    fn clients(&self) -> Vec<ClientFacts> {
+        let now = self.now().ms;
+        let entries = self.common.registry.entries();
+        entries.iter().map(|entry| self.facts(entry, now)).collect()
+    }
+
+    fn kill(&self, id: u64) -> bool {
+        self.common.registry.kill(id)
+    }
+
+    fn introduced(&self, client: &Client) {
+        let Some(entry) = self.common.registry.find(client.id) else { return };
+        entry.authenticated.store(client.authenticated, Ordering::Relaxed);
+        let version = if client.version == RespVersion::Three { 3 } else { 2 };
+        entry.version.store(version, Ordering::Relaxed);
+        entry.database.store(client.db as u32, Ordering::Relaxed);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut labels = entry.labels();
+        labels.name = text(&client.name);
+        labels.library = text(&client.library.0);
+        labels.library_version = text(&client.library.1);
+        labels.command = client.last_command;
+    }
+
+    fn pause(&self, until: u64, all: bool) {
+        if until == 0 {
+            self.pause_all.store(0, Ordering::Relaxed);
+            self.pause_writes.store(0, Ordering::Relaxed);
+            return;
+        }
+        let which = if all { &self.pause_all } else { &self.pause_writes };
+        which.fetch_max(until, Ordering::Relaxed);
+    }
+
+    fn info(&self, section: &str, tally: &Tally, out: &mut String) {
+        info::section(self, section, tally, out);
+    }
+
+    fn memory(&self) -> MemoryFacts {
+        let used = self.node.used_memory();
+        let peak = self.peak.fetch_max(used, Ordering::Relaxed).max(used);
+        MemoryFacts {
+            used,
+            peak,
+            startup: self.startup,
+            clients: self.common.registry.buffered.load(Ordering::Relaxed),
+            resident: machine::resident().unwrap_or(0),
+            limit: self.config().maxmemory,
+        }
+    }
+
+    fn purge_memory(&self) {
+        self.node.purge();
+    }
+
+    fn failed(&self, code: &str) {
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = errors.get_mut(code) {
+            *count += 1;
+        } else if errors.len() < ERROR_CODES_MAX {
+            errors.insert(code.to_owned(), 1);
+        }
+    }
+
+    fn slow_log(&self, count: usize) -> Vec<SlowEntry> {
+        self.slow.latest(count)
+    }
+
+    fn slow_log_len(&self) -> usize {
+        self.slow.len()
+    }
+
+    fn reset_slow_log(&self) {
+        self.slow.reset();
+    }
+
+    fn latency(&self) -> Vec<LatencyEvent> {
+        self.latency.all()
+    }
+
+    fn reset_latency(&self, events: &[&str]) -> usize {
+        self.latency.reset(events)
+    }
+
+    fn durations(&self) -> Vec<CommandDurations> {
+        Vec::new()
+    }
+
+    fn may_debug(&self, client: u64) -> bool {
+        self.is_allowed(self.config().debug_command, client)
+    }
+
+    fn sleep(&self, milliseconds: u64) {
+        std::thread::sleep(Duration::from_millis(milliseconds));
+    }
+
+    fn set_active_expire(&self, on: bool) {
+        self.node.set_active_expire(on);
+    }
+
+    fn shutdown(&self, how: Shutdown) -> Result<(), String> {
+        if how.abort {
+            return Err("No shutdown in progress.".to_owned());
+        }
+        if how.save == Some(true) {
+            return Err("Errors trying to SHUTDOWN. Check logs.".to_owned());
+        }
+        self.stopper.stop();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ServerHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHost").field("run_id", &self.run_id).finish_non_exhaustive()
+    }
+}

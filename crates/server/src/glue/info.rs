@@ -1,0 +1,203 @@
+//! The text of INFO: the sections and fields that clients and monitoring read.
+//!
+//! Names are those of Redis wherever the thing exists here; what only Sessile has begins with
+//! `sessile_`. A number that isn't kept isn't printed.
+
+use std::fmt::Write;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use commands::host::{Host, Tally};
+
+use super::host::ServerHost;
+use crate::os::machine;
+
+/// The version of Redis whose commands and replies clients may expect.
+const REDIS_VERSION: &str = "7.4.0";
+
+/// Counters that CONFIG RESETSTAT sets back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counters {
+    connections: u64,
+    refused: u64,
+    evicted_clients: u64,
+    requests: u64,
+}
+
+impl Counters {
+    pub(super) fn of(host: &ServerHost) -> Self {
+        let registry = &host.common.registry;
+        Self {
+            connections: registry.welcomed.load(Ordering::Relaxed),
+            refused: registry.refused.load(Ordering::Relaxed),
+            evicted_clients: registry.evicted.load(Ordering::Relaxed),
+            requests: host.requests(),
+        }
+    }
+
+    const fn since(self, base: Self) -> Self {
+        Self {
+            connections: self.connections.saturating_sub(base.connections),
+            refused: self.refused.saturating_sub(base.refused),
+            evicted_clients: self.evicted_clients.saturating_sub(base.evicted_clients),
+            requests: self.requests.saturating_sub(base.requests),
+        }
+    }
+}
+
+/// Appends a section; nothing if there is none of that name.
+pub(super) fn section(host: &ServerHost, name: &str, tally: &Tally, out: &mut String) {
+    match name {
+        "server" => server(host, out),
+        "clients" => clients(host, out),
+        "memory" => memory(host, tally, out),
+        "persistence" => persistence(out),
+        "stats" => stats(host, tally, out),
+        "replication" => replication(host, out),
+        "cpu" => cpu(out),
+        "errorstats" => errorstats(host, out),
+        "cluster" => out.push_str("# Cluster\r\ncluster_enabled:0\r\n"),
+        "keyspace" => keyspace(tally, out),
+        _ => {}
+    }
+}
+
+/// One line; a `String` takes every write.
+fn line(out: &mut String, name: &str, value: impl std::fmt::Display) {
+    let _ = write!(out, "{name}:{value}\r\n");
+}
+
+fn server(host: &ServerHost, out: &mut String) {
+    let config = host.config();
+    let now = host.now();
+    let uptime = now.ms.saturating_sub(host.started.ms) / 1000;
+    out.push_str("# Server\r\n");
+    line(out, "redis_version", REDIS_VERSION);
+    line(out, "sessile_version", env!("CARGO_PKG_VERSION"));
+    line(out, "redis_mode", "standalone");
+    line(out, "os", machine::system());
+    line(out, "arch_bits", usize::BITS);
+    line(out, "multiplexing_api", "epoll");
+    line(out, "process_id", machine::pid());
+    line(out, "run_id", &host.run_id);
+    line(out, "tcp_port", config.port);
+    line(out, "memcached_port", config.memcached_port);
+    line(out, "server_time_usec", now.us);
+    line(out, "uptime_in_seconds", uptime);
+    line(out, "uptime_in_days", uptime / 86_400);
+    line(out, "io_threads_active", u8::from(config.workers > 1));
+    line(out, "config_file", host.store.file());
+}
+
+fn clients(host: &ServerHost, out: &mut String) {
+    let entries = host.common.registry.entries();
+    let most = |value: fn(&crate::registry::Entry) -> u64| {
+        entries.iter().map(|entry| value(entry)).max().unwrap_or(0)
+    };
+    out.push_str("# Clients\r\n");
+    line(out, "connected_clients", entries.len());
+    line(out, "maxclients", host.config().maxclients);
+    line(out, "client_recent_max_input_buffer", most(|e| e.input.load(Ordering::Relaxed)));
+    line(out, "client_recent_max_output_buffer", most(|e| e.output.load(Ordering::Relaxed)));
+    line(out, "blocked_clients", 0);
+}
+
+fn memory(host: &ServerHost, tally: &Tally, out: &mut String) {
+    let facts = host.memory();
+    let config = host.config();
+    let (live, used, index) = tally.bytes;
+    out.push_str("# Memory\r\n");
+    line(out, "used_memory", facts.used);
+    line(out, "used_memory_human", human(facts.used));
+    line(out, "used_memory_rss", facts.resident);
+    line(out, "used_memory_rss_human", human(facts.resident));
+    line(out, "used_memory_peak", facts.peak);
+    line(out, "used_memory_peak_human", human(facts.peak));
+    line(out, "used_memory_startup", facts.startup);
+    line(out, "used_memory_dataset", live);
+    line(out, "total_system_memory", machine::memory());
+    line(out, "total_system_memory_human", human(machine::memory()));
+    line(out, "maxmemory", facts.limit);
+    line(out, "maxmemory_human", human(facts.limit));
+    line(out, "maxmemory_policy", &config.maxmemory_policy);
+    let ratio = facts.resident as f64 / facts.used.max(1) as f64;
+    line(out, "mem_fragmentation_ratio", format_args!("{ratio:.2}"));
+    line(out, "mem_clients_normal", facts.clients);
+    line(out, "mem_allocator", "sessile-arena");
+    line(out, "sessile_item_bytes_live", live);
+    line(out, "sessile_item_bytes_segments", used);
+    line(out, "sessile_index_bytes", index);
+    line(out, "sessile_arena_bytes", host.node.arena_bytes());
+}
+
+/// There are no files yet; clients that wait for loading or saving must see that none goes on.
+fn persistence(out: &mut String) {
+    out.push_str("# Persistence\r\n");
+    line(out, "loading", 0);
+    line(out, "rdb_bgsave_in_progress", 0);
+    line(out, "aof_enabled", 0);
+    line(out, "aof_rewrite_in_progress", 0);
+}
+
+fn stats(host: &ServerHost, tally: &Tally, out: &mut String) {
+    let base = *host.base.lock().unwrap_or_else(PoisonError::into_inner);
+    let counters = Counters::of(host).since(base);
+    let errors: u64 = host.errors().values().sum();
+    let stats = tally.stats;
+    out.push_str("# Stats\r\n");
+    line(out, "total_connections_received", counters.connections);
+    line(out, "total_commands_processed", counters.requests);
+    line(out, "rejected_connections", counters.refused);
+    line(out, "evicted_clients", counters.evicted_clients);
+    line(out, "expired_keys", stats.expired);
+    line(out, "expired_subkeys", stats.expired_fields);
+    line(out, "evicted_keys", stats.evicted);
+    line(out, "total_error_replies", errors);
+    line(out, "sessile_expiry_lag_max_ms", stats.lag_max_ms);
+    line(out, "sessile_bytes_written", stats.written);
+    line(out, "sessile_bytes_relocated", stats.copied);
+    line(out, "sessile_segments_relocated", stats.relocated);
+    line(out, "sessile_clock_steps", host.common.clock.steps());
+}
+
+fn replication(host: &ServerHost, out: &mut String) {
+    out.push_str("# Replication\r\n");
+    line(out, "role", "master");
+    line(out, "connected_slaves", 0);
+    line(out, "master_replid", &host.run_id);
+    line(out, "master_repl_offset", 0);
+}
+
+fn cpu(out: &mut String) {
+    let (user, system) = machine::processor_us().unwrap_or((0, 0));
+    let seconds = |us: u64| format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
+    out.push_str("# CPU\r\n");
+    line(out, "used_cpu_sys", seconds(system));
+    line(out, "used_cpu_user", seconds(user));
+}
+
+fn errorstats(host: &ServerHost, out: &mut String) {
+    out.push_str("# Errorstats\r\n");
+    for (code, count) in host.errors() {
+        line(out, &format!("errorstat_{code}"), format_args!("count={count}"));
+    }
+}
+
+fn keyspace(tally: &Tally, out: &mut String) {
+    out.push_str("# Keyspace\r\n");
+    for (db, (keys, deadlines)) in tally.databases.iter().enumerate() {
+        if *keys > 0 {
+            let value = format_args!("keys={keys},expires={deadlines},avg_ttl=0");
+            line(out, &format!("db{db}"), value);
+        }
+    }
+}
+
+fn human(bytes: u64) -> String {
+    const UNITS: [(u64, char); 4] =
+        [(1 << 40, 'T'), (1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'K')];
+    match UNITS.iter().find(|(size, _)| bytes >= *size) {
+        Some((size, unit)) => format!("{:.2}{unit}", bytes as f64 / *size as f64),
+        None => format!("{bytes}B"),
+    }
+}

@@ -1,0 +1,157 @@
+//! Between the loop and the node: the service that this server runs.
+//!
+//! What always holds: nothing is decided here; bytes, times and settings are handed on.
+
+mod host;
+mod info;
+mod slow;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use commands::Client;
+use engine::{Arena, HashKey, Policy};
+use node::{Connection, Limits, Node, NodeConfig};
+
+use crate::config::{Config, Store};
+use crate::glue::host::ServerHost;
+use crate::os::arena::Mapping;
+use crate::os::{heap, machine};
+use crate::registry::Entry;
+use crate::service::{Dialect, Now, Served, Service};
+use crate::workers::Common;
+use crate::workers::acceptor::Stopper;
+
+/// Builds the service from what the shell has: the configuration, the registry and the clock, and
+/// the way to end the server.
+///
+/// # Errors
+/// A sentence, if there is no memory to map.
+pub fn service(
+    store: &Arc<Store>,
+    common: &Arc<Common>,
+    stopper: &Stopper,
+) -> Result<Glue, String> {
+    let config = store.config();
+    let failed = |error: std::io::Error| format!("can't map the arena: {error}");
+    let mapping = Mapping::create("sessile-arena", config.arena_max as usize).map_err(failed)?;
+    let secret = machine::random::<16>().map_err(failed)?;
+    let halves = secret.as_chunks::<8>().0;
+    let half = |i: usize| halves.get(i).map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let node = Node::new(
+        Arc::new(Arena::new(Box::new(mapping), usize::MAX)),
+        NodeConfig {
+            shards: config.shards,
+            databases: config.databases as usize,
+            bands: bands(&config),
+            secret: HashKey([half(0), half(1)]),
+            limits: limits(&config),
+        },
+    );
+    let node = Arc::new(node);
+    let host = ServerHost::new(Arc::clone(&node), store, common, stopper);
+    Ok(Glue { node, host, generation: AtomicU64::new(store.generation()) })
+}
+
+/// Open segments take at most a twentieth of the cap.
+fn bands(config: &Config) -> usize {
+    let open = engine::SEGMENT_BYTES as u64 * config.shards as u64;
+    let cap = if config.maxmemory == 0 { config.arena_max } else { config.maxmemory };
+    ((cap / 20 / open.max(1)) as usize).clamp(1, engine::limits::BANDS_MAX)
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        maxmemory: config.maxmemory,
+        policy: Policy::named(&config.maxmemory_policy).unwrap_or_default(),
+        samples: (config.maxmemory_samples as usize).max(1) * 2,
+    }
+}
+
+/// The node and what it asks of the server.
+#[derive(Debug)]
+pub struct Glue {
+    node: Arc<Node>,
+    host: ServerHost,
+    /// The settings' generation that the node works with.
+    generation: AtomicU64,
+}
+
+/// A connection's state.
+#[derive(Debug)]
+pub struct Peer {
+    connection: Connection,
+    entry: Arc<Entry>,
+}
+
+/// A worker's scratch space.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    worker: node::Worker,
+    first: bool,
+}
+
+impl Service for Glue {
+    type Client = Peer;
+    type Worker = Scratch;
+
+    fn worker(&self, index: usize) -> Scratch {
+        Scratch { first: index == 0, ..Scratch::default() }
+    }
+
+    fn connect(&self, _: &mut Scratch, entry: &Arc<Entry>, _: Now) -> Result<Peer, Vec<u8>> {
+        if entry.dialect == Dialect::Memcached {
+            return Err(b"SERVER_ERROR not there yet\r\n".to_vec());
+        }
+        let config = self.host.config();
+        let client = Client::new(entry.id, config.requirepass.is_empty());
+        let connection = Connection::new(client, config.proto_max_bulk_len);
+        Ok(Peer { connection, entry: Arc::clone(entry) })
+    }
+
+    #[inline]
+    fn serve(
+        &self,
+        worker: &mut Scratch,
+        client: &mut Peer,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        now: Now,
+    ) -> Served {
+        let at = node::Now { ms: now.ms, us: now.us };
+        let Scratch { worker, .. } = worker;
+        let served = self.node.serve(worker, &mut client.connection, &self.host, input, out, at);
+        let seen = client.entry.requests.load(Ordering::Relaxed) + served.requests;
+        client.entry.requests.store(seen, Ordering::Relaxed);
+        let database = client.connection.client.db as u32;
+        if client.entry.database.load(Ordering::Relaxed) != database {
+            client.entry.database.store(database, Ordering::Relaxed);
+        }
+        Served {
+            consumed: served.consumed,
+            again: served.again,
+            want: served.want,
+            close: served.close,
+            swallow: 0,
+            pause_until: served.pause_until,
+            complaint: served.http.then_some("an HTTP request on the RESP port"),
+        }
+    }
+
+    fn disconnect(&self, _: &mut Scratch, mut client: Peer) {
+        let now = self.host.now();
+        self.node.forget(&mut client.connection, &self.host, node::Now { ms: now.ms, us: now.us });
+        self.host.count_requests(client.entry.requests.load(Ordering::Relaxed));
+    }
+
+    fn end_of_turn(&self, worker: &mut Scratch, now: Now) -> u64 {
+        if worker.first {
+            let generation = self.host.generation();
+            if generation != self.generation.load(Ordering::Relaxed) {
+                self.generation.store(generation, Ordering::Relaxed);
+                self.node.set_limits(limits(&self.host.config()));
+            }
+        }
+        self.node.end_of_turn(node::Now { ms: now.ms, us: now.us }, heap::used())
+    }
+}
