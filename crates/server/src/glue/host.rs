@@ -197,8 +197,13 @@ impl Host for ServerHost {
         (!password.is_empty()).then(|| password.into_bytes())
     }
 
+    fn version(&self) -> &str {
+        info::REDIS_VERSION
+    }
+
     fn settings(&self, patterns: &[&str]) -> Vec<(String, String)> {
-        self.store.get(patterns.iter().copied())
+        let found = self.store.get(patterns.iter().copied());
+        found.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     fn configure(&self, client: u64, pairs: &[(&str, &str)]) -> Result<(), String> {

@@ -13,7 +13,7 @@ use super::host::ServerHost;
 use crate::os::machine;
 
 /// The version of Redis whose commands and replies clients may expect.
-const REDIS_VERSION: &str = "7.4.0";
+pub(super) const REDIS_VERSION: &str = "7.4.0";
 
 /// Counters that CONFIG RESETSTAT sets back.
 #[derive(Clone, Copy, Debug, Default)]
