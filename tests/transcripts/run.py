@@ -117,8 +117,10 @@ class Side:
         self.name = name
         self.ours = name == "ours"
         self.ports = {"resp": store.port, "memcached": store.memcached_port}
-        self.protocols = ("resp", "memcached") if self.ours else (
-            ("resp",) if name == "redis" else ("memcached",)
+        self.protocols = (
+            ("resp", "memcached")
+            if self.ours
+            else (("resp",) if name == "redis" else ("memcached",))
         )
 
     def takes(self, case: Case) -> bool:
@@ -164,9 +166,7 @@ def run_case(side: Side, case: Case) -> list[str]:
                 wire.send(send)
                 wanted.append(f"< {escape(reply)}  (sentinel, {name})")
                 line = wire.line()
-                got.append(
-                    wanted[-1] if line == reply else show(line) + f"  (sentinel, {name})"
-                )
+                got.append(wanted[-1] if line == reply else show(line) + f"  (sentinel, {name})")
     for wire in wires.values():
         wire.socket.close()
     return list(difflib.unified_diff(wanted, got, "expected", side.name, lineterm="", n=3))
