@@ -25,6 +25,8 @@ pub mod memcached;
 pub mod ops;
 pub mod row;
 pub mod table;
+#[cfg(test)]
+mod testing;
 
 pub use client::Client;
 pub use context::{Ctx, Shards};
