@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tools"))
 
-from servers import RIVALS, Store, server_bin  # noqa: E402
+from servers import RIVALS, Store, server_bin
 
 MIB = 1 << 20
 FLAT = 64 * MIB
@@ -252,7 +252,7 @@ def main() -> int:
     chosen = options.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    command = RIVALS if chosen.real else os.path.abspath(chosen.ours or server_bin())
+    command = RIVALS if chosen.real else str(Path(chosen.ours or server_bin()).resolve())
     passed = failed = 0
     with Store(command=command) as store:
         for case in CASES:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
 import re
 import shutil
 import socket
@@ -25,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent / "tools"))
 
 from script import Case, ScriptError, Step, escape, line_matches, parse  # noqa: E402
+
 from servers import RIVALS, Store, server_bin  # noqa: E402
 
 DEADLINE_SECONDS = 3.0
@@ -292,7 +292,7 @@ def main() -> int:
                         counts = judge(side, cases)
                         passed, failed = passed + counts[0], failed + counts[1]
     if chosen.ours or everything:
-        with Store(command=os.path.abspath(chosen.ours) if chosen.ours else server_bin()) as store:
+        with Store(command=str(Path(chosen.ours or server_bin()).resolve())) as store:
             counts = judge(Side("ours", store), cases)
             passed, failed = passed + counts[0], failed + counts[1]
     print(f"{passed} passed, {failed} failed")
