@@ -256,8 +256,6 @@ pub(super) struct Set<'b> {
     pub(super) cas: Option<u64>,
     /// Whether an older CAS value stores too, as stale.
     pub(super) invalidate: bool,
-    /// The expiry of the item to make where there's nothing to append to.
-    pub(super) vivify: Option<i64>,
 }
 
 /// ms.
@@ -276,7 +274,6 @@ pub(super) fn set(
         compare: asked.compare,
         stale: asked.invalidate,
         cas: asked.cas,
-        vivify: asked.vivify.map(|exptime| expiry(exptime, now)),
     };
     let stored = store_within_limits(ctx, head.key, &wanted)?;
     ctx.counters.add(Count::Metas);
@@ -340,7 +337,7 @@ pub(super) fn delete(
     ctx.tally(deleted == Deleted::Done, (Count::DeleteHits, Count::DeleteMisses));
     match deleted {
         Deleted::Exists => head.answer(b"EX", out),
-        _ if head.quiet => {}
+        Deleted::Done if head.quiet => {}
         Deleted::Done => head.answer(b"HD", out),
         Deleted::NotFound => head.answer(b"NF", out),
     }

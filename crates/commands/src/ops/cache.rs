@@ -8,6 +8,9 @@
 //! by `delete`, and refused by whatever would change its value.
 //! Not for: words of the protocols, counters of the server, limits on sizes.
 
+#[cfg(test)]
+mod tests;
+
 use engine::{Applied, Cause, Change, Effect, Entry, Full, Key, Kind, Meta, Shard};
 
 /// The database that memcached's commands are about.
@@ -15,6 +18,8 @@ pub const DATABASE: usize = 0;
 
 /// The longest time in seconds that counts from now; a larger number is Unix time.
 const RELATIVE_MAX: i64 = 60 * 60 * 24 * 30;
+/// The last moment in seconds of Unix time that memcached can tell from one before 1970.
+const ABSOLUTE_MAX: i64 = i32::MAX as i64;
 
 /// A key under its shard's lock.
 #[derive(Debug)]
@@ -59,13 +64,14 @@ impl Place<'_> {
 }
 
 /// The moment in Unix milliseconds that memcached's `exptime` stands for: 0 is never, up to
-/// thirty days counts from now in seconds, more is Unix time in seconds, less than 0 is over.
+/// thirty days counts from now in seconds, more is Unix time in seconds, less than 0 is over. So
+/// is what memcached's 32 bits take for less than 0.
 pub fn expiry(exptime: i64, now: u64) -> Option<u64> {
     match exptime {
         0 => None,
-        ..0 => Some(now),
         1..=RELATIVE_MAX => Some(now + exptime as u64 * 1000),
-        _ => Some((exptime as u64).saturating_mul(1000).max(now)),
+        1..=ABSOLUTE_MAX => Some((exptime as u64 * 1000).max(now)),
+        _ => Some(now),
     }
 }
 
@@ -107,8 +113,6 @@ pub struct Store<'a> {
     pub stale: bool,
     /// The CAS value that the item gets, if not one of the server's.
     pub cas: Option<u64>,
-    /// For appending and prepending: the deadline of the item to make if there is none.
-    pub vivify: Option<Option<u64>>,
 }
 
 /// What became of it.
@@ -142,15 +146,11 @@ pub fn store(
 ) -> Result<Stored, Full> {
     let fresh = Meta { deadline: wanted.deadline, flags: wanted.flags, state: 0, cas: wanted.cas };
     let Some(old) = place.any() else {
-        let deadline = match (wanted.mode, wanted.vivify) {
-            (Mode::Append | Mode::Prepend, Some(deadline)) => deadline,
-            (Mode::Set, _) | (Mode::Replace, _) if wanted.compare.is_some() => {
-                return Ok(Stored::NotFound);
-            }
-            (Mode::Set | Mode::Add, _) => wanted.deadline,
-            _ => return Ok(Stored::NotStored),
+        return match wanted.mode {
+            Mode::Set | Mode::Replace if wanted.compare.is_some() => Ok(Stored::NotFound),
+            Mode::Set | Mode::Add => Ok(Stored::Done(place.put(wanted.value, fresh)?)),
+            _ => Ok(Stored::NotStored),
         };
-        return Ok(Stored::Done(place.put(wanted.value, Meta { deadline, ..fresh })?));
     };
     let is_string = old.kind() == Kind::String;
     let (cas, meta) = (old.cas(), old.meta());
