@@ -14,6 +14,7 @@ import argparse
 import os
 import re
 import resource
+import signal
 import socket
 import sys
 import time
@@ -250,6 +251,7 @@ def main() -> int:
     options.add_argument("--real", action="store_true", help="Debian's redis-server and memcached")
     options.add_argument("filter", nargs="?", default="", help="regex over `protocol: case`")
     chosen = options.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers end with us
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     command = RIVALS if chosen.real else str(Path(chosen.ours or server_bin()).resolve())

@@ -2,11 +2,11 @@
 """Runs the transcripts against our server and the real ones: run.py [--ours BIN | --redis |
 --memcached | --all] [FILTER].
 
-Every case must get the same bytes from each server it runs against (the format: script.py). Without
-an option all three are judged; a real server that is not installed is skipped with a line saying so.
-Nothing sleeps: a read ends with the expected lines or at a deadline, and a sentinel at the end of a
-case proves that nothing more was sent. `--record` fills sends that have no expectation with what the
-real server of that file says; what it wrote is then read by a person. Standard library only.
+Every case must get the same bytes from each server it runs against (the format: script.py).
+Without an option all three are judged; real servers that are not installed are skipped, and said
+so. Nothing sleeps: a read ends with the expected lines or at a deadline, and a sentinel at the end
+of a case proves that nothing more was sent. `--record` fills sends that have no expectation with
+what the real server of that file says; what it wrote is then read by a person. Standard library only.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import difflib
 import re
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -266,6 +267,7 @@ def main() -> int:
     options.add_argument("--record", action="store_true", help="fill empty expectations")
     options.add_argument("filter", nargs="?", default="", help="regex over `file: case`")
     chosen = options.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers end with us
     try:
         files = sorted([*HERE.glob("*.resp"), *HERE.glob("*.mc")])
         cases = [case for path in files for case in parse(path)]
