@@ -6,7 +6,8 @@ Every case must get the same bytes from each server it runs against (the format:
 Without an option all three are judged; real servers that are not installed are skipped, and said
 so. Nothing sleeps: a read ends with the expected lines or at a deadline, and a sentinel at the end
 of a case proves that nothing more was sent. `--record` fills sends that have no expectation with
-what the real server of that file says; what it wrote is then read by a person. Standard library only.
+what the real server of that file says; what it wrote is then read by a person. Standard
+library only.
 """
 
 from __future__ import annotations
