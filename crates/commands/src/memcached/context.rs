@@ -4,6 +4,7 @@ use super::counters::{Count, Counters};
 use super::flush::Flush;
 use super::world::World;
 use crate::context::Shards;
+use crate::host::Host;
 use crate::ops::cache::Place;
 use engine::{Key, KeyHash};
 
@@ -51,7 +52,11 @@ pub struct Ctx<'a> {
     pub counters: &'a Counters,
     /// When the database is to be emptied.
     pub flush: &'a Flush,
-    /// The server around the store.
+    /// Who asks, by number.
+    pub client: u64,
+    /// Settings of the server and other clients.
+    pub host: &'a dyn Host,
+    /// What else lies around the store.
     pub world: &'a dyn World,
 }
 

@@ -17,7 +17,7 @@ mod world;
 pub use context::{Ctx, Settings};
 pub use counters::{Count, Counters};
 pub use flush::Flush;
-pub use world::{Connection, Facts, World};
+pub use world::{Facts, World};
 
 /// What becomes of the connection after a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,7 +8,6 @@ use super::Done;
 use super::context::Ctx;
 use super::counters::{Count, Counters};
 use super::line;
-use super::world::Facts;
 use crate::ops::cache::DATABASE;
 use engine::Stats;
 use std::fmt::Display;
@@ -104,14 +103,14 @@ fn general(ctx: &mut Ctx<'_>, out: &mut Vec<u8>) {
     stat(out, "pointer_size", usize::BITS);
     stat(out, "rusage_user", seconds(facts.user_us));
     stat(out, "rusage_system", seconds(facts.system_us));
-    stat(out, "max_connections", facts.max_connections);
+    stat(out, "max_connections", setting(ctx, "maxclients"));
     stat(out, "curr_connections", facts.connections);
     stat(out, "total_connections", facts.connections_ever);
     stat(out, "rejected_connections", facts.rejected);
     counted(&counters, out);
     stat(out, "bytes_read", facts.bytes_read);
     stat(out, "bytes_written", facts.bytes_written);
-    stat(out, "limit_maxbytes", facts.memory_limit);
+    stat(out, "limit_maxbytes", setting(ctx, "maxmemory"));
     stat(out, "accepting_conns", 1);
     stat(out, "threads", facts.threads);
     stat(out, "hash_bytes", held.index);
@@ -155,18 +154,28 @@ const fn yes(is: bool) -> &'static str {
     if is { "yes" } else { "no" }
 }
 
+/// A setting of the server as text; 0 if there is none of that name.
+fn setting(ctx: &Ctx<'_>, name: &str) -> String {
+    let found = ctx.host.settings(&[name]).into_iter().next();
+    found.map_or_else(|| "0".to_owned(), |(_, value)| value)
+}
+
 fn settings(ctx: &Ctx<'_>, out: &mut Vec<u8>) {
-    let facts: Facts = ctx.world.facts();
-    stat(out, "maxbytes", facts.memory_limit);
-    stat(out, "maxconns", facts.max_connections);
-    stat(out, "tcpport", facts.port);
+    let or_null = |text: String| match text.as_str() {
+        "" | "0" => "NULL".to_owned(),
+        _ => text,
+    };
+    let evicts = setting(ctx, "maxmemory-policy") != "noeviction";
+    stat(out, "maxbytes", setting(ctx, "maxmemory"));
+    stat(out, "maxconns", setting(ctx, "maxclients"));
+    stat(out, "tcpport", setting(ctx, "memcached-port"));
     stat(out, "udpport", 0);
-    stat(out, "inter", if facts.addresses.is_empty() { "NULL" } else { &facts.addresses });
+    stat(out, "inter", or_null(setting(ctx, "bind")));
     stat(out, "verbosity", 0);
-    stat(out, "evictions", if facts.evicts { "on" } else { "off" });
-    stat(out, "domain_socket", facts.socket.as_deref().unwrap_or("NULL"));
+    stat(out, "evictions", if evicts { "on" } else { "off" });
+    stat(out, "domain_socket", or_null(setting(ctx, "memcached-unixsocket")));
     stat(out, "shutdown_command", yes(false));
-    stat(out, "num_threads", facts.threads);
+    stat(out, "num_threads", ctx.world.facts().threads);
     stat(out, "detail_enabled", yes(false));
     stat(out, "cas_enabled", yes(true));
     stat(out, "auth_enabled_sasl", yes(false));
@@ -175,7 +184,7 @@ fn settings(ctx: &Ctx<'_>, out: &mut Vec<u8>) {
     stat(out, "flush_enabled", yes(true));
     stat(out, "dump_enabled", yes(false));
     stat(out, "hash_algorithm", "siphash13");
-    stat(out, "idle_timeout", facts.idle_timeout);
+    stat(out, "idle_timeout", setting(ctx, "timeout"));
     stat(out, "track_sizes", yes(false));
 }
 
@@ -220,11 +229,12 @@ fn slabs(ctx: &mut Ctx<'_>, out: &mut Vec<u8>) {
 }
 
 fn connections(ctx: &Ctx<'_>, out: &mut Vec<u8>) {
-    ctx.world.connections(&mut |one| {
-        let id = one.id;
-        stat(out, &format!("{id}:addr"), one.peer);
-        stat(out, &format!("{id}:listen_addr"), one.listener);
+    for client in ctx.host.clients() {
+        let family = if client.unix { "unix" } else { "tcp" };
+        let (id, addr, listener) = (client.id, client.addr, client.laddr);
+        stat(out, &format!("{id}:addr"), format_args!("{family}:{addr}"));
+        stat(out, &format!("{id}:listen_addr"), format_args!("{family}:{listener}"));
         stat(out, &format!("{id}:state"), "conn_read");
-        stat(out, &format!("{id}:secs_since_last_cmd"), one.idle);
-    });
+        stat(out, &format!("{id}:secs_since_last_cmd"), client.idle_s);
+    }
 }

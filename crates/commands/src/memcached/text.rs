@@ -260,10 +260,13 @@ pub(super) fn clear(ctx: &mut Ctx<'_>) -> Result<(), Failure> {
 /// cache_memlimit, in megabytes.
 pub(super) fn memory_limit(ctx: &Ctx<'_>, megabytes: u64, out: &mut Vec<u8>) -> Done {
     let answer: &[u8] = match megabytes.checked_mul(1024 * 1024) {
-        Some(bytes) if megabytes >= 8 => match ctx.world.set_memory_limit(bytes) {
-            true => b"OK",
-            false => b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust",
-        },
+        Some(bytes) if megabytes >= 8 => {
+            let limit = bytes.to_string();
+            match ctx.host.configure(ctx.client, &[("maxmemory", &limit)]) {
+                Ok(()) => b"OK",
+                Err(_) => b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust",
+            }
+        }
         Some(_) => b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m",
         None => b"MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust",
     };

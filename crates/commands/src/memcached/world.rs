@@ -1,11 +1,13 @@
-//! What lies around the store, as memcached's commands see it.
+//! What lies around the store, as memcached's commands see it, beyond what [`Host`] tells.
 //!
 //! What always holds: no method of [`World`] blocks on a shard's lock.
+//!
+//! [`Host`]: crate::host::Host
 
 use super::counters::Counters;
 use std::fmt;
 
-/// What memcached's commands may ask or tell the server.
+/// What memcached's commands may ask or tell the server beyond what RESP's do.
 pub trait World: fmt::Debug {
     /// The counters of all workers, added up.
     fn counters(&self) -> Counters;
@@ -13,14 +15,10 @@ pub trait World: fmt::Debug {
     fn reset_counters(&self);
     /// The server's own numbers.
     fn facts(&self) -> Facts;
-    /// Sets the memory that the store may take, in bytes; false if that's impossible.
-    fn set_memory_limit(&self, bytes: u64) -> bool;
-    /// Shows each connection.
-    fn connections(&self, see: &mut dyn FnMut(&Connection<'_>));
 }
 
-/// Numbers of the process and its settings, for `stats`.
-#[derive(Clone, Debug, Default)]
+/// Numbers of the process, for `stats`.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Facts {
     /// The process.
     pub pid: u32,
@@ -30,8 +28,6 @@ pub struct Facts {
     pub user_us: u64,
     /// Processor time spent for it in the system, in microseconds.
     pub system_us: u64,
-    /// Connections that it accepts at most.
-    pub max_connections: u64,
     /// Connections that it has.
     pub connections: u64,
     /// Connections that it ever had.
@@ -42,31 +38,6 @@ pub struct Facts {
     pub bytes_read: u64,
     /// Bytes that it wrote to them.
     pub bytes_written: u64,
-    /// Bytes of memory that the store may take; 0 for no limit.
-    pub memory_limit: u64,
     /// Worker threads.
     pub threads: u64,
-    /// Whether it evicts when memory runs out.
-    pub evicts: bool,
-    /// The port of the memcached protocol.
-    pub port: u16,
-    /// The addresses that it listens on.
-    pub addresses: String,
-    /// The Unix socket of the memcached protocol, if there is one.
-    pub socket: Option<String>,
-    /// Seconds after which an idle connection is closed; 0 for never.
-    pub idle_timeout: u64,
-}
-
-/// A connection, for `stats conns`.
-#[derive(Clone, Copy, Debug)]
-pub struct Connection<'a> {
-    /// Its number.
-    pub id: u64,
-    /// The peer, as `tcp:ADDRESS:PORT` or `unix:PATH`.
-    pub peer: &'a str,
-    /// The listener that it came through, likewise.
-    pub listener: &'a str,
-    /// Seconds since its last command.
-    pub idle: u64,
 }
