@@ -116,6 +116,18 @@ pub struct Arena {
     limit: AtomicUsize,
 }
 
+/// Stands for a shard's right to read the segments that it took: slices into them borrow it, so
+/// that nothing is written while they live.
+#[derive(Debug)]
+pub(crate) struct Owner(());
+
+impl Owner {
+    /// One for each shard.
+    pub(crate) const fn new() -> Self {
+        Self(())
+    }
+}
+
 const META_CHUNK: usize = 1024;
 
 #[derive(Debug, Default)]
@@ -220,11 +232,8 @@ impl Arena {
             return;
         }
         self.backing.release(id);
-        if index {
-            pool.empty_index.push(id.0)
-        } else {
-            pool.empty.push(id.0)
-        }
+        let free = if index { &mut pool.empty_index } else { &mut pool.empty };
+        free.push(id.0);
         self.populated.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -240,14 +249,17 @@ impl Arena {
         }
     }
 
-    /// The bytes `skip .. skip + len` counted from `at`, of a segment that the caller owns.
-    ///
-    /// # Safety
-    /// The caller is the shard that owns the segment, and writes nothing to it while the slice
-    /// lives.
+    /// The bytes `skip .. skip + len` counted from `at`, of a segment of `owner`'s.
     #[inline]
-    pub(crate) unsafe fn bytes(&self, at: Address, skip: usize, len: usize) -> &[u8] {
-        // SAFETY: the contract of `Memory::bytes` is this function's own.
+    pub(crate) fn bytes<'s>(
+        &'s self,
+        _owner: &'s Owner,
+        at: Address,
+        skip: usize,
+        len: usize,
+    ) -> &'s [u8] {
+        // SAFETY: a segment's bytes are written by its shard alone, and a shard writes only in
+        // methods that borrow it, and so its `Owner`, mutably; the slice borrows the `Owner`.
         unsafe { self.memory.bytes(at.index(), skip, len) }
     }
 

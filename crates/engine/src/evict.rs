@@ -114,7 +114,7 @@ impl Policy {
         if self.counts() {
             return (((now / 60_000) & MINUTES_MASK) << COUNT_BITS | COUNT_START) as u32;
         }
-        (now / CLOCK_STEP_MS & RECENCY_MASK) as u32
+        ((now / CLOCK_STEP_MS) & RECENCY_MASK) as u32
     }
 
     /// The stamp after a use. Counts grow ever more slowly: by chance, one in 10 x count.

@@ -32,15 +32,22 @@ pub(crate) struct Pages {
     generation: u64,
     /// Segments taken.
     pub(crate) segments: usize,
+    /// Words of leaves and nodes in use.
+    used_words: usize,
 }
 
 impl Pages {
     fn take_leaf(&mut self, arena: &Arena) -> Result<Address, Full> {
-        Self::take(&mut self.leaves, &mut self.segments, arena, Use::Leaves, LEAF_WORDS)
+        let leaf =
+            Self::take(&mut self.leaves, &mut self.segments, arena, Use::Leaves, LEAF_WORDS)?;
+        self.used_words += LEAF_WORDS;
+        Ok(leaf)
     }
 
     fn take_node(&mut self, arena: &Arena) -> Result<Address, Full> {
-        Self::take(&mut self.nodes, &mut self.segments, arena, Use::Nodes, NODE_WORDS)
+        let node = Self::take(&mut self.nodes, &mut self.segments, arena, Use::Nodes, NODE_WORDS)?;
+        self.used_words += NODE_WORDS;
+        Ok(node)
     }
 
     fn take(
@@ -66,6 +73,7 @@ impl Pages {
     }
 
     fn give(&mut self, arena: &Arena, at: Address, words: usize) {
+        self.used_words -= words;
         let free = if words == LEAF_WORDS { &mut self.leaves } else { &mut self.nodes };
         free.push(at);
         let meta = arena.meta(at.segment());
@@ -75,6 +83,11 @@ impl Pages {
             arena.give(at.segment());
             self.segments -= 1;
         }
+    }
+
+    /// Bytes of the leaves and nodes in use.
+    pub(crate) const fn bytes_in_use(&self) -> usize {
+        self.used_words * 8
     }
 
     fn next_generation(&mut self) -> u64 {

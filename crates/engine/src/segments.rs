@@ -153,11 +153,6 @@ impl Space {
         }
     }
 
-    /// Segments in reserve.
-    pub(crate) fn reserved(&self) -> usize {
-        self.reserve.len()
-    }
-
     fn take(&mut self, arena: &Arena, relocating: bool) -> Result<SegmentId, Full> {
         let taken = arena.take(Use::Items);
         taken.or_else(|| if relocating { self.reserve.pop() } else { None }).ok_or(Full)

@@ -236,8 +236,7 @@ impl<'s> StringView<'s> {
         let len = self.len;
         let whole = self.segment_ids().enumerate().map(move |(i, id)| {
             let here = len.saturating_sub(i * SEGMENT_BYTES).min(SEGMENT_BYTES);
-            // SAFETY: a long value's segments belong to its shard, which the view borrows.
-            unsafe { shard.arena.bytes(id.start(), 0, here) }
+            shard.arena.bytes(&shard.owner, id.start(), 0, here)
         });
         whole.chain(std::iter::once(self.rest))
     }

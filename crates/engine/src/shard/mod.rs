@@ -17,7 +17,7 @@ mod walk;
 
 pub use entry::{Entry, StringView};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Owner};
 use crate::effect::{Effect, Journal, Key};
 use crate::evict::Policy;
 use crate::hash::BigHash;
@@ -28,7 +28,7 @@ use crate::rng::Rng;
 use crate::segments::{Directory, Space};
 use crate::watch::{Watch, Watches};
 use crate::wheel::Wheel;
-use layout::{Address, Fields, HashKey, Header, SEGMENT_WORDS, key};
+use layout::{Address, Fields, HashKey, Header, key};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -72,6 +72,7 @@ pub struct Stats {
 /// A sequential store of keys.
 pub struct Shard {
     pub(crate) arena: Arc<Arena>,
+    pub(crate) owner: Owner,
     pub(crate) config: ShardConfig,
     /// For each database its directory's place in `directories`.
     pub(crate) roots: Vec<Option<u32>>,
@@ -116,6 +117,7 @@ impl Shard {
         let bands = config.bands.clamp(1, BANDS_MAX);
         let shard = Self {
             arena,
+            owner: Owner::new(),
             config: ShardConfig { databases, bands, ..config },
             roots: vec![None; databases],
             directories: Vec::new(),
@@ -198,10 +200,9 @@ impl Shard {
         self.stats
     }
 
-    /// Bytes of live items, bytes of item segments in use, bytes of index segments.
+    /// Bytes of live items, bytes of item segments in use, bytes of the index's pages in use.
     pub fn bytes(&self) -> (usize, usize, usize) {
-        let index = self.pages.segments * SEGMENT_WORDS * 8;
-        (self.space.live * 8, self.space.used * 8, index)
+        (self.space.live * 8, self.space.used * 8, self.pages.bytes_in_use())
     }
 
     /// The secret under which keys are hashed.
@@ -270,9 +271,7 @@ impl Shard {
     /// Key and value of an item.
     #[inline]
     pub(crate) fn body(&self, at: Address, header: Header) -> &[u8] {
-        // SAFETY: items stand in segments of this shard, which writes only through `&mut self`;
-        // the slice borrows `self`.
-        unsafe { self.arena.bytes(header.key_at(at), 0, header.body_bytes()) }
+        self.arena.bytes(&self.owner, header.key_at(at), 0, header.body_bytes())
     }
 
     /// An item's value as it stands in the item.

@@ -5,7 +5,7 @@
 
 use super::entry::{handle, long_segments};
 use super::{Shard, Spot, StringView};
-use crate::arena::{Arena, Use};
+use crate::arena::{Arena, Owner, Use};
 use crate::effect::{Full, Key, Meta};
 use crate::index::bump_slot;
 use crate::limits::{BANDS_MAX, COPIED_PER_WRITTEN, COPY_CREDIT_MAX, INLINE_MAX};
@@ -213,12 +213,6 @@ impl Shard {
         band.min(bands.saturating_sub(1))
     }
 
-    /// A large hash by its number.
-    pub(crate) fn big_mut(&mut self, spot: Spot) -> Option<&mut crate::hash::BigHash> {
-        let handle = handle(self.value(spot.at, spot.header))?;
-        self.big.get_mut(handle)?.as_deref_mut()
-    }
-
     /// Keeps a large hash and answers its number.
     pub(crate) fn keep_big(&mut self, big: Box<crate::hash::BigHash>) -> usize {
         if let Some(free) = self.big_free.pop()
@@ -256,14 +250,14 @@ impl Shard {
             }
         };
         self.write(at, header, draft, kept);
-        let Self { arena, pages, prefixes, config, directories, .. } = self;
+        let Self { arena, owner, pages, prefixes, config, directories, .. } = self;
         let Some(Some(directory)) = directories.get_mut(id as usize) else { return Err(Full) };
         if let Some(old) = old {
             directory.index.replace(arena.memory(), old.slot, key.hash, at);
             self.bury(id, old.at, old.header, draft.transfer);
             return Ok(at);
         }
-        let mut rehash = Rehash::new(arena, prefixes, config.secret);
+        let mut rehash = Rehash::new(arena, owner, prefixes, config.secret);
         let hash_again = &mut |item| rehash.hash(item);
         if directory.index.insert(arena, pages, key.hash, at, hash_again).is_err() {
             self.bury(id, at, header, true);
@@ -354,20 +348,25 @@ impl Shard {
 /// Hashes the keys of items again.
 pub(crate) struct Rehash<'s> {
     arena: &'s Arena,
+    owner: &'s Owner,
     prefixes: &'s PrefixTable,
     secret: HashKey,
     unpacked: Vec<u8>,
 }
 
 impl<'s> Rehash<'s> {
-    pub(crate) const fn new(arena: &'s Arena, prefixes: &'s PrefixTable, secret: HashKey) -> Self {
-        Self { arena, prefixes, secret, unpacked: Vec::new() }
+    pub(crate) const fn new(
+        arena: &'s Arena,
+        owner: &'s Owner,
+        prefixes: &'s PrefixTable,
+        secret: HashKey,
+    ) -> Self {
+        Self { arena, owner, prefixes, secret, unpacked: Vec::new() }
     }
 
     pub(crate) fn hash(&mut self, item: Address) -> KeyHash {
         let header = Header::load(self.arena.memory(), item);
-        // SAFETY: the item is the calling shard's, which writes nothing while its key is read.
-        let body = unsafe { self.arena.bytes(header.key_at(item), 0, header.body_bytes()) };
+        let body = self.arena.bytes(self.owner, header.key_at(item), 0, header.body_bytes());
         self.unpacked.clear();
         key::unpack(body, header.key_form(), self.prefixes, &mut self.unpacked);
         self.secret.hash(&self.unpacked)

@@ -154,7 +154,7 @@ impl World {
         });
         let Value::Hash(fields) = &mut item.value else { unreachable!() };
         let many = if self.rng.below(10) == 0 { 600 } else { 5 };
-        let edits: Vec<(u64, Vec<u8>, Vec<u8>, Option<u64>)> = (0..self.rng.below(many))
+        let edits: Vec<(u64, Vec<u8>, Vec<u8>, _)> = (0..self.rng.below(many))
             .map(|_| {
                 let field = format!("field{}", self.rng.below(many * 2)).into_bytes();
                 let value = vec![b'v'; self.rng.below(40) as usize];
@@ -515,4 +515,21 @@ fn rewriting_everything_ten_times_stays_dense_and_copies_little() {
     assert_eq!(read(&shard, 0, b"absent", START), None);
     let first = shard.peek(0, &Key::new(&SECRET, keys[0].as_bytes()), START).unwrap();
     assert_eq!(first.kind(), Kind::String);
+}
+
+#[test]
+fn index_bytes_per_key_stay_low_at_any_number_of_keys() {
+    let mut shard = shard(4_000, Policy::NoEviction);
+    let mut worst = (0, 0);
+    for n in 0..200_000u64 {
+        put(&mut shard, format!("k{n}").as_bytes(), b"", None, START);
+        // The step grows with the number, so that every stage of a doubling is looked at.
+        if n > 2_000 && n % (n / 50) == 0 {
+            let per_key = shard.pages.bytes_in_use() * 10 / (n as usize + 1);
+            worst = worst.max((per_key, n));
+        }
+    }
+    assert!(worst.0 <= 180, "{} tenths of a byte at {} keys", worst.0, worst.1);
+    println!("worst: {} tenths of a byte at {} keys", worst.0, worst.1);
+    shard.check().unwrap();
 }

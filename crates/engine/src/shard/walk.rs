@@ -26,7 +26,7 @@ impl Shard {
         let memory = self.arena.memory();
         let mut position = position;
         let mut seen = 0;
-        let mut rehash = Rehash::new(&self.arena, &self.prefixes, self.config.secret);
+        let mut rehash = Rehash::new(&self.arena, &self.owner, &self.prefixes, self.config.secret);
         let mut key = Vec::new();
         loop {
             let (leaf, next) = directory.index.leaf_at(memory, position);

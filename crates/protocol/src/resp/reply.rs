@@ -157,9 +157,13 @@ impl<'o> Reply<'o> {
     pub fn bool(&mut self, value: bool) {
         match self.version {
             RespVersion::Two => self.int(i64::from(value)),
-            RespVersion::Three => {
-                self.out.extend_from_slice(if value { b"#t\r\n" } else { b"#f\r\n" })
-            }
+            RespVersion::Three => self.raw(if value {
+                b"#t
+"
+            } else {
+                b"#f
+"
+            }),
         }
     }
 
