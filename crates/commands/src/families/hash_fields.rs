@@ -13,6 +13,9 @@ use engine::hash::{FieldDeadline, FieldEdit};
 use protocol::args::Args;
 use protocol::resp::{Reply, parse_i64};
 
+#[cfg(test)]
+mod tests;
+
 const WRITE: Flags = Flags::WRITE.and(Flags::FAST);
 const GROW: Flags = WRITE.and(Flags::DENYOOM);
 const READ: Flags = Flags::READONLY.and(Flags::FAST);

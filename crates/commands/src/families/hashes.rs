@@ -14,6 +14,11 @@ use protocol::args::Args;
 use protocol::resp::{Reply, RespVersion, parse_i64, parse_u64};
 use smallvec::SmallVec;
 
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
 const WRITE: Flags = Flags::WRITE.and(Flags::FAST);
 const GROW: Flags = WRITE.and(Flags::DENYOOM);
 const READ: Flags = Flags::READONLY.and(Flags::FAST);
