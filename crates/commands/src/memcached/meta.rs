@@ -277,11 +277,10 @@ pub(super) fn set(
     };
     let stored = store_within_limits(ctx, head.key, &wanted)?;
     ctx.counters.add(Count::Metas);
+    let Some(stored) = stored else { return Ok(refuse(out, TOO_LARGE)) };
     let (code, cas): (&[u8], u64) = match stored {
         Stored::Done(_) if head.quiet => return Ok(Done::Answered),
         Stored::Done(cas) => (b"HD", cas),
-        Stored::TooLarge if matches!(asked.mode, Mode::Append | Mode::Prepend) => (b"NS", 0),
-        Stored::TooLarge => return Ok(refuse(out, TOO_LARGE)),
         Stored::WrongKind => return Ok(refuse(out, WRONG_KIND)),
         Stored::NotStored => (b"NS", 0),
         Stored::Exists => (b"EX", 0),

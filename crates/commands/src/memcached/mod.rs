@@ -11,6 +11,8 @@ mod counters;
 mod flush;
 mod meta;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod text;
 mod world;
 

@@ -120,37 +120,33 @@ pub(super) fn store(
         ..Store::default()
     };
     let answer: &[u8] = match store_within_limits(ctx, asked.key, &wanted)? {
-        Stored::Done(_) => b"STORED",
-        // memcached can't make the longer copy, and doesn't say why.
-        Stored::TooLarge if asked.mode != Mode::Set => b"NOT_STORED",
-        Stored::TooLarge => TOO_LARGE,
-        Stored::NotStored => b"NOT_STORED",
-        Stored::Exists => b"EXISTS",
-        Stored::NotFound => b"NOT_FOUND",
-        Stored::WrongKind => WRONG_KIND,
+        Some(Stored::Done(_)) => b"STORED",
+        Some(Stored::NotStored) => b"NOT_STORED",
+        Some(Stored::Exists) => b"EXISTS",
+        Some(Stored::NotFound) => b"NOT_FOUND",
+        Some(Stored::WrongKind) => WRONG_KIND,
+        None => TOO_LARGE,
     };
     line(out, answer);
     Ok(Done::Answered)
 }
 
-/// Stores a value unless it's too large, and counts.
+/// Stores a value, and counts; `None` if it's too large.
 pub(super) fn store_within_limits(
     ctx: &mut Ctx<'_>,
     key: &[u8],
     wanted: &Store<'_>,
-) -> Result<Stored, Failure> {
+) -> Result<Option<Stored>, Failure> {
     let settings = *ctx.settings;
     let fits = |value: usize| settings.fits(key.len(), wanted.flags, value);
     if !fits(wanted.value.len()) {
         too_large(ctx, key, wanted.mode)?;
-        return Ok(Stored::TooLarge);
+        return Ok(None);
     }
     let stored = cache::store(&mut ctx.place(key), wanted, fits)?;
     ctx.counters.add(Count::Sets);
-    match stored {
-        Stored::Done(_) => ctx.counters.add(Count::Stored),
-        Stored::TooLarge => ctx.counters.add(Count::TooLarge),
-        _ => {}
+    if let Stored::Done(_) = stored {
+        ctx.counters.add(Count::Stored);
     }
     if wanted.compare.is_some() {
         match stored {
@@ -160,7 +156,7 @@ pub(super) fn store_within_limits(
             _ => {}
         }
     }
-    Ok(stored)
+    Ok(Some(stored))
 }
 
 /// A value was refused for its size: what it would have replaced is out of date, so it goes.

@@ -128,8 +128,6 @@ pub enum Stored {
     NotFound,
     /// The key holds something that can't grow like a string.
     WrongKind,
-    /// The value would be longer than an item may be.
-    TooLarge,
 }
 
 /// Stores a value on a condition.
@@ -191,7 +189,8 @@ fn grow(
     let Some(string) = old.string() else { return Ok(Stored::WrongKind) };
     let len = string.len();
     if !fits(len + wanted.value.len()) {
-        return Ok(Stored::TooLarge);
+        // memcached finds no place for the longer copy then, and doesn't say why.
+        return Ok(Stored::NotStored);
     }
     let meta = old.meta();
     if wanted.mode == Mode::Append && meta.state == 0 && wanted.cas.is_none() {

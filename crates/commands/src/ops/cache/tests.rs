@@ -144,7 +144,7 @@ impl Pair {
                 Err(Stored::Exists)
             }
             Some(item) if grows && item.value.len() + value.len() > LONGEST => {
-                Err(Stored::TooLarge)
+                Err(Stored::NotStored)
             }
             Some(item) if grows => {
                 let parts = [item.value.as_slice(), value];
