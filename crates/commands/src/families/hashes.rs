@@ -323,11 +323,7 @@ fn seed(ctx: &Ctx<'_>) -> u64 {
 
 /// `key cursor [MATCH pattern] [COUNT n] [NOVALUES]`
 fn hscan(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
-    let cursor = args.at(2);
-    let below_zero = || parse_i64(cursor).map(i64::cast_unsigned);
-    let Some(cursor) = parse_u64(cursor).or_else(below_zero) else {
-        return Err(Failure::text("ERR invalid cursor"));
-    };
+    let cursor = parse_cursor(args.at(2)).ok_or(Failure::text("ERR invalid cursor"))?;
     let key = ctx.key(args.at(1));
     let Some(hash) = find(&mut *ctx.shards, ctx.client, &key, ctx.now)? else {
         // As in Redis, options aren't looked at then.
@@ -351,6 +347,21 @@ fn hscan(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// A cursor as Redis reads it, by `strtoul`: no digits are 0, zeros and a sign may come first.
+fn parse_cursor(text: &[u8]) -> Option<u64> {
+    let (negative, digits) = match text {
+        [] => return Some(0),
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] | digits => (false, digits),
+    };
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    let value = match digits.get(zeros..)? {
+        [] if zeros > 0 => 0,
+        digits => parse_u64(digits)?,
+    };
+    Some(if negative { value.wrapping_neg() } else { value })
 }
 
 /// The options of HSCAN.

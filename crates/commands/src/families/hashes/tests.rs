@@ -145,7 +145,10 @@ fn scans_filter_and_check_their_options() {
     store.expect(&[
         ("HSCAN h 0 MATCH b*", "*2\r\n$1\r\n0\r\n*2\r\n$4\r\nbean\r\n$1\r\n2\r\n"),
         ("HSCAN h 0 NOVALUES COUNT 5 MATCH a*", "*2\r\n$1\r\n0\r\n*1\r\n$5\r\napple\r\n"),
+        ("HSCAN h \"\" COUNT 0", "-ERR syntax error\r\n"),
+        ("HSCAN h -01 COUNT 0", "-ERR syntax error\r\n"),
         ("HSCAN h x", "-ERR invalid cursor\r\n"),
+        ("HSCAN h -", "-ERR invalid cursor\r\n"),
         ("HSCAN h 1.5", "-ERR invalid cursor\r\n"),
         ("HSCAN h 0 COUNT 0", "-ERR syntax error\r\n"),
         ("HSCAN h 0 COUNT x", NOT_INTEGER),
