@@ -206,7 +206,7 @@ fn check(client: &mut Client, args: Args<'_>, found: Found) -> Result<Verdict, S
     let row = found.row;
     if !row.accepts(args.len()) {
         // EXEC ends the transaction in any case; its handler has the locks that this takes.
-        if is_exec(row) && client.transaction.is_some() {
+        if is_exec(row) && client.authenticated {
             return Ok(Verdict::Execute);
         }
         return Err(wrong_arity(found.full_name()));

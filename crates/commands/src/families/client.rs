@@ -16,7 +16,7 @@ const OWN: Flags = Flags::LOADING.and(Flags::STALE);
 const ADMIN: Flags = OWN.and(Flags::ADMIN);
 
 /// The subcommands.
-pub const SUBCOMMANDS: &[Row] = &[
+pub(super) const SUBCOMMANDS: &[Row] = &[
     row(("GETNAME", 2), OWN, get_name, "2.6.9", "Returns the connection's name."),
     row(("GETREDIR", 2), OWN, get_redirection, "6.0.0", "Returns who gets invalidations."),
     row(("HELP", 2), OWN, client_help, "5.0.0", "Returns this text."),

@@ -120,10 +120,7 @@ fn unwatch(ctx: &mut Ctx<'_>, _: Args<'_>) -> Outcome {
 }
 
 fn exec(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
-    let Some(transaction) = ctx.client.transaction.take() else {
-        return Err(Failure::text("ERR EXEC without MULTI"));
-    };
-    let broken = is_broken(ctx);
+    let transaction = ctx.client.transaction.take();
     if args.len() != 1 {
         forget_watches(ctx);
         return Err(Failure::text(
@@ -131,11 +128,14 @@ fn exec(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
              wrong number of arguments for 'exec' command",
         ));
     }
+    let Some(transaction) = transaction else {
+        return Err(Failure::text("ERR EXEC without MULTI"));
+    };
     if transaction.aborted {
         forget_watches(ctx);
         return Err(Failure::text("EXECABORT Transaction discarded because of previous errors."));
     }
-    if broken {
+    if is_broken(ctx) {
         forget_watches(ctx);
         ctx.reply.null_array();
         return Ok(());
@@ -195,4 +195,115 @@ fn register(ctx: &mut Ctx<'_>, db: usize, key: &[u8], flag: &Watch) {
     let now = ctx.now;
     let key = ctx.key(key);
     ctx.shard_of(&key).watch(db, &key, flag, now);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Store;
+
+    const QUEUED: &str = "+QUEUED\r\n";
+    const OK: &str = "+OK\r\n";
+
+    #[test]
+    fn commands_wait_for_exec_and_failures_stand_alone() {
+        let mut store = Store::new();
+        store.expect(&[
+            ("MULTI", OK),
+            ("SET s abc", QUEUED),
+            ("HSET s f v", QUEUED),
+            ("SELECT 1", QUEUED),
+            ("SET s def", QUEUED),
+            ("HELLO 3", QUEUED),
+            ("GET nosuch", QUEUED),
+        ]);
+        let reply = store.run("EXEC");
+        assert!(reply.starts_with("*6\r\n+OK\r\n-WRONGTYPE "), "{reply}");
+        assert!(reply.ends_with("_\r\n"), "{reply}");
+        store.expect(&[
+            ("GET s", "$3\r\ndef\r\n"),
+            ("EXEC", "-ERR EXEC without MULTI\r\n"),
+            ("DISCARD", "-ERR DISCARD without MULTI\r\n"),
+        ]);
+    }
+
+    #[test]
+    fn a_refused_command_aborts_the_whole() {
+        let aborted = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+        for refused in ["nosuch", "GET", "CLIENT nosuch", "SHUTDOWN"] {
+            let mut store = Store::new();
+            store.expect(&[("MULTI", OK), ("SET a 1", QUEUED)]);
+            assert!(store.run(refused).starts_with("-ERR "), "{refused}");
+            store.expect(&[("SET a 2", QUEUED), ("EXEC", aborted), ("GET a", "$-1\r\n")]);
+        }
+    }
+
+    #[test]
+    fn errors_of_the_commands_themselves_do_not_abort() {
+        let mut store = Store::new();
+        store.expect(&[
+            ("MULTI", OK),
+            ("MULTI", "-ERR MULTI calls can not be nested\r\n"),
+            ("WATCH a", "-ERR WATCH inside MULTI is not allowed\r\n"),
+            ("PING", QUEUED),
+            ("EXEC", "*1\r\n+PONG\r\n"),
+            (
+                "EXEC x",
+                "-EXECABORT Transaction discarded because of: wrong number of arguments for \
+                 'exec' command\r\n",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn a_change_in_between_breaks_the_watch() {
+        for change in ["SET a 2", "DEL a", "PEXPIRE a 10000", "FLUSHDB", "SWAPDB 0 1"] {
+            let mut store = Store::new();
+            store.expect(&[("SET a 1", OK), ("WATCH a a b", OK)]);
+            store.run(change);
+            store.expect(&[("MULTI", OK), ("PING", QUEUED), ("EXEC", "*-1\r\n")]);
+            // The next transaction starts afresh.
+            store.expect(&[("MULTI", OK), ("PING", QUEUED), ("EXEC", "*1\r\n+PONG\r\n")]);
+            assert!(store.client.watched.is_empty() && store.client.watch.is_none());
+        }
+    }
+
+    #[test]
+    fn a_deadline_that_nobody_noticed_breaks_the_watch_too() {
+        let mut store = Store::new();
+        store.expect(&[("SET a 1 PX 1000", OK), ("WATCH a", OK), ("MULTI", OK)]);
+        store.now += 1001;
+        store.expect(&[("PING", QUEUED), ("EXEC", "*-1\r\n")]);
+        // What was over when it was watched doesn't change any more.
+        store.expect(&[("SET a 1 PX 1000", OK)]);
+        store.now += 1001;
+        store.expect(&[("WATCH a", OK), ("MULTI", OK), ("EXEC", "*0\r\n")]);
+    }
+
+    #[test]
+    fn reads_unwatch_and_discard_break_nothing() {
+        let mut store = Store::new();
+        store.expect(&[("SET a 1", OK), ("WATCH a", OK), ("GET a", "$1\r\n1\r\n")]);
+        store.expect(&[("MULTI", OK), ("EXEC", "*0\r\n"), ("WATCH a", OK), ("SET a 2", OK)]);
+        store.expect(&[("UNWATCH", OK), ("MULTI", OK), ("EXEC", "*0\r\n")]);
+        store.expect(&[("WATCH a", OK), ("SET a 2", OK), ("MULTI", OK), ("DISCARD", OK)]);
+        store.expect(&[
+            ("MULTI", OK),
+            ("EXEC", "*0\r\n"),
+            ("WATCH a", OK),
+            ("RESET", "+RESET\r\n"),
+        ]);
+        assert!(store.client.watched.is_empty() && store.client.watched_bytes == 0);
+    }
+
+    #[test]
+    fn a_transaction_without_room_is_repeated_as_a_whole() {
+        let mut store = Store::with_segments(24);
+        let value = vec![b'x'; 40 << 20];
+        store.run("MULTI");
+        store.run("SELECT 2");
+        assert_eq!(store.run_bytes(&[b"SET", b"a", &value]), QUEUED.as_bytes());
+        assert!(store.run("EXEC").starts_with("-OOM "));
+        let kept = store.client.transaction.as_ref().map(|kept| kept.queued.len());
+        assert_eq!((kept, store.client.db), (Some(2), 0));
+    }
 }

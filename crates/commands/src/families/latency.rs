@@ -1,0 +1,151 @@
+//! LATENCY: what took long and when, which the host remembers.
+
+use super::support::{help, keyless, text};
+use crate::context::Ctx;
+use crate::failure::Failure;
+use crate::host::LatencyEvent;
+use crate::row::{Flags, Handler, Outcome, Row};
+use protocol::args::Args;
+use std::fmt::Write;
+
+const FLAGS: Flags = Flags::ADMIN.and(Flags::LOADING).and(Flags::STALE);
+
+/// The subcommands.
+pub(super) const SUBCOMMANDS: &[Row] = &[
+    row(("DOCTOR", 2), doctor, "2.8.13", "Returns a report in words."),
+    row(("GRAPH", 3), graph, "2.8.13", "Draws the samples of an event."),
+    row(("HELP", 2), latency_help, "2.8.13", "Returns this text."),
+    row(("HISTOGRAM", -2), histogram, "7.0.0", "Returns how long commands took."),
+    row(("HISTORY", 3), history, "2.8.13", "Returns the samples of an event."),
+    row(("LATEST", 2), latest, "2.8.13", "Returns the latest sample of each event."),
+    row(("RESET", -2), reset, "2.8.13", "Drops the samples of some events, or of all."),
+];
+
+const fn row(
+    name: (&'static str, i32),
+    handler: Handler,
+    since: &'static str,
+    summary: &'static str,
+) -> Row {
+    keyless("server", name, FLAGS, handler, since, summary)
+}
+
+fn latency_help(ctx: &mut Ctx<'_>, _: Args<'_>) -> Outcome {
+    help(ctx, "LATENCY")
+}
+
+fn event(ctx: &Ctx<'_>, name: &[u8]) -> Option<LatencyEvent> {
+    ctx.host.latency().into_iter().find(|event| event.name.as_bytes() == name)
+}
+
+fn history(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
+    let samples = event(ctx, args.at(2)).map(|event| event.samples).unwrap_or_default();
+    ctx.reply.array(samples.len());
+    for (at, milliseconds) in samples {
+        ctx.reply.array(2);
+        ctx.reply.int(at as i64);
+        ctx.reply.int(milliseconds as i64);
+    }
+    Ok(())
+}
+
+fn latest(ctx: &mut Ctx<'_>, _: Args<'_>) -> Outcome {
+    let mut events = ctx.host.latency();
+    events.retain(|event| !event.samples.is_empty());
+    ctx.reply.array(events.len());
+    for event in events {
+        let (at, milliseconds) = event.samples.last().copied().unwrap_or_default();
+        ctx.reply.array(4);
+        ctx.reply.bulk(event.name.as_bytes());
+        ctx.reply.int(at as i64);
+        ctx.reply.int(milliseconds as i64);
+        ctx.reply.int(event.max_ms as i64);
+    }
+    Ok(())
+}
+
+fn reset(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
+    let names: Vec<_> = args.from(2).iter().map(text).collect();
+    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+    ctx.reply.int(ctx.host.reset_latency(&names) as i64);
+    Ok(())
+}
+
+fn graph(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
+    let name = text(args.at(2));
+    let found = event(ctx, args.at(2)).filter(|event| !event.samples.is_empty());
+    let event = found
+        .ok_or_else(|| Failure::made(format!("ERR No samples available for event '{name}'")))?;
+    let most = event.samples.iter().map(|(_, took)| *took).max().unwrap_or(0).max(1);
+    let mut out = format!("{name}: at most {} ms\n", event.max_ms);
+    for (at, took) in &event.samples {
+        let bar = "#".repeat((took.saturating_mul(40) / most) as usize);
+        // Writing to a string can't fail.
+        let _ =
+            writeln!(out, "{:>6} s ago {took:>6} ms {bar}", (ctx.now / 1000).saturating_sub(*at));
+    }
+    ctx.reply.verbatim("txt", out.as_bytes());
+    Ok(())
+}
+
+fn doctor(ctx: &mut Ctx<'_>, _: Args<'_>) -> Outcome {
+    let mut out = String::new();
+    for event in ctx.host.latency() {
+        let count = event.samples.len();
+        // Writing to a string can't fail.
+        let _ = writeln!(out, "{}: {count} samples, at most {} ms", event.name, event.max_ms);
+    }
+    if out.is_empty() {
+        out.push_str(
+            "Nothing took long, or nobody watched: latency-monitor-threshold says from how many \
+             milliseconds on an event counts.\n",
+        );
+    }
+    ctx.reply.verbatim("txt", out.as_bytes());
+    Ok(())
+}
+
+fn histogram(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
+    let mut commands = ctx.host.durations();
+    commands.retain(|command| {
+        let name = command.name.as_bytes();
+        let container = name.split(|byte| *byte == b'|').next().unwrap_or_default();
+        let mut wanted = args.from(2).iter();
+        args.len() == 2
+            || wanted
+                .any(|arg| arg.eq_ignore_ascii_case(name) || arg.eq_ignore_ascii_case(container))
+    });
+    ctx.reply.map(commands.len());
+    for command in commands {
+        ctx.reply.bulk(command.name.as_bytes());
+        ctx.reply.map(2);
+        ctx.reply.bulk(b"calls");
+        ctx.reply.int(command.calls as i64);
+        ctx.reply.bulk(b"histogram_usec");
+        ctx.reply.map(command.buckets.len());
+        for (bound, count) in command.buckets {
+            ctx.reply.int(bound as i64);
+            ctx.reply.int(count as i64);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Store;
+
+    #[test]
+    fn without_samples_there_is_little_to_say() {
+        let mut store = Store::new();
+        store.expect(&[
+            ("LATENCY HISTORY foo", "*0\r\n"),
+            ("LATENCY LATEST", "*0\r\n"),
+            ("LATENCY RESET", ":0\r\n"),
+            ("LATENCY RESET a b", ":0\r\n"),
+            ("LATENCY GRAPH foo", "-ERR No samples available for event 'foo'\r\n"),
+            ("LATENCY HISTOGRAM", "*0\r\n"),
+            ("LATENCY DOCTOR x", "-ERR wrong number of arguments for 'latency|doctor' command\r\n"),
+        ]);
+    }
+}
