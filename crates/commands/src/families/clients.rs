@@ -185,12 +185,12 @@ pub(super) fn describe(facts: &ClientFacts, asking: &Client) -> String {
     };
     let mut line = String::new();
     // Writing to a string can't fail.
-    let _ = write!(
+    let _ = writeln!(
         line,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db={} sub=0 psub=0 \
          ssub=0 multi={queued} watch={watching} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 \
          rbp=0 obl={} oll=0 omem=0 tot-mem={} events=r cmd={} user={} redir=-1 resp={} \
-         lib-name={} lib-ver={}\n",
+         lib-name={} lib-ver={}",
         facts.id,
         facts.addr,
         facts.laddr,

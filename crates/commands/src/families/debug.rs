@@ -26,6 +26,9 @@ const CLOSED: Failure = Failure::text(
      configuration file, and then restart the server.",
 );
 
+/// The double that PROTOCOL answers with, as Redis does.
+const DOUBLE: f64 = 3141.0 / 1000.0;
+
 /// What there is, as HELP shows it.
 const HELP: &[&str] = &[
     "DEBUG <subcommand> [<arg> ...]. Subcommands are:",
@@ -123,17 +126,16 @@ fn protocol(ctx: &mut Ctx<'_>, kind: &[u8]) -> Outcome {
     match kind.as_str() {
         "string" => reply.bulk(b"Hello World"),
         "integer" => reply.int(12345),
-        "double" => reply.double(3.141),
+        "double" => reply.double(DOUBLE),
         "null" => reply.null(),
         "bignum" => reply.big_number("1234567999999999999999999999999999999"),
         "verbatim" => reply.verbatim("txt", b"This is a verbatim\nstring"),
         "true" => reply.bool(true),
         "false" => reply.bool(false),
         "array" | "set" => {
-            if kind == "array" {
-                reply.array(3)
-            } else {
-                reply.set(3)
+            match kind.as_str() {
+                "array" => reply.array(3),
+                _ => reply.set(3),
             }
             (0..3).for_each(|n| reply.int(n));
         }

@@ -215,7 +215,7 @@ fn config_get(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn config_set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(Failure::SYNTAX);
     }
     let mut pairs = Vec::new();
