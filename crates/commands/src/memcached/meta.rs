@@ -5,70 +5,41 @@
 
 use super::context::Ctx;
 use super::counters::Count;
+use super::request::{Head, MetaArithmetic, MetaDelete, MetaGet, MetaSet};
 use super::text::{NOT_A_NUMBER, TOO_LARGE, WRONG_KIND, store_within_limits, tally_count};
 use super::{Done, line};
 use crate::failure::Failure;
 use crate::ops::cache::{
-    self, Counted, Deleted, Mode, Place, SetAside, Store, Stored, expiry, seconds_left,
+    self, Counted, Deleted, Place, SetAside, Store, Stored, expiry, seconds_left,
 };
 use engine::{Entry, Meta};
-
-/// What all meta requests have.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Head<'b> {
-    /// The key's bytes.
-    pub(super) key: &'b [u8],
-    /// The key as it stands in the request.
-    pub(super) shown: &'b [u8],
-    /// Whether it stands there in base64.
-    pub(super) base64: bool,
-    /// Whether the usual answer is left out.
-    pub(super) quiet: bool,
-    /// The flags in their order.
-    pub(super) flags: Flags<'b>,
-}
-
-/// The flags of a meta request, in their order.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Flags<'b>(pub(super) &'b [Flag<'b>]);
-
-/// One flag.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Flag<'b> {
-    pub(super) letter: u8,
-    pub(super) token: &'b [u8],
-}
-
-impl<'b> Flags<'b> {
-    fn iter(&self) -> impl Iterator<Item = Flag<'b>> {
-        self.0.iter().copied()
-    }
-
-    fn has(&self, letter: u8) -> bool {
-        self.0.iter().any(|flag| flag.letter == letter)
-    }
-}
 
 impl Head<'_> {
     /// Writes the end of a line: what all commands answer of the request's own words, and what
     /// `more` adds for other flags.
     fn finish(&self, out: &mut Vec<u8>, mut more: impl FnMut(u8, &mut Vec<u8>)) {
         for flag in self.flags.iter() {
-            match flag.letter {
-                b'O' => {
-                    out.extend_from_slice(b" O");
-                    out.extend_from_slice(flag.token);
+            match flag.first() {
+                Some(b'O') => {
+                    out.push(b' ');
+                    out.extend_from_slice(flag);
                 }
-                b'k' => {
+                Some(b'k') => {
                     out.extend_from_slice(b" k");
                     out.extend_from_slice(self.shown);
                     if self.base64 {
                         out.extend_from_slice(b" b");
                     }
                 }
-                letter => more(letter, out),
+                Some(letter) => more(*letter, out),
+                None => {}
             }
         }
+    }
+
+    /// Whether there is such a flag.
+    fn has(&self, letter: u8) -> bool {
+        self.flags.iter().any(|flag| flag.first() == Some(&letter))
     }
 
     /// Writes a line with nothing but a code and the request's own words.
@@ -77,23 +48,6 @@ impl Head<'_> {
         self.finish(out, |_, _| {});
         out.extend_from_slice(b"\r\n");
     }
-}
-
-/// What `mg` says beside its head.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Get {
-    /// Whether the value is wanted.
-    pub(super) value: bool,
-    /// Whether it leaves no trace of a use.
-    pub(super) no_bump: bool,
-    /// The new expiry.
-    pub(super) touch: Option<i64>,
-    /// The expiry of the item to make if there is none.
-    pub(super) vivify: Option<i64>,
-    /// The time left below which a reader wins the right to renew.
-    pub(super) recache: Option<i64>,
-    /// The CAS value of an item that is made.
-    pub(super) cas: Option<u64>,
 }
 
 /// An item as `mg` found it, and what becomes of it.
@@ -125,13 +79,13 @@ impl Seen {
 pub(super) fn get(
     ctx: &mut Ctx<'_>,
     head: &Head<'_>,
-    asked: &Get,
+    asked: &MetaGet,
     out: &mut Vec<u8>,
 ) -> Result<Done, Failure> {
     let now = ctx.now;
     let mut place = ctx.place(head.key);
     // What `h` and `l` tell is from before this use.
-    let bump_first = !asked.no_bump && !head.flags.has(b'h') && !head.flags.has(b'l');
+    let bump_first = !asked.no_bump && !head.has(b'h') && !head.has(b'l');
     let entry = if bump_first { place.get() } else { place.peek() };
     if let Some(entry) = entry {
         let mut seen = Seen::of(entry, now);
@@ -175,7 +129,7 @@ pub(super) fn get(
 }
 
 /// Makes the empty item that the reader has won.
-fn make(place: &mut Place<'_>, exptime: i64, asked: &Get) -> Result<Seen, Failure> {
+fn make(place: &mut Place<'_>, exptime: i64, asked: &MetaGet) -> Result<Seen, Failure> {
     let deadline = expiry(asked.touch.unwrap_or(exptime), place.now);
     let cas = cache::make_stub(place, deadline, asked.cas)?;
     // The reader is told that it won; that somebody won already is for the next one.
@@ -184,7 +138,7 @@ fn make(place: &mut Place<'_>, exptime: i64, asked: &Get) -> Result<Seen, Failur
 }
 
 /// Writes the line about an item, obeying the flags in their order.
-fn answer_item(head: &Head<'_>, asked: &Get, seen: &mut Seen, now: u64, out: &mut Vec<u8>) {
+fn answer_item(head: &Head<'_>, asked: &MetaGet, seen: &mut Seen, now: u64, out: &mut Vec<u8>) {
     if asked.value {
         number(out, b"VA ", seen.len as u64);
     } else {
@@ -229,7 +183,7 @@ fn answer_item(head: &Head<'_>, asked: &Get, seen: &mut Seen, now: u64, out: &mu
     out.extend_from_slice(b"\r\n");
 }
 
-fn tally_get(ctx: &Ctx<'_>, asked: &Get, hit: bool) {
+fn tally_get(ctx: &Ctx<'_>, asked: &MetaGet, hit: bool) {
     ctx.counters.add(Count::Metas);
     ctx.counters.add(Count::Gets);
     ctx.tally(hit, (Count::GetHits, Count::GetMisses));
@@ -239,30 +193,11 @@ fn tally_get(ctx: &Ctx<'_>, asked: &Get, hit: bool) {
     }
 }
 
-/// What `ms` says beside its head.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Set<'b> {
-    /// On what condition, and how, it's stored.
-    pub(super) mode: Mode,
-    /// The value.
-    pub(super) value: &'b [u8],
-    /// The client's flags.
-    pub(super) flags: u32,
-    /// The expiry.
-    pub(super) exptime: i64,
-    /// The CAS value that the item must have.
-    pub(super) compare: Option<u64>,
-    /// The CAS value that the item gets.
-    pub(super) cas: Option<u64>,
-    /// Whether an older CAS value stores too, as stale.
-    pub(super) invalidate: bool,
-}
-
 /// ms.
 pub(super) fn set(
     ctx: &mut Ctx<'_>,
     head: &Head<'_>,
-    asked: &Set<'_>,
+    asked: &MetaSet<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Done, Failure> {
     let now = ctx.now;
@@ -296,26 +231,11 @@ pub(super) fn set(
     Ok(Done::Answered)
 }
 
-/// What `md` says beside its head.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Delete {
-    /// The CAS value that the item must have.
-    pub(super) compare: Option<u64>,
-    /// The CAS value that an item set aside gets.
-    pub(super) cas: Option<u64>,
-    /// Whether it's marked stale instead of deleted.
-    pub(super) invalidate: bool,
-    /// Whether its value is dropped and the item stays.
-    pub(super) empty: bool,
-    /// The expiry of an item set aside.
-    pub(super) touch: Option<i64>,
-}
-
 /// md.
 pub(super) fn delete(
     ctx: &mut Ctx<'_>,
     head: &Head<'_>,
-    asked: &Delete,
+    asked: &MetaDelete,
     out: &mut Vec<u8>,
 ) -> Result<Done, Failure> {
     let now = ctx.now;
@@ -343,32 +263,11 @@ pub(super) fn delete(
     Ok(Done::Answered)
 }
 
-/// What `ma` says beside its head.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Arithmetic {
-    /// Whether down rather than up.
-    pub(super) down: bool,
-    /// By how much.
-    pub(super) delta: u64,
-    /// The number that an item begins with.
-    pub(super) initial: u64,
-    /// The CAS value that the item must have.
-    pub(super) compare: Option<u64>,
-    /// The CAS value that it gets.
-    pub(super) cas: Option<u64>,
-    /// The expiry of the item to make if there is none.
-    pub(super) vivify: Option<i64>,
-    /// The new expiry.
-    pub(super) touch: Option<i64>,
-    /// Whether the number is wanted.
-    pub(super) value: bool,
-}
-
 /// ma.
 pub(super) fn arithmetic(
     ctx: &mut Ctx<'_>,
     head: &Head<'_>,
-    asked: &Arithmetic,
+    asked: &MetaArithmetic,
     out: &mut Vec<u8>,
 ) -> Result<Done, Failure> {
     let now = ctx.now;

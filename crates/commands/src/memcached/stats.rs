@@ -10,6 +10,8 @@ use super::counters::{Count, Counters};
 use super::line;
 use crate::ops::cache::DATABASE;
 use engine::Stats;
+use protocol::args::Args;
+use smallvec::SmallVec;
 use std::fmt::Display;
 use std::io::Write;
 
@@ -17,8 +19,9 @@ use std::io::Write;
 const CHUNK: usize = 64 * 1024;
 
 /// A report: `words` is what follows `stats`.
-pub(super) fn report(ctx: &mut Ctx<'_>, words: &[&[u8]], out: &mut Vec<u8>) -> Done {
-    match words {
+pub(super) fn report(ctx: &mut Ctx<'_>, words: Args<'_>, out: &mut Vec<u8>) -> Done {
+    let words: SmallVec<[&[u8]; 4]> = words.iter().take(4).collect();
+    match words.as_slice() {
         [] => general(ctx, out),
         [b"settings"] => settings(ctx, out),
         [b"items"] => items(ctx, out),

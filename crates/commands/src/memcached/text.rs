@@ -5,7 +5,9 @@
 
 use super::context::Ctx;
 use super::counters::Count;
+use super::request::Storing;
 use super::{Done, line};
+use crate::context::Shards;
 use crate::failure::Failure;
 use crate::ops::cache::{self, Counted, DATABASE, Deleted, Mode, Place, Store, Stored, expiry};
 use engine::{Effect, Entry};
@@ -18,6 +20,8 @@ pub(super) const NOT_A_NUMBER: &[u8] =
 pub(super) const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache";
 /// The answer to a value that there is no memory for.
 pub(super) const NO_MEMORY: &[u8] = b"SERVER_ERROR out of memory storing object";
+/// The answer to another request that there is no memory for.
+pub(super) const NO_MEMORY_FOR_IT: &[u8] = b"SERVER_ERROR out of memory";
 /// The answer to growing what isn't a string.
 pub(super) const WRONG_KIND: &[u8] = b"CLIENT_ERROR the key holds another kind of value";
 
@@ -94,21 +98,10 @@ fn item(key: &[u8], entry: Entry<'_>, with_cas: bool, out: &mut Vec<u8>) -> bool
     true
 }
 
-/// What a storage command says beside its key and its value.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Storing<'b> {
-    pub(super) key: &'b [u8],
-    pub(super) mode: Mode,
-    pub(super) flags: u32,
-    pub(super) exptime: i64,
-    pub(super) compare: Option<u64>,
-    pub(super) value: &'b [u8],
-}
-
 /// set, add, replace, append, prepend, cas.
 pub(super) fn store(
     ctx: &mut Ctx<'_>,
-    asked: Storing<'_>,
+    asked: &Storing<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Done, Failure> {
     let wanted = Store {
@@ -237,7 +230,7 @@ pub(super) fn flush_all(
         Some(at) if at > ctx.now => ctx.flush.set(Some(at)),
         _ => {
             ctx.flush.set(None);
-            clear(ctx)?;
+            clear(ctx.shards, ctx.now)?;
         }
     }
     ctx.counters.add(Count::Flushes);
@@ -246,9 +239,9 @@ pub(super) fn flush_all(
 }
 
 /// Empties the database, shard by shard.
-pub(super) fn clear(ctx: &mut Ctx<'_>) -> Result<(), Failure> {
-    for number in 0..ctx.shards.count() {
-        ctx.shards.shard(number).apply(&Effect::Clear { db: DATABASE }, ctx.now)?;
+pub(super) fn clear(shards: &mut dyn Shards, now: u64) -> Result<(), Failure> {
+    for number in 0..shards.count() {
+        shards.shard(number).apply(&Effect::Clear { db: DATABASE }, now)?;
     }
     Ok(())
 }

@@ -18,6 +18,8 @@ pub const DATABASE: usize = 0;
 
 /// The longest time in seconds that counts from now; a larger number is Unix time.
 const RELATIVE_MAX: i64 = 60 * 60 * 24 * 30;
+/// The first number that is Unix time.
+const ABSOLUTE_MIN: i64 = RELATIVE_MAX + 1;
 /// The last moment in seconds of Unix time that memcached can tell from one before 1970.
 const ABSOLUTE_MAX: i64 = i32::MAX as i64;
 
@@ -70,7 +72,7 @@ pub fn expiry(exptime: i64, now: u64) -> Option<u64> {
     match exptime {
         0 => None,
         1..=RELATIVE_MAX => Some(now + exptime as u64 * 1000),
-        1..=ABSOLUTE_MAX => Some((exptime as u64 * 1000).max(now)),
+        ABSOLUTE_MIN..=ABSOLUTE_MAX => Some((exptime as u64 * 1000).max(now)),
         _ => Some(now),
     }
 }
