@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::context::Shards;
 use crate::failure::Failure;
 use crate::limits::FIELD_DEADLINE_MAX_MS;
+use crate::ops::extended;
 use engine::hash::{FieldEdit, HashView};
 use engine::{Key, Kind};
 use protocol::resp::{fmt_long_double, parse_f64, parse_i64};
@@ -58,19 +59,17 @@ pub fn add_float(
     by: &[u8],
     current: impl FnOnce() -> Result<Option<Vec<u8>>, Failure>,
 ) -> Result<String, Failure> {
-    let by = parse_f64(by).ok_or(Failure::NOT_A_FLOAT)?;
-    let current = match current()? {
-        Some(value) => parse_f64(&value).ok_or(Failure::text("ERR hash value is not a float"))?,
-        None => 0.0,
-    };
-    if by.is_infinite() {
+    let number = parse_f64(by).ok_or(Failure::NOT_A_FLOAT)?;
+    if number.is_infinite() {
         return Err(Failure::text("ERR value is NaN or Infinity"));
     }
-    let sum = current + by;
+    let current = current()?.unwrap_or_else(|| b"0".to_vec());
+    let start = parse_f64(&current).ok_or(Failure::text("ERR hash value is not a float"))?;
+    let sum = start + number;
     if !sum.is_finite() {
         return Err(Failure::text("ERR increment would produce NaN or Infinity"));
     }
-    Ok(fmt_long_double(sum))
+    Ok(extended::sum(&current, by).unwrap_or_else(|| fmt_long_double(sum)))
 }
 
 /// How a client says when a field ends.

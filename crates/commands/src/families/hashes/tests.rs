@@ -90,8 +90,11 @@ fn counters_check_what_they_add_to() {
         ("HINCRBYFLOAT h s 1", "-ERR hash value is not a float\r\n"),
         ("HINCRBYFLOAT h n abc", "-ERR value is not a valid float\r\n"),
         ("HINCRBYFLOAT h n inf", "-ERR value is NaN or Infinity\r\n"),
+        ("HINCRBYFLOAT h s inf", "-ERR value is NaN or Infinity\r\n"),
         ("HINCRBYFLOAT h f 10.5", "$4\r\n10.5\r\n"),
         ("HINCRBYFLOAT h f 0.1", "$4\r\n10.6\r\n"),
+        ("HINCRBYFLOAT h tenth 0.1", "$3\r\n0.1\r\n"),
+        ("HINCRBYFLOAT h tenth 0.2", "$3\r\n0.3\r\n"),
         ("HINCRBYFLOAT h n 2.0e2", "$3\r\n198\r\n"),
         ("HINCRBY h n 1", ":199\r\n"),
     ]);
