@@ -127,7 +127,13 @@ pub fn watched_keys(client: &Client, mut see: impl FnMut(&[u8])) {
 
 /// Whether a command may change state, for CLIENT PAUSE WRITE; EXEC does if what it runs does.
 pub fn writes(client: &Client, row: &'static Row) -> bool {
-    row.flags.has(Flags::WRITE) || is_exec(row) && queued_writes(client)
+    row.flags.has(Flags::WRITE) || is_exec(row) && queues(client, Flags::WRITE)
+}
+
+/// Whether a command may need memory; EXEC does if what it runs does.
+#[inline]
+pub fn takes_memory(client: &Client, row: &'static Row) -> bool {
+    row.flags.has(Flags::DENYOOM) || is_exec(row) && queues(client, Flags::DENYOOM)
 }
 
 /// Takes the client's watched keys out of their shards, which are locked.
@@ -263,9 +269,9 @@ fn transaction_locks(client: &Client, row: &'static Row, mut see: impl FnMut(&[u
     if whole { Locks::All } else { Locks::Keys }
 }
 
-fn queued_writes(client: &Client) -> bool {
+fn queues(client: &Client, flag: Flags) -> bool {
     let queued = client.transaction.iter().flat_map(|transaction| &transaction.queued);
-    queued.into_iter().any(|queued| queued.row.flags.has(Flags::WRITE))
+    queued.into_iter().any(|queued| queued.row.flags.has(flag))
 }
 
 #[inline]
