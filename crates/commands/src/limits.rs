@@ -19,3 +19,11 @@ pub const FIELD_DEADLINE_MAX_MS: u64 = 1 << 46;
 pub const RANDOM_PICKS_MAX: u64 = 1 << 20;
 /// Bytes that its reply may have.
 pub const RANDOM_REPLY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Keys that SCAN looks at in one call, whatever COUNT says.
+pub const SCAN_COUNT_MAX: usize = 100_000;
+/// Keys that a walk over a database looks at under one lock.
+pub const KEYS_PER_SLICE: usize = 1000;
+/// Cells of the table that LCS fills: what Redis can hold of it in 512 MB, at four bytes each.
+pub const LCS_CELLS_MAX: u64 = 1 << 27;
+/// Bytes of pattern that matching one key may look at.
+pub const GLOB_STEPS_MAX: usize = 1_000_000;

@@ -6,9 +6,13 @@ mod client;
 mod clients;
 pub mod command;
 pub mod connection;
+pub mod counters;
+pub mod databases;
 mod debug;
+pub mod expiry;
 pub mod hash_fields;
 pub mod hashes;
+pub mod keys;
 mod latency;
 mod memory;
 pub mod server;
@@ -18,4 +22,4 @@ mod support;
 pub mod transactions;
 
 /// The rows of all families.
-pub const ALL: &[&[Row]] = &[hash_fields::ROWS, hashes::ROWS, strings::ROWS, transactions::ROWS, connection::ROWS, command::ROWS, server::ROWS];
+pub const ALL: &[&[Row]] = &[hash_fields::ROWS, hashes::ROWS, strings::ROWS, counters::ROWS, keys::ROWS, expiry::ROWS, databases::ROWS, transactions::ROWS, connection::ROWS, command::ROWS, server::ROWS];
