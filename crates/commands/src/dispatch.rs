@@ -327,3 +327,95 @@ pub(crate) fn excerpt(bytes: &[u8], most: usize) -> String {
     let text = String::from_utf8_lossy(text.get(..most).unwrap_or(text));
     text.replace(['\r', '\n'], " ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Store;
+
+    fn needs(store: &Store, line: &str) -> (Locks, Vec<String>) {
+        let mut args = OwnedArgs::default();
+        line.split(' ').for_each(|word| args.push(word.as_bytes()));
+        let row = look_up(args.as_args()).ok().unwrap().row;
+        let mut keys = Vec::new();
+        let locks = locks(&store.client, row, args.as_args(), |key| {
+            keys.push(String::from_utf8_lossy(key).into_owned());
+        });
+        (locks, keys)
+    }
+
+    #[test]
+    fn unknown_names_are_quoted_within_bounds() {
+        let mut store = Store::new();
+        let long = "x".repeat(300);
+        store.expect(&[
+            (
+                "nosuch \"a\\r\\nb\" c",
+                "-ERR unknown command 'nosuch', with args beginning with: 'a  b' 'c' \r\n",
+            ),
+            ("\"\"", "-ERR unknown command '', with args beginning with: \r\n"),
+        ]);
+        let reply = store.run(&format!("{long} {long} {long}"));
+        let cut = "x".repeat(128);
+        let expected =
+            format!("-ERR unknown command '{cut}', with args beginning with: '{cut}' \r\n");
+        assert_eq!(reply, expected);
+    }
+
+    #[test]
+    fn before_authentication_little_is_allowed() {
+        let mut store = Store::new();
+        store.client.authenticated = false;
+        let refused = "-NOAUTH Authentication required.\r\n";
+        store.expect(&[
+            ("GET a", refused),
+            ("MULTI", refused),
+            ("CLIENT LIST", refused),
+            ("EXEC x", "-ERR wrong number of arguments for 'exec' command\r\n"),
+            ("nosuch", "-ERR unknown command 'nosuch', with args beginning with: \r\n"),
+        ]);
+        assert!(store.run("HELLO 3").starts_with("-NOAUTH HELLO must be called with"));
+        store.expect(&[("AUTH default x", "+OK\r\n"), ("GET a", "$-1\r\n")]);
+    }
+
+    #[test]
+    fn locks_cover_what_a_transaction_runs_and_watches() {
+        let mut store = Store::new();
+        let keys = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+        assert_eq!(needs(&store, "GET a"), (Locks::Keys, keys(&["a"])));
+        assert_eq!(needs(&store, "PING"), (Locks::Keys, keys(&[])));
+        assert_eq!(needs(&store, "INFO"), (Locks::InTurn, keys(&[])));
+        store.expect(&[("WATCH w v", "+OK\r\n")]);
+        assert_eq!(needs(&store, "GET a"), (Locks::Keys, keys(&["a"])));
+        assert_eq!(needs(&store, "UNWATCH"), (Locks::Keys, keys(&["v", "w"])));
+        assert_eq!(needs(&store, "WATCH x"), (Locks::Keys, keys(&["x", "v", "w"])));
+        store.expect(&[
+            ("MULTI", "+OK\r\n"),
+            ("GET a", "+QUEUED\r\n"),
+            ("MGET b c", "+QUEUED\r\n"),
+        ]);
+        assert_eq!(needs(&store, "DISCARD"), (Locks::Keys, keys(&["v", "w"])));
+        assert_eq!(needs(&store, "EXEC"), (Locks::Keys, keys(&["v", "w", "a", "b", "c"])));
+        let exec = find(b"exec").unwrap();
+        assert!(!writes(&store.client, exec) && !takes_memory(&store.client, exec));
+        store.expect(&[("SET d 1", "+QUEUED\r\n")]);
+        assert!(writes(&store.client, exec) && takes_memory(&store.client, exec));
+        store.expect(&[("INFO", "+QUEUED\r\n")]);
+        assert_eq!(needs(&store, "EXEC").0, Locks::All);
+    }
+
+    #[test]
+    fn what_a_transaction_may_hold_is_bounded() {
+        let mut store = Store::new();
+        store.run("MULTI");
+        for _ in 0..QUEUED_MAX {
+            store.run("PING");
+        }
+        assert!(store.run("PING").starts_with("-ERR too many commands"));
+        // What comes after is not kept either.
+        assert_eq!(store.run("PING"), "+QUEUED\r\n");
+        let kept = store.client.transaction.as_ref().map(|kept| kept.queued.len());
+        assert_eq!(kept, Some(0));
+        assert!(store.run("EXEC").starts_with("-EXECABORT "));
+    }
+}
