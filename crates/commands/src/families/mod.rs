@@ -14,6 +14,7 @@ pub mod hash_fields;
 pub mod hashes;
 pub mod keys;
 mod latency;
+pub mod lcs;
 mod memory;
 pub mod server;
 mod slowlog;
@@ -22,4 +23,4 @@ mod support;
 pub mod transactions;
 
 /// The rows of all families.
-pub const ALL: &[&[Row]] = &[hash_fields::ROWS, hashes::ROWS, strings::ROWS, counters::ROWS, keys::ROWS, expiry::ROWS, databases::ROWS, transactions::ROWS, connection::ROWS, command::ROWS, server::ROWS];
+pub const ALL: &[&[Row]] = &[hash_fields::ROWS, hashes::ROWS, strings::ROWS, counters::ROWS, lcs::ROWS, keys::ROWS, expiry::ROWS, databases::ROWS, transactions::ROWS, connection::ROWS, command::ROWS, server::ROWS];

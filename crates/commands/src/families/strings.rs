@@ -11,7 +11,7 @@ use crate::ops::hashes::Clock;
 use crate::ops::strings::{Condition, Found, TOO_LONG, entry, find};
 use crate::row::{Flags, Handler, Keys, Outcome, Row};
 use engine::limits::VALUE_MAX;
-use engine::{Cause, Change, Key, Kind, Meta};
+use engine::{Cause, Change, Key, Meta, StringView};
 use protocol::args::Args;
 use protocol::resp::{Reply, parse_i64};
 
@@ -66,7 +66,7 @@ pub(super) const fn row(
 fn get(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     let key = ctx.key(args.at(1));
     let found = find(ctx.shards, ctx.client, &key, ctx.now)?;
-    answer(&mut ctx.reply, found);
+    answer(&mut ctx.reply, found.map(|found| found.string));
     Ok(())
 }
 
@@ -81,13 +81,11 @@ fn set(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     let said = options.deadline(ctx.now, "set")?;
     let found = entry(ctx.shards, ctx.client, &key, ctx.now);
     if options.get {
-        match found {
-            Some(entry) if entry.kind() != Kind::String => return Err(Failure::WRONG_TYPE),
-            Some(entry) => {
-                answer(&mut ctx.reply, entry.string().map(|string| Found { entry, string }))
-            }
-            None => ctx.reply.null(),
-        }
+        let string = match found {
+            Some(entry) => Some(entry.string().ok_or(Failure::WRONG_TYPE)?),
+            None => None,
+        };
+        answer(&mut ctx.reply, string);
     }
     if !options.condition.holds(found)? {
         if !options.get {
@@ -141,7 +139,7 @@ fn getex(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     let said = options.deadline(ctx.now, "getex")?;
     let key = ctx.key(args.at(1));
     let found = find(ctx.shards, ctx.client, &key, ctx.now)?;
-    answer(&mut ctx.reply, found);
+    answer(&mut ctx.reply, found.map(|found| found.string));
     let Some(had) = found.map(|found| found.entry.deadline()) else { return Ok(()) };
     match said {
         Some(at) => expiry::arm(ctx, &key, at),
@@ -217,8 +215,7 @@ fn mget(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     for name in args.from(1).iter() {
         let key = ctx.key(name);
         let found = entry(ctx.shards, ctx.client, &key, ctx.now);
-        let found = found.and_then(|entry| Some(Found { entry, string: entry.string()? }));
-        answer(&mut ctx.reply, found);
+        answer(&mut ctx.reply, found.and_then(|entry| entry.string()));
     }
     Ok(())
 }
@@ -359,9 +356,9 @@ fn put(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], deadline: Option<u64>) ->
 }
 
 #[inline]
-fn answer(reply: &mut Reply<'_>, found: Option<Found<'_>>) {
-    match found {
-        Some(Found { string, .. }) => {
+fn answer(reply: &mut Reply<'_>, string: Option<StringView<'_>>) {
+    match string {
+        Some(string) => {
             reply.bulk_with(string.len(), |out| string.read(0..string.len(), out));
         }
         None => reply.null(),

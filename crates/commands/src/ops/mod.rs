@@ -5,4 +5,5 @@ pub mod expiry;
 pub mod extended;
 pub mod glob;
 pub mod hashes;
+pub mod lcs;
 pub mod strings;

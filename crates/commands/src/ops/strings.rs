@@ -6,6 +6,7 @@
 use crate::client::Client;
 use crate::context::Shards;
 use crate::failure::Failure;
+use crate::ops::extended;
 use engine::{Entry, Key, Kind, Meta, StringView};
 use protocol::resp::{fmt_long_double, parse_f64, parse_i64};
 
@@ -119,46 +120,7 @@ pub fn add_float(current: Option<&[u8]>, by: &[u8]) -> Result<String, Failure> {
     if !sum.is_finite() {
         return Err(Failure::text("ERR increment would produce NaN or Infinity"));
     }
-    match (decimal(current), decimal(by)) {
-        (Some(a), Some(b)) => Ok(render(a + b)),
-        _ => Ok(fmt_long_double(sum)),
-    }
-}
-
-/// Digits after the point that INCRBYFLOAT prints.
-const PLACES: usize = 17;
-
-/// A plain decimal number in units of 10^-17: exact, where a double makes 0.1 + 0.2 something else
-/// than 0.3. None of numbers that have an exponent, more places, or more than 18 digits before
-/// the point.
-fn decimal(text: &[u8]) -> Option<i128> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
-    let point = digits.iter().position(|byte| *byte == b'.').unwrap_or(digits.len());
-    let (whole, fraction) = (digits.get(..point)?, digits.get(point + 1..).unwrap_or_default());
-    if whole.len() > 18 || fraction.len() > PLACES || whole.len() + fraction.len() == 0 {
-        return None;
-    }
-    let mut value = 0i128;
-    let zeros = std::iter::repeat_n(&b'0', PLACES - fraction.len());
-    for digit in whole.iter().chain(fraction).chain(zeros) {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        value = value * 10 + i128::from(digit - b'0');
-    }
-    Some(if negative { -value } else { value })
-}
-
-fn render(value: i128) -> String {
-    let unit = 10i128.pow(PLACES as u32);
-    let sign = if value < 0 { "-" } else { "" };
-    let (whole, fraction) = (value.abs() / unit, value.abs() % unit);
-    let text = format!("{sign}{whole}.{fraction:017}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    Ok(extended::sum(current, by).unwrap_or_else(|| fmt_long_double(sum)))
 }
 
 fn equals(string: &StringView<'_>, expected: &[u8]) -> bool {
@@ -171,24 +133,4 @@ fn equals(string: &StringView<'_>, expected: &[u8]) -> bool {
             }
             None => false,
         })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn decimals_add_as_on_paper() {
-        for (a, b, sum) in [
-            ("0.1", "0.2", "0.3"),
-            ("10.50", "0.1", "10.6"),
-            ("-1", "1", "0"),
-            ("-0.5", "0.25", "-0.25"),
-            ("5.0e3", "2.0e2", "5200"),
-            ("3", "1.00", "4"),
-            ("999999999999999999", "1", "1000000000000000000"),
-        ] {
-            assert_eq!(add_float(Some(a.as_bytes()), b.as_bytes()).as_deref(), Ok(sum));
-        }
-    }
 }
