@@ -11,15 +11,27 @@
 use layout::{Address, Memory, SEGMENT_WORDS, SegmentId};
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::limits::READY_SEGMENTS;
+
+/// Segments that make 2 MiB: what a system may keep as one huge page.
+pub const GROUP_SEGMENTS: usize = 32;
+/// Marks a group that is one piece, in its count of populated segments.
+const JOINED: u8 = 0x80;
 
 /// Where the arena's memory comes from.
 pub trait Backing: Send + Sync {
     /// The mapping; the same for the backing's whole life.
     fn memory(&self) -> Memory;
+    /// A segment without memory is about to be written: its memory may be brought at once.
+    fn populate(&self, _segment: SegmentId) {}
+    /// All segments of the `group`-th [`GROUP_SEGMENTS`] hold memory: it may be made one piece.
+    /// Whether it was.
+    fn join(&self, _group: usize) -> bool {
+        false
+    }
     /// Gives a segment's memory back to the system. Its bytes may read as anything afterwards.
     fn release(&self, segment: SegmentId);
 }
@@ -114,6 +126,8 @@ pub struct Arena {
     pool: Mutex<Pool>,
     populated: AtomicUsize,
     limit: AtomicUsize,
+    /// Of each group, how many segments hold memory.
+    groups: Box<[AtomicU8]>,
 }
 
 /// Stands for a shard's right to read the segments that it took: slices into them borrow it, so
@@ -151,7 +165,11 @@ impl Arena {
         // Segment 0 is the arena's own header.
         let pool = Mutex::new(Pool { fresh: 1, ..Pool::default() });
         let limit = AtomicUsize::new(limit.min(segments));
-        Self { backing, memory, meta, pool, populated: AtomicUsize::new(1), limit }
+        let groups = (0..segments.div_ceil(GROUP_SEGMENTS)).map(|_| AtomicU8::new(0)).collect();
+        let populated = AtomicUsize::new(1);
+        let arena = Self { backing, memory, meta, pool, populated, limit, groups };
+        arena.count_group(SegmentId(0), 1);
+        arena
     }
 
     /// The bytes.
@@ -199,9 +217,8 @@ impl Arena {
         if self.populated() >= self.limit() {
             // An index page may need a place that waits as a free item segment.
             let id = pool.ready.pop().filter(|_| index)?;
-            self.backing.release(SegmentId(id));
+            self.depopulate(SegmentId(id));
             pool.empty.push(id);
-            self.populated.fetch_sub(1, Ordering::Relaxed);
         }
         let recycled = if index { pool.empty_index.pop() } else { None };
         let id = recycled.or_else(|| if index { None } else { pool.empty.pop() });
@@ -216,6 +233,8 @@ impl Arena {
         };
         self.populated.fetch_add(1, Ordering::Relaxed);
         drop(pool);
+        self.count_group(SegmentId(id), 1);
+        self.backing.populate(SegmentId(id));
         Some(self.begin(SegmentId(id), used_for))
     }
 
@@ -231,10 +250,9 @@ impl Arena {
             pool.ready.push(id.0);
             return;
         }
-        self.backing.release(id);
+        self.depopulate(id);
         let free = if index { &mut pool.empty_index } else { &mut pool.empty };
         free.push(id.0);
-        self.populated.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// What is known of a segment.
@@ -276,9 +294,43 @@ impl Arena {
     fn release_ready(&self) {
         let mut pool = self.lock();
         while let Some(id) = pool.ready.pop() {
-            self.backing.release(SegmentId(id));
+            self.depopulate(SegmentId(id));
             pool.empty.push(id);
-            self.populated.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets the backing make one piece of up to `budget` groups that hold memory everywhere.
+    /// For a thread that has nothing else to do: the system copies 2 MiB for each.
+    pub fn join_groups(&self, budget: usize) -> usize {
+        let mut joined = 0;
+        for (group, count) in self.groups.iter().enumerate() {
+            let full = GROUP_SEGMENTS as u8;
+            if joined < budget && count.load(Ordering::Relaxed) == full {
+                // Marked whether it worked or not: it isn't tried twice.
+                let _ = count.compare_exchange(
+                    full,
+                    full | JOINED,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+                joined += usize::from(self.backing.join(group));
+            }
+        }
+        joined
+    }
+
+    /// Gives a segment's memory back to the system.
+    fn depopulate(&self, id: SegmentId) {
+        self.backing.release(id);
+        self.populated.fetch_sub(1, Ordering::Relaxed);
+        self.count_group(id, u8::MAX);
+    }
+
+    /// Counts one segment more (1) or less (255) in its group, which is no longer one piece.
+    fn count_group(&self, id: SegmentId, by: u8) {
+        if let Some(count) = self.groups.get(id.index() / GROUP_SEGMENTS) {
+            let next = |count: u8| Some((count & !JOINED).wrapping_add(by));
+            let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         }
     }
 

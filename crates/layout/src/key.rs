@@ -126,10 +126,16 @@ pub fn matches(body: &[u8], form: KeyForm, prefixes: &impl Prefixes, key: &[u8])
     let Some(tail) = key.strip_prefix(prefixes.prefix(*prefix)) else { return false };
     tail.len() == count
         && match form {
-            KeyForm::Hex => tail
-                .chunks(2)
-                .zip(packed)
-                .all(|(two, byte)| unpack_hex(*byte).get(..two.len()) == Some(two)),
+            KeyForm::Hex => {
+                let (pairs, odd) = tail.as_chunks::<2>();
+                // No early end: ids that agree in their tag and their first digits are rare.
+                let different = pairs
+                    .iter()
+                    .zip(packed)
+                    .fold(0, |d, (two, byte)| d | (u16::from_le_bytes(*two) ^ hex_pair(*byte)));
+                different == 0
+                    && odd.iter().zip(packed.last()).all(|(c, byte)| unpack_hex(*byte)[0] == *c)
+            }
             KeyForm::Six => tail
                 .chunks(4)
                 .zip(packed.chunks(3))
@@ -203,6 +209,26 @@ fn pack_hex(two: &[u8]) -> u8 {
 #[inline]
 fn unpack_hex(byte: u8) -> [u8; 2] {
     [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
+}
+
+/// The two digits of every byte, as they stand in memory.
+const HEX_PAIRS: [u16; 256] = hex_pairs();
+
+#[expect(clippy::indexing_slicing, reason = "computed by the compiler, where it can't panic late")]
+const fn hex_pairs() -> [u16; 256] {
+    let mut table = [0; 256];
+    let mut i = 0;
+    while i < 256 {
+        table[i] = u16::from_le_bytes([HEX[i >> 4], HEX[i & 15]]);
+        i += 1;
+    }
+    table
+}
+
+#[expect(clippy::indexing_slicing, reason = "a byte is always inside a table of 256")]
+#[inline]
+const fn hex_pair(byte: u8) -> u16 {
+    HEX_PAIRS[byte as usize]
 }
 
 fn pack_six(four: &[u8], out: &mut Vec<u8>) {

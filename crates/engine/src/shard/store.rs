@@ -266,6 +266,20 @@ impl Shard {
         Ok(at)
     }
 
+    /// Gives the open segment of a band back if it has no room left and holds nothing alive:
+    /// sealed, it would never become empty again.
+    #[inline]
+    fn retire_if_empty(&mut self, (id, band): (u32, usize), words: usize) {
+        let directory = self.directories.get(id as usize).and_then(Option::as_ref);
+        let open = directory.and_then(|directory| *directory.open.get(band)?);
+        if let Some(open) = open {
+            let meta = self.arena.meta(open);
+            if meta.live.get() == 0 && meta.used.get() as usize + words > SEGMENT_WORDS {
+                self.retire(id, open);
+            }
+        }
+    }
+
     /// Room for an item in the open segment of a band.
     #[inline]
     pub(crate) fn room(
@@ -274,6 +288,7 @@ impl Shard {
         words: usize,
         relocating: bool,
     ) -> Result<Address, Full> {
+        self.retire_if_empty((id, band), words);
         let Self { arena, directories, space, .. } = self;
         let Some(Some(directory)) = directories.get_mut(id as usize) else { return Err(Full) };
         space.append(arena, directory, (id, band), words, relocating)

@@ -533,3 +533,17 @@ fn index_bytes_per_key_stay_low_at_any_number_of_keys() {
     println!("worst: {} tenths of a byte at {} keys", worst.0, worst.1);
     shard.check().unwrap();
 }
+
+#[test]
+fn an_open_segment_that_died_is_given_back_when_it_is_full() {
+    let mut shard = shard(200, Policy::NoEviction);
+    for round in 0..2_000u64 {
+        // Each value dies in the band that it was written in: the next one is in another band.
+        let deadline = (round % 2 == 0).then_some(START + 10_000);
+        let value = vec![b'v'; 3_000 + round as usize % 64];
+        put(&mut shard, b"one", &value, deadline, START);
+    }
+    shard.check().unwrap();
+    let (live, used, _) = shard.bytes();
+    assert!(live < 4_000 && used < 300_000, "{live} of {used}");
+}

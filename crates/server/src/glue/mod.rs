@@ -49,8 +49,25 @@ pub fn service(
         },
     );
     let node = Arc::new(node);
+    join_pages(&node).map_err(failed)?;
     let host = ServerHost::new(Arc::clone(&node), store, common, stopper);
     Ok(Glue { node, host, generation: AtomicU64::new(store.generation()) })
+}
+
+/// Starts a thread that makes huge pages of what the arena has filled, a little at a time: each
+/// costs milliseconds, which no request should wait for. It ends with the node.
+fn join_pages(node: &Arc<Node>) -> std::io::Result<()> {
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(250);
+    const GROUPS_AT_ONCE: usize = 8;
+    let node = Arc::downgrade(node);
+    let work = move || {
+        while let Some(node) = node.upgrade() {
+            node.arena().join_groups(GROUPS_AT_ONCE);
+            drop(node);
+            std::thread::sleep(PAUSE);
+        }
+    };
+    std::thread::Builder::new().name("pages".to_owned()).spawn(work).map(drop)
 }
 
 /// Open segments take at most a twentieth of the cap.

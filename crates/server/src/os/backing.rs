@@ -2,9 +2,11 @@
 
 use engine::{Backing, Memory, SEGMENT_WORDS, SegmentId};
 
-use super::arena::Mapping;
+use super::arena::{GRAIN, Mapping};
 
 const WORD: usize = size_of::<u64>();
+
+const _: () = assert!(engine::arena::GROUP_SEGMENTS * SEGMENT_WORDS * WORD == GRAIN);
 
 impl Backing for Mapping {
     fn memory(&self) -> Memory {
@@ -12,6 +14,16 @@ impl Backing for Mapping {
         // so while `self` lives, which the arena owns beside the view. Nothing else in this process
         // touches its bytes.
         unsafe { Memory::new(self.base(), self.len() / WORD) }
+    }
+
+    fn populate(&self, segment: SegmentId) {
+        let bytes = SEGMENT_WORDS * WORD;
+        let start = segment.index() * bytes;
+        Self::populate(self, start..start + bytes);
+    }
+
+    fn join(&self, group: usize) -> bool {
+        Self::join(self, group * GRAIN..(group + 1) * GRAIN)
     }
 
     fn release(&self, segment: SegmentId) {
