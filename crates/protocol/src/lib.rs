@@ -8,4 +8,5 @@
 
 pub mod args;
 pub mod limits;
+pub mod memcached;
 pub mod resp;

@@ -1,0 +1,3 @@
+//! The decoder: lines and what they say, any split, any bytes.
+
+use super::*;
