@@ -5,7 +5,6 @@
 
 use super::context::Ctx;
 use super::counters::Count;
-use super::request::{Head, MetaArithmetic, MetaDelete, MetaGet, MetaSet};
 use super::text::{NOT_A_NUMBER, TOO_LARGE, WRONG_KIND, store_within_limits, tally_count};
 use super::{Done, line};
 use crate::failure::Failure;
@@ -13,41 +12,34 @@ use crate::ops::cache::{
     self, Counted, Deleted, Place, SetAside, Store, Stored, expiry, seconds_left,
 };
 use engine::{Entry, Meta};
+use protocol::memcached::{Arithmetic, Delete, Get, Head, Set};
 
-impl Head<'_> {
-    /// Writes the end of a line: what all commands answer of the request's own words, and what
-    /// `more` adds for other flags.
-    fn finish(&self, out: &mut Vec<u8>, mut more: impl FnMut(u8, &mut Vec<u8>)) {
-        for flag in self.flags.iter() {
-            match flag.first() {
-                Some(b'O') => {
-                    out.push(b' ');
-                    out.extend_from_slice(flag);
-                }
-                Some(b'k') => {
-                    out.extend_from_slice(b" k");
-                    out.extend_from_slice(self.shown);
-                    if self.base64 {
-                        out.extend_from_slice(b" b");
-                    }
-                }
-                Some(letter) => more(*letter, out),
-                None => {}
+/// Writes the flags of an answer: what all commands answer of the request's own words, and what
+/// `more` adds for other letters.
+fn echo(head: &Head<'_>, out: &mut Vec<u8>, mut more: impl FnMut(u8, &mut Vec<u8>)) {
+    for flag in head.flags.iter() {
+        match flag.letter {
+            b'O' => {
+                out.extend_from_slice(b" O");
+                out.extend_from_slice(flag.token);
             }
+            b'k' => {
+                out.extend_from_slice(b" k");
+                out.extend_from_slice(head.shown);
+                if head.base64 {
+                    out.extend_from_slice(b" b");
+                }
+            }
+            letter => more(letter, out),
         }
     }
+}
 
-    /// Whether there is such a flag.
-    fn has(&self, letter: u8) -> bool {
-        self.flags.iter().any(|flag| flag.first() == Some(&letter))
-    }
-
-    /// Writes a line with nothing but a code and the request's own words.
-    fn answer(&self, code: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(code);
-        self.finish(out, |_, _| {});
-        out.extend_from_slice(b"\r\n");
-    }
+/// Writes a line with nothing but a code and the request's own words.
+fn answer(head: &Head<'_>, code: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(code);
+    echo(head, out, |_, _| {});
+    out.extend_from_slice(b"\r\n");
 }
 
 /// An item as `mg` found it, and what becomes of it.
@@ -79,13 +71,13 @@ impl Seen {
 pub(super) fn get(
     ctx: &mut Ctx<'_>,
     head: &Head<'_>,
-    asked: &MetaGet,
+    asked: &Get,
     out: &mut Vec<u8>,
 ) -> Result<Done, Failure> {
     let now = ctx.now;
     let mut place = ctx.place(head.key);
     // What `h` and `l` tell is from before this use.
-    let bump_first = !asked.no_bump && !head.has(b'h') && !head.has(b'l');
+    let bump_first = !asked.no_bump && !head.flags.has(b'h') && !head.flags.has(b'l');
     let entry = if bump_first { place.get() } else { place.peek() };
     if let Some(entry) = entry {
         let mut seen = Seen::of(entry, now);
@@ -122,14 +114,14 @@ pub(super) fn get(
             }
         }
         None if head.quiet => {}
-        None => head.answer(b"EN", out),
+        None => answer(head, b"EN", out),
     }
     tally_get(ctx, asked, false);
     Ok(Done::Answered)
 }
 
 /// Makes the empty item that the reader has won.
-fn make(place: &mut Place<'_>, exptime: i64, asked: &MetaGet) -> Result<Seen, Failure> {
+fn make(place: &mut Place<'_>, exptime: i64, asked: &Get) -> Result<Seen, Failure> {
     let deadline = expiry(asked.touch.unwrap_or(exptime), place.now);
     let cas = cache::make_stub(place, deadline, asked.cas)?;
     // The reader is told that it won; that somebody won already is for the next one.
@@ -138,13 +130,13 @@ fn make(place: &mut Place<'_>, exptime: i64, asked: &MetaGet) -> Result<Seen, Fa
 }
 
 /// Writes the line about an item, obeying the flags in their order.
-fn answer_item(head: &Head<'_>, asked: &MetaGet, seen: &mut Seen, now: u64, out: &mut Vec<u8>) {
+fn answer_item(head: &Head<'_>, asked: &Get, seen: &mut Seen, now: u64, out: &mut Vec<u8>) {
     if asked.value {
         number(out, b"VA ", seen.len as u64);
     } else {
         out.extend_from_slice(b"HD");
     }
-    head.finish(out, |letter, out| match letter {
+    echo(head, out, |letter, out| match letter {
         b'T' => seen.meta.deadline = asked.touch.and_then(|exptime| expiry(exptime, now)),
         b'N' if seen.made => {
             seen.meta.deadline = asked.vivify.and_then(|exptime| expiry(exptime, now));
@@ -183,7 +175,7 @@ fn answer_item(head: &Head<'_>, asked: &MetaGet, seen: &mut Seen, now: u64, out:
     out.extend_from_slice(b"\r\n");
 }
 
-fn tally_get(ctx: &Ctx<'_>, asked: &MetaGet, hit: bool) {
+fn tally_get(ctx: &Ctx<'_>, asked: &Get, hit: bool) {
     ctx.counters.add(Count::Metas);
     ctx.counters.add(Count::Gets);
     ctx.tally(hit, (Count::GetHits, Count::GetMisses));
@@ -197,7 +189,7 @@ fn tally_get(ctx: &Ctx<'_>, asked: &MetaGet, hit: bool) {
 pub(super) fn set(
     ctx: &mut Ctx<'_>,
     head: &Head<'_>,
-    asked: &MetaSet<'_>,
+    asked: &Set<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Done, Failure> {
     let now = ctx.now;
@@ -222,7 +214,7 @@ pub(super) fn set(
         Stored::NotFound => (b"NF", 0),
     };
     out.extend_from_slice(code);
-    head.finish(out, |letter, out| {
+    echo(head, out, |letter, out| {
         if letter == b'c' {
             number(out, b" c", cas);
         }
@@ -235,7 +227,7 @@ pub(super) fn set(
 pub(super) fn delete(
     ctx: &mut Ctx<'_>,
     head: &Head<'_>,
-    asked: &MetaDelete,
+    asked: &Delete,
     out: &mut Vec<u8>,
 ) -> Result<Done, Failure> {
     let now = ctx.now;
@@ -255,10 +247,10 @@ pub(super) fn delete(
     ctx.counters.add(Count::Metas);
     ctx.tally(deleted == Deleted::Done, (Count::DeleteHits, Count::DeleteMisses));
     match deleted {
-        Deleted::Exists => head.answer(b"EX", out),
+        Deleted::Exists => answer(head, b"EX", out),
         Deleted::Done if head.quiet => {}
-        Deleted::Done => head.answer(b"HD", out),
-        Deleted::NotFound => head.answer(b"NF", out),
+        Deleted::Done => answer(head, b"HD", out),
+        Deleted::NotFound => answer(head, b"NF", out),
     }
     Ok(Done::Answered)
 }
@@ -267,7 +259,7 @@ pub(super) fn delete(
 pub(super) fn arithmetic(
     ctx: &mut Ctx<'_>,
     head: &Head<'_>,
-    asked: &MetaArithmetic,
+    asked: &Arithmetic,
     out: &mut Vec<u8>,
 ) -> Result<Done, Failure> {
     let now = ctx.now;
@@ -287,7 +279,7 @@ pub(super) fn arithmetic(
         Counted::Done { value, cas, deadline, made } => (value, cas, deadline, made),
         Counted::NotANumber => return Ok(refuse(out, NOT_A_NUMBER)),
         Counted::NotFound | Counted::Exists => {
-            head.answer(if counted == Counted::NotFound { b"NF" } else { b"EX" }, out);
+            answer(head, if counted == Counted::NotFound { b"NF" } else { b"EX" }, out);
             return Ok(Done::Answered);
         }
     };
@@ -298,7 +290,7 @@ pub(super) fn arithmetic(
     } else {
         out.extend_from_slice(b"HD");
     }
-    head.finish(out, |letter, out| match letter {
+    echo(head, out, |letter, out| match letter {
         b'c' => number(out, b" c", cas),
         b't' => ttl(out, deadline, now),
         b'T' => deadline = how.deadline.flatten(),

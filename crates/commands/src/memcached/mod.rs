@@ -20,11 +20,12 @@ mod world;
 pub use context::{Ctx, Settings};
 pub use counters::{Count, Counters};
 pub use flush::Flush;
-pub use request::{Head, MetaArithmetic, MetaDelete, MetaGet, MetaSet, Request, Storing, Verb};
+pub use request::{keys, needs_memory, writes};
 pub use world::{Facts, World};
 
 use crate::failure::Failure;
-use crate::ops::cache::{self, Mode};
+use crate::ops::cache;
+use protocol::memcached::{Mode, Request};
 
 /// What becomes of the connection after a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,59 +49,53 @@ pub fn execute(
     out: &mut Vec<u8>,
 ) -> Result<Done, Failure> {
     let before = out.len();
-    let done = dispatch(ctx, &request.verb, out)?;
-    if request.noreply {
+    let done = dispatch(ctx, request, out)?;
+    if request.noreply() {
         out.truncate(before);
     }
     Ok(done)
 }
 
-fn dispatch(ctx: &mut Ctx<'_>, verb: &Verb<'_>, out: &mut Vec<u8>) -> Result<Done, Failure> {
-    match verb {
-        Verb::Get { keys, cas } => text::get(ctx, keys.iter(), *cas, out),
-        Verb::GetAndTouch { keys, exptime, cas } => {
-            text::get_and_touch(ctx, keys.iter(), (*exptime, *cas), out)
+fn dispatch(ctx: &mut Ctx<'_>, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Done, Failure> {
+    match request {
+        Request::Get { keys, with_cas } => text::get(ctx, *keys, *with_cas, out),
+        Request::GetAndTouch { keys, exptime, with_cas } => {
+            text::get_and_touch(ctx, *keys, (*exptime, *with_cas), out)
         }
-        Verb::Store(asked) => text::store(ctx, asked, out),
-        Verb::Delete(key) => text::delete(ctx, key, out),
-        Verb::Count { key, down, delta } => text::count(ctx, key, (*down, *delta), out),
-        Verb::Touch { key, exptime } => text::touch(ctx, key, *exptime, out),
-        Verb::FlushAll(delay) => text::flush_all(ctx, *delay, out),
-        Verb::MetaGet(head, asked) => meta::get(ctx, head, asked, out),
-        Verb::MetaSet(head, asked) => meta::set(ctx, head, asked, out),
-        Verb::MetaDelete(head, asked) => meta::delete(ctx, head, asked, out),
-        Verb::MetaArithmetic(head, asked) => meta::arithmetic(ctx, head, asked, out),
-        Verb::MetaDebug(head) => Ok(meta::debug(ctx, head, out)),
-        Verb::MemoryLimit(megabytes) => Ok(text::memory_limit(ctx, *megabytes, out)),
-        Verb::Stats(words) => Ok(stats::report(ctx, *words, out)),
-        Verb::TooLarge { key, mode } => {
+        Request::Store { storing, .. } => text::store(ctx, storing, out),
+        Request::Delete { key, .. } => text::delete(ctx, key, out),
+        Request::Count { key, down, delta, .. } => text::count(ctx, key, (*down, *delta), out),
+        Request::Touch { key, exptime, .. } => text::touch(ctx, key, *exptime, out),
+        Request::FlushAll { delay, .. } => text::flush_all(ctx, *delay, out),
+        Request::MetaGet(head, asked) => meta::get(ctx, head, asked, out),
+        Request::MetaSet(head, asked) => meta::set(ctx, head, asked, out),
+        Request::MetaDelete(head, asked) => meta::delete(ctx, head, asked, out),
+        Request::MetaArithmetic(head, asked) => meta::arithmetic(ctx, head, asked, out),
+        Request::MetaDebug(head) => Ok(meta::debug(ctx, head, out)),
+        Request::MemoryLimit { megabytes, .. } => Ok(text::memory_limit(ctx, *megabytes, out)),
+        Request::Stats { words } => Ok(stats::report(ctx, *words, out)),
+        Request::TooLarge { key, mode, .. } => {
             text::too_large(ctx, key, *mode)?;
-            line(out, text::TOO_LARGE);
-            Ok(Done::Answered)
+            Ok(say(out, text::TOO_LARGE))
         }
-        Verb::Version => {
+        Request::Version => {
             out.extend_from_slice(b"VERSION ");
-            line(out, ctx.settings.version.as_bytes());
-            Ok(Done::Answered)
+            Ok(say(out, ctx.settings.version.as_bytes()))
         }
-        Verb::Verbosity => {
-            line(out, b"OK");
-            Ok(Done::Answered)
-        }
-        Verb::NoOp => {
-            line(out, b"MN");
-            Ok(Done::Answered)
-        }
-        Verb::Quit => Ok(Done::Quit),
+        Request::Verbosity { .. } => Ok(say(out, b"OK")),
+        Request::MetaNoop => Ok(say(out, b"MN")),
+        Request::Quit => Ok(Done::Quit),
     }
 }
 
 /// Answers a request that there is no memory for. What `set` would have replaced is out of date,
 /// so it goes, as in memcached.
 pub fn refuse(ctx: &mut Ctx<'_>, request: &Request<'_>, out: &mut Vec<u8>) {
-    let (stale, answer) = match &request.verb {
-        Verb::Store(asked) => ((asked.mode == Mode::Set).then_some(asked.key), text::NO_MEMORY),
-        Verb::MetaSet(head, asked) => {
+    let (stale, answer) = match request {
+        Request::Store { storing, .. } => {
+            ((storing.mode == Mode::Set).then_some(storing.key), text::NO_MEMORY)
+        }
+        Request::MetaSet(head, asked) => {
             ((asked.mode == Mode::Set).then_some(head.key), text::NO_MEMORY)
         }
         _ => (None, text::NO_MEMORY_FOR_IT),
@@ -110,7 +105,7 @@ pub fn refuse(ctx: &mut Ctx<'_>, request: &Request<'_>, out: &mut Vec<u8>) {
         let _ = cache::delete(&mut ctx.place(key), None);
     }
     ctx.counters.add(Count::NoMemory);
-    if !request.noreply {
+    if !request.noreply() {
         line(out, answer);
     }
 }
@@ -133,4 +128,10 @@ pub fn flush_if_due(
 fn line(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a line that is a whole answer.
+fn say(out: &mut Vec<u8>, text: &[u8]) -> Done {
+    line(out, text);
+    Done::Answered
 }

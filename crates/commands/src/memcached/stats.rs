@@ -10,7 +10,7 @@ use super::counters::{Count, Counters};
 use super::line;
 use crate::ops::cache::DATABASE;
 use engine::Stats;
-use protocol::args::Args;
+use protocol::memcached::Words;
 use smallvec::SmallVec;
 use std::fmt::Display;
 use std::io::Write;
@@ -19,8 +19,8 @@ use std::io::Write;
 const CHUNK: usize = 64 * 1024;
 
 /// A report: `words` is what follows `stats`.
-pub(super) fn report(ctx: &mut Ctx<'_>, words: Args<'_>, out: &mut Vec<u8>) -> Done {
-    let words: SmallVec<[&[u8]; 4]> = words.iter().take(4).collect();
+pub(super) fn report(ctx: &mut Ctx<'_>, words: Words<'_>, out: &mut Vec<u8>) -> Done {
+    let words: SmallVec<[&[u8]; 4]> = words.take(4).collect();
     match words.as_slice() {
         [] => general(ctx, out),
         [b"settings"] => settings(ctx, out),

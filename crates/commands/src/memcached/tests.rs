@@ -1,13 +1,11 @@
 //! Requests and the answers that memcached 1.6.18 gives them.
 
 use super::{
-    Count, Counters, Ctx, Facts, Flush, Head, MetaArithmetic, MetaDelete, MetaGet, MetaSet,
-    Request, Settings, Storing, Verb, World, execute, flush_if_due,
+    Count, Counters, Ctx, Done, Facts, Flush, Settings, World, execute, flush_if_due, keys, refuse,
 };
 use crate::host::Nobody;
-use crate::ops::cache::Mode;
 use crate::testing::Store;
-use protocol::args::{Args, OwnedArgs};
+use protocol::memcached::{McDecoder, McLimits, McOutcome};
 
 /// Nothing lies around the store.
 #[derive(Debug)]
@@ -28,6 +26,7 @@ struct Cache {
     settings: Settings,
     counters: Counters,
     flush: Flush,
+    starved: bool,
 }
 
 impl Cache {
@@ -37,16 +36,15 @@ impl Cache {
             settings: Settings::default(),
             counters: Counters::default(),
             flush: Flush::default(),
+            starved: false,
         }
     }
 
     /// The answer to a request whose lines, like the answer's, are apart by `|`.
     fn run(&mut self, request: &str) -> String {
-        let (line, value) = request.split_once('|').unwrap_or((request, ""));
-        let mut words = OwnedArgs::default();
-        line.split(' ').for_each(|word| words.push(word.as_bytes()));
-        let noreply = line.ends_with(" noreply");
-        let request = Request { verb: verb(words.as_args(), value.as_bytes()), noreply };
+        let input = request.replace('|', "\r\n") + "\r\n";
+        let mut decoder = McDecoder::default();
+        let limits = McLimits { item_max: self.settings.item_size_max };
         let mut ctx = Ctx {
             now: self.store.now,
             shards: &mut self.store.shards,
@@ -59,7 +57,16 @@ impl Cache {
             world: &Alone,
         };
         let mut out = Vec::new();
-        execute(&mut ctx, &request, &mut out).unwrap();
+        match decoder.decode(input.as_bytes(), &limits) {
+            McOutcome::Request { request, .. } if self.starved => {
+                refuse(&mut ctx, &request, &mut out)
+            }
+            McOutcome::Request { request, .. } => {
+                let done = execute(&mut ctx, &request, &mut out).unwrap();
+                assert_eq!(done == Done::Quit, input == "quit\r\n");
+            }
+            other => return format!("{other:?}"),
+        }
         let answer = String::from_utf8(out).unwrap();
         answer.strip_suffix("\r\n").unwrap_or_default().replace("\r\n", "|")
     }
@@ -70,95 +77,6 @@ impl Cache {
         for (request, answer) in pairs {
             assert_eq!(self.run(request), *answer, "{request}");
         }
-    }
-}
-
-fn number<T: std::str::FromStr>(word: &[u8]) -> Option<T> {
-    std::str::from_utf8(word).ok()?.parse().ok()
-}
-
-/// Takes a well-formed request apart; the codec's tests are about the others.
-fn verb<'b>(words: Args<'b>, value: &'b [u8]) -> Verb<'b> {
-    let key = words.at(1);
-    let exptime = |i: usize| number(words.at(i)).unwrap_or(0);
-    let mode = match words.at(0) {
-        b"add" => Mode::Add,
-        b"replace" => Mode::Replace,
-        b"append" => Mode::Append,
-        b"prepend" => Mode::Prepend,
-        _ => Mode::Set,
-    };
-    match words.at(0) {
-        b"get" => Verb::Get { keys: words.from(1), cas: false },
-        b"gets" => Verb::Get { keys: words.from(1), cas: true },
-        b"gats" => Verb::GetAndTouch { keys: words.from(2), exptime: exptime(1), cas: true },
-        b"delete" => Verb::Delete(key),
-        b"incr" => Verb::Count { key, down: false, delta: number(words.at(2)).unwrap() },
-        b"decr" => Verb::Count { key, down: true, delta: number(words.at(2)).unwrap() },
-        b"touch" => Verb::Touch { key, exptime: exptime(2) },
-        b"flush_all" => Verb::FlushAll(number(words.at(1))),
-        b"cache_memlimit" => Verb::MemoryLimit(number(words.at(1)).unwrap()),
-        b"stats" => Verb::Stats(words.from(1)),
-        b"version" => Verb::Version,
-        b"verbosity" => Verb::Verbosity,
-        b"mn" => Verb::NoOp,
-        [b'm', _] => meta_verb(words, value),
-        name => Verb::Store(Storing {
-            key,
-            mode,
-            flags: number(words.at(2)).unwrap(),
-            exptime: exptime(3),
-            compare: if name == b"cas" { number(words.at(5)) } else { None },
-            value,
-        }),
-    }
-}
-
-fn meta_verb<'b>(words: Args<'b>, value: &'b [u8]) -> Verb<'b> {
-    let shown = words.at(1);
-    let flags = words.from(if words.at(0) == b"ms" { 3 } else { 2 });
-    let token = |letter: u8| {
-        let flag = (0..flags.len()).map(|i| flags.at(i)).find(|flag| flag[0] == letter)?;
-        Some(&flag[1..])
-    };
-    let has = |letter: u8| token(letter).is_some();
-    let (time, id) = (|letter| number(token(letter)?), |letter| number(token(letter)?));
-    let base64 = has(b'b');
-    let key = if base64 && shown == b"YWJj" { b"abc" } else { shown };
-    let head = Head { key, shown, base64, quiet: has(b'q'), flags };
-    let compare: Option<u64> = id(b'C');
-    let cas: Option<u64> = id(b'E');
-    let (touch, vivify, recache): (Option<i64>, _, _) = (time(b'T'), time(b'N'), time(b'R'));
-    let mode = match token(b'M') {
-        Some(b"E") => Mode::Add,
-        Some(b"A") => Mode::Append,
-        Some(b"P") => Mode::Prepend,
-        Some(b"R") => Mode::Replace,
-        _ => Mode::Set,
-    };
-    let (invalidate, empty, no_bump) = (has(b'I'), has(b'x'), has(b'u'));
-    match words.at(0) {
-        b"mg" => {
-            let asked = MetaGet { value: has(b'v'), no_bump, touch, vivify, recache, cas };
-            Verb::MetaGet(head, asked)
-        }
-        b"ms" => {
-            let flags = token(b'F').and_then(number).unwrap_or(0);
-            let exptime = touch.unwrap_or(0);
-            let asked = MetaSet { mode, value, flags, exptime, compare, cas, invalidate };
-            Verb::MetaSet(head, asked)
-        }
-        b"md" => Verb::MetaDelete(head, MetaDelete { compare, cas, invalidate, empty, touch }),
-        b"ma" => {
-            let down = matches!(token(b'M'), Some(b"D" | b"-"));
-            let number = |letter, otherwise| token(letter).and_then(number).unwrap_or(otherwise);
-            let (delta, initial, value) = (number(b'D', 1), number(b'J', 0), has(b'v'));
-            Verb::MetaArithmetic(
-                head,
-                MetaArithmetic { down, delta, initial, compare, cas, vivify, touch, value },
-            )
-        }
-        _ => Verb::MetaDebug(head),
     }
 }
 
@@ -367,4 +285,33 @@ fn reports_have_their_shapes() {
         assert!(lines.all(|line| line.starts_with("STAT ") && line.split(' ').count() >= 3));
     }
     assert!(cache.run("stats").contains("|STAT curr_items 1|"));
+}
+
+#[test]
+fn without_memory_a_set_leaves_nothing_out_of_date() {
+    let mut cache = Cache::new();
+    cache.expect(&[("set k 0 0 1|a", "STORED"), ("set m 0 0 1|a", "STORED")]);
+    cache.starved = true;
+    cache.expect(&[
+        ("set k 0 0 1|b", "SERVER_ERROR out of memory storing object"),
+        ("add m 0 0 1|b", "SERVER_ERROR out of memory storing object"),
+        ("incr m 1", "SERVER_ERROR out of memory"),
+        ("set k 0 0 1 noreply|b", ""),
+    ]);
+    cache.starved = false;
+    cache.expect(&[("get k m", "VALUE m 0 1|a|END"), ("quit", "")]);
+    assert_eq!(cache.counters.get(Count::NoMemory), 4);
+}
+
+#[test]
+fn a_request_names_its_keys() {
+    for (request, named) in [("get a bb c\r\n", "a bb c"), ("md k q\r\n", "k"), ("mn\r\n", "")] {
+        let mut decoder = McDecoder::default();
+        let limits = McLimits::default();
+        let McOutcome::Request { request, .. } = decoder.decode(request.as_bytes(), &limits) else {
+            panic!("{request}")
+        };
+        let all: Vec<&[u8]> = keys(&request).collect();
+        assert_eq!(all.join(&b' '), named.as_bytes());
+    }
 }

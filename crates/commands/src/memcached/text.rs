@@ -5,12 +5,12 @@
 
 use super::context::Ctx;
 use super::counters::Count;
-use super::request::Storing;
 use super::{Done, line};
 use crate::context::Shards;
 use crate::failure::Failure;
 use crate::ops::cache::{self, Counted, DATABASE, Deleted, Mode, Place, Store, Stored, expiry};
 use engine::{Effect, Entry};
+use protocol::memcached::Storing;
 use std::ops::Range;
 
 /// The answer to a counter command on what isn't a number.

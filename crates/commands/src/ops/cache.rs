@@ -11,6 +11,8 @@
 #[cfg(test)]
 mod tests;
 
+pub use protocol::memcached::Mode;
+
 use engine::{Applied, Cause, Change, Effect, Entry, Full, Key, Kind, Meta, Shard};
 
 /// The database that memcached's commands are about.
@@ -80,22 +82,6 @@ pub fn expiry(exptime: i64, now: u64) -> Option<u64> {
 /// The whole seconds, rounded up, from `now` to a deadline.
 pub const fn seconds_left(deadline: u64, now: u64) -> u64 {
     deadline.saturating_sub(now).div_ceil(1000)
-}
-
-/// On what condition, and how, a value is stored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Mode {
-    /// Always.
-    #[default]
-    Set,
-    /// Only if there is no such key.
-    Add,
-    /// Only if there is.
-    Replace,
-    /// Behind the value that is there.
-    Append,
-    /// Before the value that is there.
-    Prepend,
 }
 
 /// What is to be stored.
