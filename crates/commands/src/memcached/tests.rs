@@ -59,7 +59,7 @@ impl Cache {
         let mut out = Vec::new();
         match decoder.decode(input.as_bytes(), &limits) {
             McOutcome::Request { request, .. } if self.starved => {
-                refuse(&mut ctx, &request, &mut out)
+                refuse(&mut ctx, &request, &mut out);
             }
             McOutcome::Request { request, .. } => {
                 let done = execute(&mut ctx, &request, &mut out).unwrap();
