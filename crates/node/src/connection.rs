@@ -40,7 +40,9 @@ pub struct Served {
     pub want: usize,
     /// The connection ends when its replies are sent.
     pub close: bool,
-    /// It looked like HTTP.
+    /// Bytes that follow the consumed ones and are to be thrown away unseen.
+    pub swallow: u64,
+    /// It looked like HTTP, or like nothing that could be a request.
     pub http: bool,
     /// Nothing more is served before that time (Unix milliseconds).
     pub pause_until: Option<u64>,

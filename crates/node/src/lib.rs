@@ -16,14 +16,17 @@
 
 mod connection;
 mod locks;
+mod memcached;
 mod memory;
 mod resp;
 mod turn;
 
 pub use connection::{Connection, Served, Worker};
+pub use memcached::{McAround, McConnection};
 pub use memory::Limits;
 pub use resp::World;
 
+use commands::memcached::Flush;
 use engine::limits::SHARDS_MAX;
 use engine::{Arena, HashKey, Policy, Shard, ShardConfig};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -64,6 +67,8 @@ pub struct Node {
     looks: Box<[AtomicU64]>,
     memory: memory::Memory,
     active_expire: AtomicBool,
+    /// When memcached's clients want the first database emptied.
+    flush: Flush,
 }
 
 /// A shard and its lock, on cache lines of their own.
@@ -94,6 +99,7 @@ impl Node {
             databases: config.databases,
             memory: memory::Memory::new(config.limits),
             active_expire: AtomicBool::new(true),
+            flush: Flush::default(),
             arena,
         };
         node.set_limits(config.limits);

@@ -15,10 +15,12 @@ impl Node {
     /// Does what is due. `heap` is what the process has allocated, in bytes. Answers when to call
     /// again at the latest: Unix milliseconds, `u64::MAX` for "not before the next request".
     pub fn end_of_turn(&self, now: Now, heap: u64) -> u64 {
+        self.flush_if_due(now);
         self.fit_arena(heap);
         let more = self.keep_low_water(now.ms);
         let mut next =
             if more || self.is_short() && self.relieve(now.ms) { now.ms } else { u64::MAX };
+        next = next.min(self.flush.next().unwrap_or(u64::MAX));
         if !self.active_expire.load(Ordering::Relaxed) {
             return next;
         }

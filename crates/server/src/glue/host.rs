@@ -15,6 +15,7 @@ use protocol::args::Args;
 use protocol::resp::RespVersion;
 
 use super::info;
+use super::memcached::AllCounters;
 use super::slow::{Latency, SlowLog, shortened};
 use crate::config::resolved::Allowed;
 use crate::config::{Config, Store};
@@ -29,7 +30,11 @@ pub(super) struct ServerHost {
     pub(super) node: Arc<Node>,
     pub(super) store: Arc<Store>,
     pub(super) common: Arc<Common>,
+    /// What memcached's commands count.
+    pub(super) counters: AllCounters,
     stopper: Stopper,
+    /// Microseconds from which a request is noted anywhere.
+    worth_noting_us: AtomicU64,
     slow: SlowLog,
     latency: Latency,
     errors: Mutex<BTreeMap<String, u64>>,
@@ -67,7 +72,9 @@ impl ServerHost {
             store: Arc::clone(store),
             started: common.clock.now(),
             common: Arc::clone(common),
+            counters: AllCounters::default(),
             stopper: stopper.clone(),
+            worth_noting_us: AtomicU64::new(0),
             slow: SlowLog::default(),
             latency: Latency::default(),
             errors: Mutex::default(),
@@ -101,6 +108,17 @@ impl ServerHost {
         let entries = self.common.registry.entries();
         let now: u64 = entries.iter().map(|entry| entry.requests.load(Ordering::Relaxed)).sum();
         now + self.past_requests.load(Ordering::Relaxed)
+    }
+
+    /// Takes over what the settings say of the slow log and of latency events.
+    pub(super) fn settings_changed(&self) {
+        let config = self.config();
+        let slow = u64::try_from(config.slowlog_log_slower_than_us).unwrap_or(u64::MAX);
+        let latency = match config.latency_monitor_threshold_ms {
+            0 => u64::MAX,
+            ms => ms.saturating_mul(1000),
+        };
+        self.worth_noting_us.store(slow.min(latency), Ordering::Relaxed);
     }
 
     /// Failed requests by error code.
@@ -169,6 +187,9 @@ impl World for ServerHost {
     }
 
     fn took(&self, client: &Client, args: Args<'_>, microseconds: u64) {
+        if microseconds < self.worth_noting_us.load(Ordering::Relaxed) {
+            return;
+        }
         let config = self.config();
         let now = self.now();
         let threshold = config.slowlog_log_slower_than_us;

@@ -4,14 +4,16 @@
 
 mod host;
 mod info;
+mod memcached;
 mod slow;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use commands::Client;
+use commands::memcached::{Counters, Settings};
 use engine::{Arena, HashKey, Policy};
-use node::{Connection, Limits, Node, NodeConfig};
+use node::{Connection, Limits, McAround, McConnection, Node, NodeConfig};
 
 use crate::config::{Config, Store};
 use crate::glue::host::ServerHost;
@@ -51,6 +53,7 @@ pub fn service(
     let node = Arc::new(node);
     join_pages(&node).map_err(failed)?;
     let host = ServerHost::new(Arc::clone(&node), store, common, stopper);
+    host.settings_changed();
     Ok(Glue { node, host, generation: AtomicU64::new(store.generation()) })
 }
 
@@ -97,8 +100,15 @@ pub struct Glue {
 /// A connection's state.
 #[derive(Debug)]
 pub struct Peer {
-    connection: Connection,
+    connection: Dialogue,
     entry: Arc<Entry>,
+}
+
+/// The state of its dialect.
+#[derive(Debug)]
+enum Dialogue {
+    Resp(Box<Connection>),
+    Memcached(McConnection),
 }
 
 /// A worker's scratch space.
@@ -106,6 +116,21 @@ pub struct Peer {
 pub struct Scratch {
     worker: node::Worker,
     first: bool,
+    counters: Arc<Counters>,
+    settings: Settings,
+    /// The settings' generation that `settings` is of.
+    generation: u64,
+}
+
+impl Scratch {
+    /// Takes over what the configuration says.
+    fn refresh(&mut self, host: &ServerHost) {
+        let generation = host.generation();
+        if generation != self.generation {
+            self.generation = generation;
+            self.settings = memcached::settings(&host.config());
+        }
+    }
 }
 
 impl Service for Glue {
@@ -113,16 +138,23 @@ impl Service for Glue {
     type Worker = Scratch;
 
     fn worker(&self, index: usize) -> Scratch {
-        Scratch { first: index == 0, ..Scratch::default() }
+        Scratch {
+            first: index == 0,
+            counters: self.host.counters.add(),
+            settings: memcached::settings(&self.host.config()),
+            ..Scratch::default()
+        }
     }
 
     fn connect(&self, _: &mut Scratch, entry: &Arc<Entry>, _: Now) -> Result<Peer, Vec<u8>> {
-        if entry.dialect == Dialect::Memcached {
-            return Err(b"SERVER_ERROR not there yet\r\n".to_vec());
-        }
-        let config = self.host.config();
-        let client = Client::new(entry.id, config.requirepass.is_empty());
-        let connection = Connection::new(client, config.proto_max_bulk_len);
+        let connection = match entry.dialect {
+            Dialect::Memcached => Dialogue::Memcached(McConnection::new(entry.id)),
+            Dialect::Resp => {
+                let config = self.host.config();
+                let client = Client::new(entry.id, config.requirepass.is_empty());
+                Dialogue::Resp(Box::new(Connection::new(client, config.proto_max_bulk_len)))
+            }
+        };
         Ok(Peer { connection, entry: Arc::clone(entry) })
     }
 
@@ -136,37 +168,56 @@ impl Service for Glue {
         now: Now,
     ) -> Served {
         let at = node::Now { ms: now.ms, us: now.us };
-        let Scratch { worker, .. } = worker;
-        let served = self.node.serve(worker, &mut client.connection, &self.host, input, out, at);
+        let (served, complaint) = match &mut client.connection {
+            Dialogue::Resp(connection) => {
+                let Scratch { worker, .. } = worker;
+                let served = self.node.serve(worker, connection, &self.host, input, out, at);
+                let database = connection.client.db as u32;
+                if client.entry.database.load(Ordering::Relaxed) != database {
+                    client.entry.database.store(database, Ordering::Relaxed);
+                }
+                (served, "an HTTP request on the RESP port")
+            }
+            Dialogue::Memcached(connection) => {
+                let around = McAround {
+                    world: &self.host,
+                    facts: &self.host,
+                    settings: &worker.settings,
+                    counters: &worker.counters,
+                };
+                let served = self.node.serve_memcached(connection, &around, input, out, at);
+                (served, "an HTTP request or an endless line on the memcached port")
+            }
+        };
         let seen = client.entry.requests.load(Ordering::Relaxed) + served.requests;
         client.entry.requests.store(seen, Ordering::Relaxed);
-        let database = client.connection.client.db as u32;
-        if client.entry.database.load(Ordering::Relaxed) != database {
-            client.entry.database.store(database, Ordering::Relaxed);
-        }
         Served {
             consumed: served.consumed,
             again: served.again,
             want: served.want,
             close: served.close,
-            swallow: 0,
+            swallow: served.swallow,
             pause_until: served.pause_until,
-            complaint: served.http.then_some("an HTTP request on the RESP port"),
+            complaint: served.http.then_some(complaint),
         }
     }
 
     fn disconnect(&self, _: &mut Scratch, mut client: Peer) {
         let now = self.host.now();
-        self.node.forget(&mut client.connection, &self.host, node::Now { ms: now.ms, us: now.us });
+        if let Dialogue::Resp(connection) = &mut client.connection {
+            self.node.forget(connection, &self.host, node::Now { ms: now.ms, us: now.us });
+        }
         self.host.count_requests(client.entry.requests.load(Ordering::Relaxed));
     }
 
     fn end_of_turn(&self, worker: &mut Scratch, now: Now) -> u64 {
+        worker.refresh(&self.host);
         if worker.first {
             let generation = self.host.generation();
             if generation != self.generation.load(Ordering::Relaxed) {
                 self.generation.store(generation, Ordering::Relaxed);
                 self.node.set_limits(limits(&self.host.config()));
+                self.host.settings_changed();
             }
         }
         self.node.end_of_turn(node::Now { ms: now.ms, us: now.us }, heap::used())

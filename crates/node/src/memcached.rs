@@ -1,0 +1,183 @@
+//! memcached's requests: decoded and executed one by one.
+//!
+//! What always holds: requests of a connection are executed in their order; a request of one key
+//! runs under the lock of its shard, one of many keys takes their shards in turn. A delayed
+//! `flush_all` that is due happens before any request.
+
+use crate::connection::Served;
+use crate::locks::Locked;
+use crate::{Node, Now, World};
+use commands::memcached::{self, Counters, Ctx, Done, Settings};
+use engine::KeyHash;
+use protocol::memcached::{McDecoder, McLimits, McOutcome, Request};
+
+/// Requests executed in one call, so that a connection doesn't starve the others.
+const REQUESTS_PER_CALL: usize = 64;
+/// Bytes of replies after which a call ends.
+const OUTPUT_PER_CALL: usize = 64 * 1024;
+/// Times that a request is run again after room was made for it.
+const TRIES: u32 = 40;
+
+/// A memcached connection, as the node sees it.
+#[derive(Debug)]
+pub struct McConnection {
+    client: u64,
+    decoder: McDecoder,
+}
+
+impl McConnection {
+    /// A connection of the client of that number.
+    pub fn new(client: u64) -> Self {
+        Self { client, decoder: McDecoder::default() }
+    }
+}
+
+/// What memcached's requests are executed with.
+#[derive(Clone, Copy)]
+pub struct McAround<'a> {
+    /// What all requests need of the shell.
+    pub world: &'a dyn World,
+    /// What memcached's need beyond that.
+    pub facts: &'a dyn memcached::World,
+    /// The settings.
+    pub settings: &'a Settings,
+    /// The worker's counters.
+    pub counters: &'a Counters,
+}
+
+impl Node {
+    /// Executes the memcached requests at the start of `input`.
+    pub fn serve_memcached(
+        &self,
+        connection: &mut McConnection,
+        around: &McAround<'_>,
+        input: &[u8],
+        out: &mut Vec<u8>,
+        now: Now,
+    ) -> Served {
+        let mut served = Served::default();
+        let enough = out.len() + OUTPUT_PER_CALL;
+        let limits = McLimits { item_max: around.settings.item_size_max };
+        self.flush_if_due(now);
+        for _ in 0..REQUESTS_PER_CALL {
+            let rest = input.get(served.consumed..).unwrap_or_default();
+            if rest.is_empty() {
+                return served;
+            }
+            let McConnection { client, decoder } = connection;
+            let swallow = match decoder.decode(rest, &limits) {
+                McOutcome::NeedMore { at_least } => {
+                    served.want = at_least;
+                    return served;
+                }
+                McOutcome::Close { line } => {
+                    say(line, out);
+                    served.consumed = input.len();
+                    (served.close, served.http) = (true, true);
+                    return served;
+                }
+                McOutcome::Reject { consumed, line, swallow } => {
+                    say(line, out);
+                    served.consumed += consumed;
+                    served.requests += 1;
+                    swallow
+                }
+                McOutcome::Request { request, consumed, swallow } => {
+                    if let Some(until) = around.world.paused(memcached::writes(&request)) {
+                        served.pause_until = Some(until);
+                        return served;
+                    }
+                    let done = self.execute_memcached(*client, around, &request, out, now);
+                    served.consumed += consumed;
+                    served.requests += 1;
+                    served.close = done == Done::Quit;
+                    swallow
+                }
+            };
+            served.swallow = swallow;
+            if served.close {
+                return served;
+            }
+            if swallow > 0 || out.len() > enough {
+                break;
+            }
+        }
+        served.again = true;
+        served
+    }
+
+    /// Empties the database if a delayed `flush_all` is due.
+    pub(crate) fn flush_if_due(&self, now: Now) {
+        if self.flush.next().is_some_and(|at| at <= now.ms) {
+            // Emptying needs no memory, so it doesn't fail.
+            let _ = memcached::flush_if_due(&self.flush, &mut Locked::in_turn(self), now.ms);
+        }
+    }
+
+    /// Executes one request, again after making room if it found none.
+    fn execute_memcached(
+        &self,
+        client: u64,
+        around: &McAround<'_>,
+        request: &Request<'_>,
+        out: &mut Vec<u8>,
+        now: Now,
+    ) -> Done {
+        let hashed = request.key().map(|key| (key, self.secret.hash(key)));
+        let before = out.len();
+        for tries in 0..TRIES {
+            let starved = self.is_short() && memcached::needs_memory(request);
+            if !starved {
+                let mut locked = self.locked_for(hashed);
+                let mut ctx = self.context(client, around, hashed, &mut locked, now);
+                match memcached::execute(&mut ctx, request, out) {
+                    Ok(done) => return done,
+                    Err(_) => out.truncate(before),
+                }
+            }
+            if !self.make_room(tries, now.ms) {
+                break;
+            }
+        }
+        let mut locked = self.locked_for(hashed);
+        let mut ctx = self.context(client, around, hashed, &mut locked, now);
+        memcached::refuse(&mut ctx, request, out);
+        Done::Answered
+    }
+
+    fn locked_for(&self, hashed: Option<(&[u8], KeyHash)>) -> Locked<'_> {
+        match hashed {
+            Some((_, hash)) => Locked::one(self, hash.shard(self.shard_count())),
+            None => Locked::in_turn(self),
+        }
+    }
+
+    fn context<'a>(
+        &'a self,
+        client: u64,
+        around: &McAround<'a>,
+        hashed: Option<(&'a [u8], KeyHash)>,
+        locked: &'a mut Locked<'_>,
+        now: Now,
+    ) -> Ctx<'a> {
+        Ctx {
+            now: now.ms,
+            shards: locked,
+            hashed,
+            settings: around.settings,
+            counters: around.counters,
+            flush: &self.flush,
+            client,
+            host: around.world.host(),
+            world: around.facts,
+        }
+    }
+}
+
+/// Writes a line, unless it's empty.
+fn say(line: &[u8], out: &mut Vec<u8>) {
+    if !line.is_empty() {
+        out.extend_from_slice(line);
+        out.extend_from_slice(b"\r\n");
+    }
+}
