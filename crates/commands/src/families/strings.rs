@@ -15,9 +15,9 @@ use engine::{Cause, Change, Key, Meta, StringView};
 use protocol::args::Args;
 use protocol::resp::{Reply, parse_i64};
 
-const READ: Flags = Flags::READONLY;
+const READ: Flags = Flags::READONLY.and(Flags::BRIEF);
 const READ_FAST: Flags = Flags::READONLY.and(Flags::FAST);
-const WRITE: Flags = Flags::WRITE.and(Flags::DENYOOM);
+const WRITE: Flags = Flags::WRITE.and(Flags::DENYOOM).and(Flags::BRIEF);
 const WRITE_FAST: Flags = WRITE.and(Flags::FAST);
 const TAKE_FAST: Flags = Flags::WRITE.and(Flags::FAST);
 const PAIRS: Keys = Keys::Range { first: 1, last: -1, step: 2 };
@@ -136,14 +136,16 @@ fn getset(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
 
 fn getex(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     let options = Options::of_getex(args.from(2))?;
-    let said = options.deadline(ctx.now, "getex")?;
     let key = ctx.key(args.at(1));
-    let found = find(ctx.shards, ctx.client, &key, ctx.now)?;
-    answer(&mut ctx.reply, found.map(|found| found.string));
-    let Some(had) = found.map(|found| found.entry.deadline()) else { return Ok(()) };
-    match said {
+    let Some(found) = find(ctx.shards, ctx.client, &key, ctx.now)? else {
+        ctx.reply.null();
+        return Ok(());
+    };
+    let ends = found.entry.deadline().is_some();
+    answer(&mut ctx.reply, Some(found.string));
+    match options.deadline(ctx.now, "getex")? {
         Some(at) => expiry::arm(ctx, &key, at),
-        None if options.lifetime == Lifetime::Endless && had.is_some() => {
+        None if options.lifetime == Lifetime::Endless && ends => {
             ctx.apply(&key, Change::Deadline { at: None, slide: false }).map(|_| ())
         }
         None => Ok(()),
