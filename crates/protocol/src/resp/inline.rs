@@ -24,10 +24,8 @@ pub(super) fn plain(line: &[u8], spans: &mut Vec<Span>) -> bool {
 pub(super) fn quoted(line: &[u8], out: &mut OwnedArgs) -> bool {
     let mut rest = line;
     loop {
-        rest = rest.trim_ascii_start();
-        if rest.is_empty() {
-            return true;
-        }
+        let Some(start) = rest.iter().position(|c| !is_space(*c)) else { return true };
+        rest = rest.get(start..).unwrap_or_default();
         let mut word = Vec::new();
         let Some(after) = take_word(rest, &mut word) else { return false };
         out.push(&word);
@@ -114,5 +112,6 @@ mod tests {
         assert_eq!(take(br#""""#), words(&[b""]));
         assert_eq!(take(br#""a"b"#), None);
         assert_eq!(take(br#""a"#), None);
+        assert_eq!(take(b"ECHO \x0b\"a\" \x0b"), words(&[b"ECHO", b"a"]));
     }
 }

@@ -51,8 +51,20 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     } else {
         text.parse::<f64>().ok()?
     };
+    // strtod reports what is too small for a double just as what is too large.
+    let vanished = value == 0.0 && has_digits_but_zero(unsigned);
     let spelled = unsigned.starts_with(|c: char| c.eq_ignore_ascii_case(&'i'));
-    if value.is_nan() || value.is_infinite() && !spelled { None } else { Some(value) }
+    let refused = value.is_nan() || vanished || value.is_infinite() && !spelled;
+    if refused { None } else { Some(value) }
+}
+
+/// Whether the digits before any exponent say something else than 0.
+fn has_digits_but_zero(text: &str) -> bool {
+    let (digits, ends): (&str, &[char]) = match text.get(..2) {
+        Some("0x" | "0X") => (text.get(2..).unwrap_or_default(), &['p', 'P']),
+        _ => (text, &['e', 'E']),
+    };
+    digits.split(ends).next().is_some_and(|digits| digits.contains(|c| !matches!(c, '0' | '.')))
 }
 
 fn parse_hex(text: &str) -> Option<f64> {
@@ -139,7 +151,10 @@ mod tests {
         {
             assert_eq!(parse_f64(text.as_bytes()), Some(value));
         }
-        for bad in ["", " 1", "1 ", "nan", "1e999", "abc", "0x"] {
+        for zero in ["0", "-0", "0e5", "0.00e-999", "0x0p9"] {
+            assert_eq!(parse_f64(zero.as_bytes()), Some(0.0), "{zero}");
+        }
+        for bad in ["", " 1", "1 ", "nan", "1e999", "1e-999", "0x1p-2000", "abc", "0x"] {
             assert_eq!(parse_f64(bad.as_bytes()), None, "{bad}");
         }
     }
