@@ -14,6 +14,8 @@ const INVALID: &[u8] = b"CLIENT_ERROR invalid flag";
 const DUPLICATE: &[u8] = b"CLIENT_ERROR duplicate flag";
 const INVALID_OR_DUPLICATE: &[u8] = b"CLIENT_ERROR invalid or duplicate flag";
 const BAD_TOKEN: &[u8] = b"CLIENT_ERROR bad token in command line format";
+const BAD_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta value";
+const BAD_INITIAL: &[u8] = b"CLIENT_ERROR invalid numeric initial value";
 const BAD_KEY: &[u8] = b"CLIENT_ERROR error decoding key";
 const BAD_MODE_LENGTH: &[u8] = b"CLIENT_ERROR incorrect length for M token";
 const BAD_SET_MODE: &[u8] = b"CLIENT_ERROR invalid mode for ms M token";
@@ -36,6 +38,9 @@ pub(super) fn parse<'b>(
         _ if !is_key(shown) => refuse(BAD_FORMAT),
         b"me" => debug(shown, rest, buffer),
         _ => match Meta::read(shown, rest, buffer) {
+            Ok(meta) if meta.head.flags.has(b'x') && command != b"md" => {
+                refuse(if command == b"mg" { INVALID } else { INVALID_OR_DUPLICATE })
+            }
             Ok(meta) => meta.request(command),
             // mg says what is wrong, md and ma don't, except of the number of flags.
             Err(line) if command == b"mg" || line == TOO_MANY => refuse(line),
@@ -56,6 +61,7 @@ fn set<'b>(shown: &'b [u8], mut rest: Words<'b>, buffer: &'b mut KeyBuffer) -> L
     };
     let refuse = |line| Line::Refused(line, announced);
     let meta = match Meta::read(shown, rest, buffer) {
+        Ok(meta) if meta.head.flags.has(b'x') => return refuse(INVALID),
         Ok(meta) => meta,
         Err(TOO_MANY) => return refuse(TOO_MANY_OF_SET),
         Err(line) => return refuse(line),
@@ -149,15 +155,15 @@ impl<'b> Meta<'b> {
     /// Reads the token of one flag.
     fn token(&mut self, flag: Flag<'b>) -> Result<(), &'static [u8]> {
         let int = || number::int(flag.token).map(Some).ok_or(BAD_TOKEN);
-        let long = || number::long(flag.token).map(Some).ok_or(BAD_TOKEN);
+        let long = |wrong| number::long(flag.token).map(Some).ok_or(wrong);
         match flag.letter {
             b'N' => self.vivify = int()?,
             b'T' => self.touch = int()?,
             b'R' => self.recache = int()?,
-            b'D' => self.delta = long()?,
-            b'J' => self.initial = long()?,
-            b'C' => self.compare = long()?,
-            b'E' => self.cas = long()?,
+            b'D' => self.delta = long(BAD_DELTA)?,
+            b'J' => self.initial = long(BAD_INITIAL)?,
+            b'C' => self.compare = long(BAD_TOKEN)?,
+            b'E' => self.cas = long(BAD_TOKEN)?,
             b'F' => self.client_flags = number::unsigned(flag.token).ok_or(BAD_FORMAT)?,
             b'M' => match flag.token {
                 [mode] => self.mode = Some(*mode),

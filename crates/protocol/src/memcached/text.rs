@@ -7,7 +7,7 @@ use super::decoder::{KeyBuffer, Line};
 use super::meta;
 use super::number;
 use super::request::{Mode, Request, Storing, Words};
-use crate::limits::MC_KEY_MAX;
+use crate::limits::{MC_KEY_MAX, MC_LINE_MAX};
 
 pub(super) const ERROR: &[u8] = b"ERROR";
 pub(super) const BAD_FORMAT: &[u8] = b"CLIENT_ERROR bad command line format";
@@ -18,9 +18,9 @@ const NO_SHUTDOWN: &[u8] = b"ERROR: shutdown not enabled";
 /// The longest value that memcached can count.
 pub(super) const LENGTH_MAX: u64 = i32::MAX as u64 - 2;
 
-/// Whether a line that isn't complete is one of those that may be very long.
+/// Whether a line is one of those that may be very long; its beginning says so.
 pub(super) fn has_many_keys(input: &[u8]) -> bool {
-    let command = Words::new(input).next();
+    let command = Words::new(input.get(..MC_LINE_MAX).unwrap_or(input)).next();
     matches!(command, Some(b"get" | b"gets" | b"gat" | b"gats"))
 }
 
@@ -60,26 +60,17 @@ fn rare<'b>(command: &'b [u8], rest: Words<'b>) -> Line<'b> {
         b"cache_memlimit" => memory_limit(&Args::of(rest)),
         b"quit" => Line::Request(Request::Quit),
         b"shutdown" => refuse(NO_SHUTDOWN),
-        _ if is_http(command) => Line::Foreign,
+        _ if is_http(command, rest) => Line::Foreign,
         _ => refuse(ERROR),
     }
 }
 
-/// Whether this is how an HTTP request begins, or a line of its header.
-fn is_http(word: &[u8]) -> bool {
-    matches!(
-        word,
-        b"GET"
-            | b"HEAD"
-            | b"POST"
-            | b"PUT"
-            | b"DELETE"
-            | b"OPTIONS"
-            | b"CONNECT"
-            | b"TRACE"
-            | b"PATCH"
-            | b"PRI"
-    ) || word.eq_ignore_ascii_case(b"host:")
+/// Whether this is the first line of an HTTP request, or a line of its header. Commands of
+/// memcached are in small letters.
+fn is_http(word: &[u8], rest: Words<'_>) -> bool {
+    let verb = word.iter().all(u8::is_ascii_uppercase);
+    verb && rest.last().is_some_and(|last| last.starts_with(b"HTTP/"))
+        || word.eq_ignore_ascii_case(b"host:")
 }
 
 /// The words behind a command, as far as a command can have them.
