@@ -24,6 +24,11 @@ use protocol::resp::Reply;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+/// What a client gets whose key is longer than any may be.
+pub const KEY_TOO_LONG: &str = "ERR a key may have 16000 bytes at most";
+
+const _: () = assert!(engine::limits::KEY_MAX == 16_000);
+
 /// What a client gets if there is no memory for its request and none can be made.
 pub const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
@@ -117,7 +122,13 @@ pub fn locks(
 
 #[inline]
 const fn locks_of(row: &Row) -> Locks {
-    if row.flags.has(Flags::WHOLE) { Locks::InTurn } else { Locks::Keys }
+    if row.flags.has(Flags::ALL_SHARDS) {
+        Locks::All
+    } else if row.flags.has(Flags::WHOLE) {
+        Locks::InTurn
+    } else {
+        Locks::Keys
+    }
 }
 
 /// Shows each key that the client watches: their shards must be locked to forget them.

@@ -45,6 +45,12 @@ impl Flags {
     /// Not counted by the slow log, since its arguments are secrets.
     pub const SKIP_SLOWLOG: Self = Self(1 << 11);
 
+    /// Takes no longer than its arguments and the one value are large: not worth timing.
+    pub const BRIEF: Self = Self(1 << 12);
+
+    /// Needs every shard at once, so that nobody sees half of it done.
+    pub const ALL_SHARDS: Self = Self(1 << 13);
+
     /// Whether all of `other` are set.
     #[inline]
     pub const fn has(self, other: Self) -> bool {

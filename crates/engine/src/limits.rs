@@ -1,13 +1,25 @@
 //! Every bound of the engine, in one place.
 
+use layout::SEGMENT_BYTES;
+use layout::header::ITEM_WORDS_MAX;
 pub use layout::key::KEY_MAX;
 
 /// The longest string value in bytes.
 pub const VALUE_MAX: usize = 512 * 1024 * 1024;
-/// The longest value that an item holds itself; a longer one gets whole segments.
+/// The longest key and value together that an item holds itself; a longer value gets whole
+/// segments.
 pub const INLINE_MAX: usize = 60 * 1024;
 /// Of a long value, the longest rest that stands in the item.
-pub const LONG_REST_MAX: usize = 24 * 1024;
+pub const LONG_REST_MAX: usize = 8 * 1024;
+
+// The largest item: header and optional words, the longest key, and either an inline value or
+// the segments of the longest value with its rest.
+const _: () = assert!(64 + 8 + INLINE_MAX <= ITEM_BYTES_MAX);
+const _: () =
+    assert!(64 + 8 + KEY_MAX + VALUE_MAX / SEGMENT_BYTES * 4 + 8 + LONG_REST_MAX <= ITEM_BYTES_MAX);
+/// The largest item in bytes.
+const ITEM_BYTES_MAX: usize = ITEM_WORDS_MAX * 8;
+
 /// Databases of a store.
 pub const DATABASES_MAX: usize = 64;
 /// Shards of a store.

@@ -14,7 +14,7 @@
 use crate::header::KeyForm;
 
 /// The longest key in bytes.
-pub const KEY_MAX: usize = 32_000;
+pub const KEY_MAX: usize = 16_000;
 /// The longest tail that is packed.
 const TAIL_MAX: usize = 255;
 

@@ -8,6 +8,7 @@ use crate::locks::Locked;
 use crate::{Node, Now};
 use commands::dispatch::{self, Locks};
 use commands::{Client, Ctx, Flags, Host, Keys, Row};
+use engine::limits::KEY_MAX;
 use engine::{Full, KeyHash, prefetch};
 use protocol::args::Args;
 use protocol::resp::{Outcome, Reply, is_http_verb};
@@ -243,7 +244,7 @@ impl Node {
             (_, None) => Some((args.at(1), self.secret.hash(args.at(1)))),
         };
         for tries in 0..TRIES {
-            let starved = self.is_short() && row.flags.has(Flags::DENYOOM);
+            let starved = self.is_short() && dispatch::takes_memory(&connection.client, row);
             if !starved && self.run((connection, row), around, args, hashed, out).is_ok() {
                 served.close |= connection.client.close;
                 return true;
@@ -284,7 +285,7 @@ impl Node {
             reply: Reply::new(out, version),
             hashed,
         };
-        if row.flags.has(Flags::FAST) {
+        if row.flags.has(Flags::FAST) || row.flags.has(Flags::BRIEF) {
             return dispatch::run(&mut ctx, row, args);
         }
         let start = around.world.clock_us();
@@ -295,15 +296,21 @@ impl Node {
         outcome
     }
 
-    fn lock_for(&self, client: &Client, row: &'static Row, args: Args<'_>) -> Locked<'_> {
+    /// Locks what a command needs; none if one of its keys is too long for any command.
+    fn lock_for(&self, client: &Client, row: &'static Row, args: Args<'_>) -> Option<Locked<'_>> {
         let mut numbers: SmallVec<[usize; 16]> = SmallVec::new();
+        let mut longest = 0;
         let locks = dispatch::locks(client, row, args, |key| {
+            longest = key.len().max(longest);
             numbers.push(self.secret.hash(key).shard(self.shard_count()));
         });
-        match locks {
+        if longest > KEY_MAX {
+            return None;
+        }
+        Some(match locks {
             Locks::Keys => Locked::these(self, numbers),
             Locks::InTurn => Locked::in_turn(self),
             Locks::All => Locked::all(self),
-        }
+        })
     }
 }

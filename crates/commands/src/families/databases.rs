@@ -31,9 +31,30 @@ pub const ROWS: &[Row] = &[
         "1.0.0",
         "Returns the number of keys.",
     ),
-    row("server", ("FLUSHDB", -1), WRITE, flush_db, "1.0.0", "Deletes all keys of a database."),
-    row("server", ("FLUSHALL", -1), WRITE, flush_all, "1.0.0", "Deletes all keys."),
-    row("server", ("SWAPDB", 3), WRITE.and(Flags::FAST), swap, "4.0.0", "Exchanges two databases."),
+    row(
+        "server",
+        ("FLUSHDB", -1),
+        WRITE.and(Flags::ALL_SHARDS),
+        flush_db,
+        "1.0.0",
+        "Deletes all keys of a database.",
+    ),
+    row(
+        "server",
+        ("FLUSHALL", -1),
+        WRITE.and(Flags::ALL_SHARDS),
+        flush_all,
+        "1.0.0",
+        "Deletes all keys.",
+    ),
+    row(
+        "server",
+        ("SWAPDB", 3),
+        WRITE.and(Flags::FAST).and(Flags::ALL_SHARDS),
+        swap,
+        "4.0.0",
+        "Exchanges two databases.",
+    ),
 ];
 
 /// Bits of a cursor that name the shard.

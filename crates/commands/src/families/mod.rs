@@ -23,4 +23,17 @@ mod support;
 pub mod transactions;
 
 /// The rows of all families.
-pub const ALL: &[&[Row]] = &[hash_fields::ROWS, hashes::ROWS, strings::ROWS, counters::ROWS, lcs::ROWS, keys::ROWS, expiry::ROWS, databases::ROWS, transactions::ROWS, connection::ROWS, command::ROWS, server::ROWS];
+pub const ALL: &[&[Row]] = &[
+    hash_fields::ROWS,
+    hashes::ROWS,
+    strings::ROWS,
+    counters::ROWS,
+    lcs::ROWS,
+    keys::ROWS,
+    expiry::ROWS,
+    databases::ROWS,
+    transactions::ROWS,
+    connection::ROWS,
+    command::ROWS,
+    server::ROWS,
+];

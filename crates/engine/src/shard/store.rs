@@ -8,7 +8,9 @@ use super::{Shard, Spot, StringView};
 use crate::arena::{Arena, Owner, Use};
 use crate::effect::{Full, Key, Meta};
 use crate::index::bump_slot;
-use crate::limits::{BANDS_MAX, COPIED_PER_WRITTEN, COPY_CREDIT_MAX, INLINE_MAX};
+use crate::limits::{
+    BANDS_MAX, COPIED_PER_WRITTEN, COPY_CREDIT_MAX, INLINE_MAX, KEY_MAX, VALUE_MAX,
+};
 use crate::prefixes::PrefixTable;
 use layout::header::{Fields, Form, HEADER_WORDS, Kind, VERSION_BITS};
 use layout::memory::Writer;
@@ -79,7 +81,10 @@ impl Shard {
         now: u64,
     ) -> Result<u64, Full> {
         let len = pieces[0].len() + pieces[1].len();
-        if len <= INLINE_MAX {
+        if key.bytes.len() > KEY_MAX || len > VALUE_MAX {
+            return Err(Full);
+        }
+        if key.bytes.len() + len <= INLINE_MAX {
             let draft =
                 Draft { value: pieces, ..Draft::new(Kind::String, Form::Inline, meta, &[]) };
             return self.store(db, key, old, draft, now);

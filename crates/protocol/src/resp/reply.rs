@@ -157,13 +157,7 @@ impl<'o> Reply<'o> {
     pub fn bool(&mut self, value: bool) {
         match self.version {
             RespVersion::Two => self.int(i64::from(value)),
-            RespVersion::Three => self.raw(if value {
-                b"#t
-"
-            } else {
-                b"#f
-"
-            }),
+            RespVersion::Three => self.line(b'#', if value { "t" } else { "f" }),
         }
     }
 
@@ -258,6 +252,15 @@ mod tests {
         let mut out = Vec::new();
         Reply::new(&mut out, RespVersion::Two).error("ERR a\r\n+OK\r\nb");
         assert_eq!(out, b"-ERR a  +OK  b\r\n");
+    }
+
+    #[test]
+    fn truth_values_are_lines_of_resp3_and_numbers_of_resp2() {
+        let mut out = Vec::new();
+        Reply::new(&mut out, RespVersion::Three).bool(true);
+        Reply::new(&mut out, RespVersion::Three).bool(false);
+        Reply::new(&mut out, RespVersion::Two).bool(true);
+        assert_eq!(out, b"#t\r\n#f\r\n:1\r\n");
     }
 
     #[test]
