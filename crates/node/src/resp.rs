@@ -269,13 +269,19 @@ impl Node {
         out: &mut Vec<u8>,
     ) -> Result<(), Full> {
         let client = &mut connection.client;
-        let mut locked = match hashed {
-            Some((_, hash)) if row.keys == Keys::FIRST && !row.flags.has(Flags::NOT_QUEUED) => {
-                Locked::one(self, hash.shard(self.shards.len()))
+        let version = client.version;
+        let locked = match hashed {
+            Some((key, hash)) if row.keys == Keys::FIRST && !row.flags.has(Flags::NOT_QUEUED) => {
+                let fits = key.len() <= KEY_MAX;
+                fits.then(|| Locked::one(self, hash.shard(self.shards.len())))
             }
             _ => self.lock_for(client, row, args),
         };
-        let version = client.version;
+        let Some(mut locked) = locked else {
+            let mut reply = Reply::new(out, version);
+            dispatch::refuse(client, around.host, dispatch::KEY_TOO_LONG, &mut reply);
+            return Ok(());
+        };
         let mut ctx = Ctx {
             now: around.now.ms,
             now_us: around.now.us,
