@@ -62,15 +62,28 @@ static TABLE: LazyLock<Vec<Option<(Packed, &'static Row)>>> = LazyLock::new(|| {
 /// A name in lower case as three words; none if it's too long for any command.
 #[inline]
 fn pack(name: &[u8]) -> Option<Packed> {
-    let mut bytes = [0u8; NAME_MAX];
-    for (to, from) in bytes.get_mut(..name.len())?.iter_mut().zip(name) {
-        *to = from.to_ascii_lowercase();
-    }
     let mut packed = [0; NAME_MAX / 8];
-    for (word, chunk) in packed.iter_mut().zip(bytes.as_chunks::<8>().0) {
-        *word = u64::from_le_bytes(*chunk);
+    if name.len() > NAME_MAX {
+        return None;
+    }
+    for (word, chunk) in packed.iter_mut().zip(name.chunks(8)) {
+        for (i, c) in chunk.iter().enumerate() {
+            *word |= u64::from(*c) << (8 * i);
+        }
+        *word = lower(*word);
     }
     Some(packed)
+}
+
+/// Eight ASCII characters in lower case at once; other bytes stay as they are.
+#[inline]
+const fn lower(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let low = word & (0x7f * ONES);
+    let from_a = low + (0x80 - b'A' as u64) * ONES;
+    let past_z = low + (0x7f - b'Z' as u64) * ONES;
+    let capital = (from_a & !past_z) & !word & (0x80 * ONES);
+    word | capital >> 2
 }
 
 #[inline]
@@ -83,6 +96,15 @@ fn slot(packed: Packed, size: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_capitals_become_small() {
+        for c in 0..=u8::MAX {
+            let word = u64::from_le_bytes([c, b'@', c, b'[', c, b'Z', c, b'A']);
+            let small = word.to_le_bytes().map(|c| c.to_ascii_lowercase());
+            assert_eq!(lower(word), u64::from_le_bytes(small));
+        }
+    }
 
     #[test]
     fn every_command_is_found_in_any_case_and_nothing_else_is() {

@@ -7,6 +7,7 @@ use crate::arena::Arena;
 use crate::shard::root_word;
 use layout::directory::{DirectoryWord, bucket, descend, place};
 use layout::{Address, BUCKET_WORDS, KeyHash, Slot};
+use std::sync::atomic::Ordering;
 
 /// Begins to fetch the home bucket of a key; its address for [`item`].
 #[inline]
@@ -29,8 +30,9 @@ pub fn item(arena: &Arena, bucket: Address, hash: KeyHash) {
     if bucket.index() + BUCKET_WORDS > memory.words() {
         return;
     }
-    for i in 1..BUCKET_WORDS {
-        let slot = Slot(memory.load(bucket.plus(i).index()));
+    let (_, slots) = memory.bucket(bucket.index());
+    for slot in slots {
+        let slot = Slot(slot.load(Ordering::Relaxed));
         if slot.tag() == hash.tag() && !slot.is_empty() {
             let at = slot.address().index();
             for line in 0..PREFETCH_LINES {

@@ -32,7 +32,7 @@ pub const LEAF_SLOTS: usize = LEAF_BUCKETS * BUCKET_SLOTS;
 pub const NODE_WORDS: usize = 64;
 
 const SEGMENT_SHIFT: u32 = SEGMENT_WORDS.trailing_zeros();
-const ADDRESS_BITS: u32 = 41;
+pub(crate) const ADDRESS_BITS: u32 = 41;
 /// The largest number of segments that an arena can have.
 pub const SEGMENTS_MAX: usize = 1 << (ADDRESS_BITS - SEGMENT_SHIFT);
 

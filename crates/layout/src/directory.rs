@@ -19,6 +19,7 @@
 use crate::address::{Address, BUCKET_WORDS, LEAF_BUCKETS, NODE_WORDS, Slot};
 use crate::hash::KeyHash;
 use crate::memory::Memory;
+use std::sync::atomic::Ordering;
 
 /// Bits of the place that one node decides.
 pub const NODE_BITS: u32 = NODE_WORDS.trailing_zeros();
@@ -190,30 +191,29 @@ pub fn find_slot(
     hash: KeyHash,
     mut is: impl FnMut(Address) -> bool,
 ) -> Option<Address> {
-    let tag = hash.tag();
     let home = hash.bucket();
+    // One comparison tells tag and emptiness: tags agree where the difference is an address.
+    let wanted = Slot::new(hash.tag(), Address(0)).0;
     let mut step = 0;
     loop {
         let at = bucket(leaf, home + step);
-        let words = memory.range(at.index(), BUCKET_WORDS);
-        let mut control = 0;
-        for (i, word) in words.iter().enumerate() {
-            let word = word.load(std::sync::atomic::Ordering::Relaxed);
-            if i == 0 {
-                control = word;
-                continue;
-            }
-            let slot = Slot(word);
-            if slot.tag() == tag && !slot.is_empty() && is(slot.address()) {
-                return Some(at.plus(i));
+        let (control, slots) = memory.bucket(at.index());
+        for (i, word) in slots.iter().enumerate() {
+            let slot = Slot(word.load(Ordering::Relaxed));
+            if slot.0 ^ wanted < ADDRESS_END && !slot.is_empty() && is(slot.address()) {
+                return Some(at.plus(i + 1));
             }
         }
-        if step == 0 && Control(control).displaced() == 0 || step == PROBE_MAX {
+        let displaced = Control(control.load(Ordering::Relaxed)).displaced();
+        if step == 0 && displaced == 0 || step == PROBE_MAX {
             return None;
         }
         step += 1;
     }
 }
+
+/// One past the largest address.
+const ADDRESS_END: u64 = 1 << crate::address::ADDRESS_BITS;
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 //! Order between words is the business of the caller (bucket versions, shard locks).
 //! Not for: owning the mapping; whoever made it keeps it alive.
 
+use crate::address::BUCKET_SLOTS;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -62,6 +63,18 @@ impl Memory {
         assert!(at <= self.words && count <= self.words - at, "a range past the end of the arena");
         // SAFETY: the range is inside the mapping, which outlives `self` by the contract of `new`.
         unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(at), count) }
+    }
+
+    /// The control word and the slots of the index bucket at `at`.
+    #[inline(always)]
+    pub fn bucket(&self, at: usize) -> (&AtomicU64, &[AtomicU64; BUCKET_SLOTS]) {
+        assert!(at < self.words && self.words - at > BUCKET_SLOTS, "a bucket past the end");
+        // SAFETY: the eight words are inside the mapping, which outlives `self` by the contract of
+        // `new`.
+        unsafe {
+            let control = self.base.as_ptr().add(at);
+            (&*control, &*control.add(1).cast::<[AtomicU64; BUCKET_SLOTS]>())
+        }
     }
 
     /// The bytes `skip .. skip + len` counted from the word `at`.

@@ -12,13 +12,20 @@ use std::sync::MutexGuard;
 /// Locked shards, or the right to lock one at a time.
 pub(crate) struct Locked<'n> {
     node: &'n Node,
-    held: SmallVec<[(usize, MutexGuard<'n, Shard>); 2]>,
+    /// The common case is one shard, which needs no list.
+    first: Option<Held<'n>>,
+    more: Vec<Held<'n>>,
+}
+
+struct Held<'n> {
+    number: usize,
+    shard: MutexGuard<'n, Shard>,
 }
 
 impl<'n> Locked<'n> {
     /// Locks nothing yet: shards are locked one at a time, as they are asked for.
     pub(crate) fn in_turn(node: &'n Node) -> Self {
-        Self { node, held: SmallVec::new() }
+        Self { node, first: None, more: Vec::new() }
     }
 
     /// Locks one shard.
@@ -45,16 +52,20 @@ impl<'n> Locked<'n> {
 
     #[inline]
     fn take(&mut self, number: usize) {
-        if let Some(guard) = self.node.lock(number) {
-            self.held.push((number, guard));
+        let Some(shard) = self.node.lock(number) else { return };
+        let held = Held { number, shard };
+        if self.first.is_none() {
+            self.first = Some(held);
+        } else {
+            self.more.push(held);
         }
     }
 
+    #[inline]
     fn let_go(&mut self) {
-        for (number, shard) in &self.held {
-            self.node.note_look(*number, shard.next_look());
+        for held in self.first.take().into_iter().chain(self.more.drain(..)) {
+            self.node.note_look(held.number, held.shard.next_look());
         }
-        self.held.clear();
     }
 }
 
@@ -84,14 +95,16 @@ impl Shards for Locked<'_> {
     #[inline]
     #[expect(clippy::expect_used, reason = "a shard number comes from a hash or from `count`")]
     fn shard(&mut self, number: usize) -> &mut Shard {
-        let at = match self.held.iter().position(|(held, _)| *held == number) {
-            Some(at) => at,
-            None => {
-                self.let_go();
-                self.take(number);
-                0
+        let is_it = |held: &Held<'_>| held.number == number;
+        if !self.first.as_ref().is_some_and(is_it) {
+            match self.more.iter().position(is_it) {
+                Some(at) => return &mut self.more.get_mut(at).expect("a place in the list").shard,
+                None => {
+                    self.let_go();
+                    self.take(number);
+                }
             }
-        };
-        &mut self.held.get_mut(at).expect("a shard of this node").1
+        }
+        &mut self.first.as_mut().expect("a shard of this node").shard
     }
 }

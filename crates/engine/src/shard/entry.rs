@@ -219,6 +219,11 @@ impl<'s> StringView<'s> {
     /// Appends a range of the bytes to `out`; what lies past the end is left out.
     #[inline]
     pub fn read(&self, range: Range<usize>, out: &mut Vec<u8>) {
+        if self.segments.is_empty() {
+            let end = range.end.min(self.rest.len());
+            out.extend_from_slice(self.rest.get(range.start..end).unwrap_or_default());
+            return;
+        }
         let mut from = 0;
         for piece in self.pieces() {
             let start = range.start.saturating_sub(from).min(piece.len());
