@@ -7,8 +7,8 @@
 - unsafe: the word appears only where UNSAFE allows it; every other crate forbids it at its root.
 
 Each rule is a function from a checkout to a list of complaints of the form `path:line: what`.
-Rust is read with comments, strings and trailing test modules blanked out, not parsed. Standard
-library only.
+Rust is read with comments, strings and test modules (trailing ones, and files declared under
+`#[cfg(test)]`) blanked out, not parsed. Standard library only.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ WORLD = {
     r"std::os::unix::net\b": "touches sockets",
     r"std::thread\b": "starts threads",
 }
+TEST_MODULE = re.compile(r"#\[cfg\(test\)\]\s*(?:pub(?:\([^)]*\))?\s+)?mod\s+(\w+)\s*;")
 UNSAFE = ("crates/layout/src/", "crates/engine/src/arena", "crates/server/src/os")
 MAY_CONTAIN_UNSAFE = ("layout", "engine", "server")
 LONGEST_FILE = 700
@@ -93,15 +94,17 @@ def size(root: Path) -> list[str]:
 
 
 def paths(root: Path) -> list[str]:
-    """Paths in code spans and relative links of MAPS that don't exist."""
+    """Paths in code spans and relative links of MAPS that don't exist; a bare name may be any."""
     complaints = []
+    homes = (root, root / "crates")
     for name in MAPS:
         document = root / name
         if not document.exists():
             continue
         for number, line in enumerate(document.read_text().splitlines(), 1):
             for path in named_paths(line):
-                if not any((base / path).exists() for base in (root, root / "crates")):
+                anywhere = "/" not in path and any(root.glob(f"crates/*/src/**/{path}"))
+                if not anywhere and not any((base / path).exists() for base in homes):
                     complaints.append(f"{name}:{number}: there is no {path}")
     return complaints
 
@@ -122,15 +125,25 @@ def named_paths(line: str) -> Iterator[str]:
 def world(root: Path) -> list[str]:
     """Uses of the outside world in the pure crates."""
     complaints = []
-    for path in rust(root, *(f"crates/{name}/src" for name in PURE)):
-        if path.name == "tests.rs" or "tests" in path.parts:
-            continue
+    sources = rust(root, *(f"crates/{name}/src" for name in PURE))
+    for path in sorted(set(sources) - set(test_files(sources))):
         for number, line in code_lines(path.read_text()):
             for pattern, what in WORLD.items():
                 if re.search(pattern, line):
                     complaints.append(f"{path.relative_to(root)}:{number}: {what}")
                     break
     return complaints
+
+
+def test_files(sources: Iterable[Path]) -> Iterator[Path]:
+    """The files of modules that are declared `#[cfg(test)] mod name;`, with all below them."""
+    sources = list(sources)
+    for path in sources:
+        home = path.parent if path.stem in ("lib", "main", "mod") else path.with_suffix("")
+        for name in TEST_MODULE.findall(blank(path.read_text())):
+            for other in sources:
+                if other == home / f"{name}.rs" or home / name in other.parents:
+                    yield other
 
 
 def unsafe(root: Path) -> list[str]:

@@ -61,8 +61,9 @@ def test_long_files(checkout) -> None:
 
 def test_paths_in_the_maps(checkout) -> None:
     text = "See `crates/node/src/lib.rs`, `node/src/lib.rs`, [x](tools/) and `GET/SET`.\n"
-    root = checkout("README.md", text + "But `tools/gone.py:12`, `STYLE.md`.\n")
-    checkout("tools/there.py", "")
+    text += "But `tools/gone.py:12`, `STYLE.md`. Each crate's `row.rs`.\n"
+    root = checkout("README.md", text)
+    checkout("crates/commands/src/row.rs", "")
     assert house.paths(root) == [
         "README.md:2: there is no tools/gone.py",
         "README.md:2: there is no STYLE.md",
@@ -98,6 +99,16 @@ def test_the_world_outside(checkout, source: str) -> None:
 )
 def test_what_only_looks_like_it(checkout, source: str) -> None:
     assert house.world(checkout("crates/engine/src/lib.rs", source)) == []
+
+
+def test_files_of_test_modules_may_use_the_world(checkout) -> None:
+    root = checkout("crates/engine/src/lib.rs", "#[cfg(test)]\npub(crate) mod testing;\nmod a;\n")
+    checkout("crates/engine/src/testing.rs", "use std::thread;\n")
+    checkout("crates/engine/src/a.rs", "#[cfg(test)]\nmod deep;\n")
+    checkout("crates/engine/src/a/deep/more.rs", "use std::thread;\n")
+    assert house.world(root) == []
+    checkout("crates/engine/src/deep.rs", "use std::thread;\n")
+    assert set(house.world(root)) == {"crates/engine/src/deep.rs:1: starts threads"}
 
 
 def test_the_shell_may_use_the_world(checkout) -> None:
