@@ -70,8 +70,7 @@ impl Ctx<'_> {
         if self.client.no_touch {
             return self.peek(key);
         }
-        let entry = self.shard_of(key).get(db, key, now);
-        entry
+        self.shard_of(key).get(db, key, now)
     }
 
     /// A key's item, without a trace.

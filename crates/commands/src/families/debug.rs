@@ -1,12 +1,12 @@
 //! DEBUG: switches for test suites, closed unless `enable-debug-command` opens them.
 
+use super::keys::encoding_of;
 use super::support::{is, keyless, text};
 use crate::context::Ctx;
 use crate::failure::Failure;
 use crate::limits::DEBUG_SLEEP_MAX_MS;
 use crate::ops::glob;
 use crate::row::{Flags, Outcome, Row};
-use engine::{Entry, Kind};
 use protocol::args::Args;
 use protocol::resp::{parse_f64, parse_i64};
 
@@ -98,25 +98,12 @@ fn object(ctx: &mut Ctx<'_>, key: &[u8]) -> Outcome {
     let line = format!(
         "Value at:0x{:x} refcount:1 encoding:{} serializedlength:{} lru:0 lru_seconds_idle:{}",
         entry.version(),
-        encoding(&entry),
+        encoding_of(&entry),
         entry.memory_bytes(),
         entry.idle_ms(now) / 1000,
     );
     ctx.reply.simple(&line);
     Ok(())
-}
-
-/// How Redis would keep the value.
-fn encoding(entry: &Entry<'_>) -> &'static str {
-    if entry.kind() == Kind::Hash {
-        return if entry.is_inline() { "listpack" } else { "hashtable" };
-    }
-    let bytes = entry.string().map(|string| string.to_cow()).unwrap_or_default();
-    match bytes.len() {
-        0..=20 if parse_i64(&bytes).is_some() => "int",
-        0..=44 => "embstr",
-        _ => "raw",
-    }
 }
 
 /// One value of each type of the protocol, the same ones as Redis sends.

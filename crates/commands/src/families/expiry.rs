@@ -5,8 +5,7 @@
 use super::support::text;
 use crate::context::Ctx;
 use crate::failure::Failure;
-use crate::ops::expiry::{any, arm};
-use crate::ops::hashes::{Clock, When};
+use crate::ops::expiry::{Clock, When, any, arm};
 use crate::row::{Flags, Handler, Keys, Outcome, Row};
 use engine::Change;
 use protocol::args::Args;

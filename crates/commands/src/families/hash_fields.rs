@@ -6,7 +6,8 @@
 
 use crate::context::Ctx;
 use crate::failure::Failure;
-use crate::ops::hashes::{Clock, Code, Draft, When, find};
+use crate::ops::expiry::{Clock, When};
+use crate::ops::hashes::{Code, Draft, find};
 use crate::row::{Flags, Handler, Keys, Outcome, Row};
 use engine::Change;
 use engine::hash::{FieldDeadline, FieldEdit};

@@ -264,7 +264,8 @@ fn counts_uses(ctx: &Ctx<'_>) -> bool {
     policy.first().and_then(|(_, value)| Policy::named(value)).is_some_and(Policy::counts)
 }
 
-fn encoding_of(entry: &Entry<'_>) -> &'static str {
+/// How Redis would keep the value.
+pub(super) fn encoding_of(entry: &Entry<'_>) -> &'static str {
     match entry.hash() {
         Some(HashView::Big(_)) => return "hashtable",
         Some(hash) if hash.first_deadline().is_some() => return "listpackex",

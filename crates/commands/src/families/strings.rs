@@ -6,8 +6,7 @@
 use super::support::is;
 use crate::context::Ctx;
 use crate::failure::Failure;
-use crate::ops::expiry;
-use crate::ops::hashes::Clock;
+use crate::ops::expiry::{self, Clock};
 use crate::ops::strings::{Condition, Found, TOO_LONG, entry, find};
 use crate::row::{Flags, Handler, Keys, Outcome, Row};
 use engine::limits::VALUE_MAX;

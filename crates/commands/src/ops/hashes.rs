@@ -7,7 +7,7 @@
 use crate::client::Client;
 use crate::context::Shards;
 use crate::failure::Failure;
-use crate::limits::FIELD_DEADLINE_MAX_MS;
+use crate::ops::expiry::When;
 use crate::ops::extended;
 use engine::hash::{FieldEdit, HashView};
 use engine::{Key, Kind};
@@ -70,91 +70,6 @@ pub fn add_float(
         return Err(Failure::text("ERR increment would produce NaN or Infinity"));
     }
     Ok(extended::sum(&current, by).unwrap_or_else(|| fmt_long_double(sum)))
-}
-
-/// How a client says when a field ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Clock {
-    /// Seconds from now.
-    Seconds,
-    /// Milliseconds from now.
-    Millis,
-    /// Unix time in seconds.
-    UnixSeconds,
-    /// Unix time in milliseconds.
-    UnixMillis,
-}
-
-impl Clock {
-    /// The clock that an option of HGETEX or HSETEX names, in any case.
-    pub fn of_option(option: &[u8]) -> Option<Self> {
-        const OPTIONS: [(&[u8], Clock); 4] = [
-            (b"EX", Clock::Seconds),
-            (b"PX", Clock::Millis),
-            (b"EXAT", Clock::UnixSeconds),
-            (b"PXAT", Clock::UnixMillis),
-        ];
-        OPTIONS.iter().find(|(name, _)| option.eq_ignore_ascii_case(name)).map(|(_, clock)| *clock)
-    }
-
-    /// The deadline in Unix milliseconds that `argument` of the command `name` (in lower case)
-    /// means; one at or before `now` says that the field ends at once.
-    ///
-    /// # Errors
-    /// If it isn't an integer, is negative, or lies so far ahead that Redis couldn't keep it.
-    pub fn deadline(self, argument: &[u8], now: u64, name: &str) -> Result<u64, Failure> {
-        let given = parse_i64(argument).ok_or(Failure::NOT_AN_INTEGER)?;
-        let Ok(given) = u64::try_from(given) else {
-            return Err(Failure::text("ERR invalid expire time, must be >= 0"));
-        };
-        let at = match self {
-            Self::Seconds => given.checked_mul(1000).and_then(|ms| ms.checked_add(now)),
-            Self::Millis => given.checked_add(now),
-            Self::UnixSeconds => given.checked_mul(1000),
-            Self::UnixMillis => Some(given),
-        };
-        at.filter(|at| *at <= FIELD_DEADLINE_MAX_MS)
-            .ok_or_else(|| Failure::made(format!("ERR invalid expire time in '{name}' command")))
-    }
-}
-
-/// When HEXPIRE sets a field's deadline. A field without one ends later than any.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum When {
-    /// Always.
-    Always,
-    /// It has none.
-    Endless,
-    /// It has one.
-    Ending,
-    /// The new one is later.
-    Later,
-    /// The new one is earlier.
-    Earlier,
-}
-
-impl When {
-    /// The condition that an option names, in any case.
-    pub fn of_option(option: &[u8]) -> Option<Self> {
-        const OPTIONS: [(&[u8], When); 4] = [
-            (b"NX", When::Endless),
-            (b"XX", When::Ending),
-            (b"GT", When::Later),
-            (b"LT", When::Earlier),
-        ];
-        OPTIONS.iter().find(|(name, _)| option.eq_ignore_ascii_case(name)).map(|(_, when)| *when)
-    }
-
-    /// Whether a field that ends at `old` may end at `new`.
-    pub fn allows(self, old: Option<u64>, new: u64) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Endless => old.is_none(),
-            Self::Ending => old.is_some(),
-            Self::Later => old.is_some_and(|old| new > old),
-            Self::Earlier => old.is_none_or(|old| new < old),
-        }
-    }
 }
 
 /// What HEXPIRE and HPERSIST answer for a field.
@@ -257,32 +172,6 @@ impl<'v, 'a> Draft<'v, 'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn conditions_take_a_field_without_deadline_for_an_endless_one() {
-        let cases = [
-            (When::Endless, [true, false, false]),
-            (When::Ending, [false, true, true]),
-            (When::Later, [false, true, false]),
-            (When::Earlier, [true, false, false]),
-            (When::Always, [true, true, true]),
-        ];
-        for (when, expected) in cases {
-            let found = [None, Some(4), Some(5)].map(|old| when.allows(old, 5));
-            assert_eq!(found, expected, "{when:?}");
-        }
-    }
-
-    #[test]
-    fn deadlines_are_checked_before_they_overflow() {
-        let far = Clock::Seconds.deadline(b"9223372036854775807", 5, "hexpire");
-        assert_eq!(far, Err(Failure::text("ERR invalid expire time in 'hexpire' command")));
-        assert_eq!(Clock::Seconds.deadline(b"2", 5, "hexpire"), Ok(2005));
-        assert_eq!(Clock::UnixMillis.deadline(b"7", 5, "hpexpireat"), Ok(7));
-        let negative = Clock::UnixSeconds.deadline(b"-1", 5, "hexpireat");
-        assert_eq!(negative, Err(Failure::text("ERR invalid expire time, must be >= 0")));
-        assert_eq!(Clock::Millis.deadline(b"1x", 5, "hpexpire"), Err(Failure::NOT_AN_INTEGER));
-    }
 
     #[test]
     fn counters_keep_to_64_bits() {

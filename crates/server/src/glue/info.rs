@@ -57,7 +57,6 @@ pub(super) fn section(host: &ServerHost, name: &str, tally: &Tally, out: &mut St
         "cpu" => cpu(out),
         "errorstats" => errorstats(host, out),
         "cluster" => out.push_str("# Cluster\r\ncluster_enabled:0\r\n"),
-        "keyspace" => keyspace(tally, out),
         _ => {}
     }
 }
@@ -180,16 +179,6 @@ fn errorstats(host: &ServerHost, out: &mut String) {
     out.push_str("# Errorstats\r\n");
     for (code, count) in host.errors() {
         line(out, &format!("errorstat_{code}"), format_args!("count={count}"));
-    }
-}
-
-fn keyspace(tally: &Tally, out: &mut String) {
-    out.push_str("# Keyspace\r\n");
-    for (db, (keys, deadlines)) in tally.databases.iter().enumerate() {
-        if *keys > 0 {
-            let value = format_args!("keys={keys},expires={deadlines},avg_ttl=0");
-            line(out, &format!("db{db}"), value);
-        }
     }
 }
 
