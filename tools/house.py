@@ -47,7 +47,13 @@ WORLD = {
     r"std::thread\b": "starts threads",
 }
 TEST_MODULE = re.compile(r"#\[cfg\(test\)\]\s*(?:pub(?:\([^)]*\))?\s+)?mod\s+(\w+)\s*;")
-UNSAFE = ("crates/layout/src/", "crates/engine/src/arena", "crates/server/src/os")
+# Besides the shells of the machine: the heap meter of the node's tests, which wraps the allocator.
+UNSAFE = (
+    "crates/layout/src/",
+    "crates/engine/src/arena",
+    "crates/server/src/os",
+    "crates/node/tests/node/heap.rs",
+)
 MAY_CONTAIN_UNSAFE = ("layout", "engine", "server")
 LONGEST_FILE = 700
 SOURCES = {".rs", ".py", ".c", ".h", ".sh", ".js", ".css", ".html", ".pyi"}

@@ -63,6 +63,7 @@ def test_paths_in_the_maps(checkout) -> None:
     text = "See `crates/node/src/lib.rs`, `node/src/lib.rs`, [x](tools/) and `GET/SET`.\n"
     text += "But `tools/gone.py:12`, `STYLE.md`. Each crate's `row.rs`.\n"
     root = checkout("README.md", text)
+    checkout("tools/there.py", "")
     checkout("crates/commands/src/row.rs", "")
     assert house.paths(root) == [
         "README.md:2: there is no tools/gone.py",
