@@ -12,7 +12,6 @@ quoted is the median of the rounds, and the ratio to the do-nothing server of th
 """
 
 import argparse
-import glob
 import json
 import pathlib
 import platform
@@ -36,9 +35,8 @@ def free_port():
 
 def cpu_seconds(pid):
     total = 0
-    for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
-        with open(path) as f:
-            total += int(f.read().split()[0])
+    for path in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        total += int(path.read_text().split()[0])
     return total / 1e9
 
 
@@ -81,8 +79,10 @@ def main():
     ports = {name: free_port() for name in ("floor", "sessile", "redis")}
     commands = {
         "floor": [str(floor), str(ports["floor"]), str(VALUE)],
-        "sessile": [options.sessile, "--port", str(ports["sessile"]), "--memcached-port", "0"]
-        + ["--io-threads", str(options.threads), "--dir", str(work)],
+        "sessile": [
+            *(options.sessile, "--port", str(ports["sessile"]), "--memcached-port", "0"),
+            *("--io-threads", str(options.threads), "--dir", str(work)),
+        ],
         "redis": ["redis-server", "--port", str(ports["redis"]), "--save", "", "--dir", str(work)],
     }
     running = {}

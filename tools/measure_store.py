@@ -84,8 +84,8 @@ class Server:
         return None
 
     def rss(self):
-        with open(f"/proc/{self.process.pid}/statm") as f:
-            return int(f.read().split()[1]) * 4096
+        statm = pathlib.Path(f"/proc/{self.process.pid}/statm").read_text()
+        return int(statm.split()[1]) * 4096
 
 
 def request(*args):
@@ -98,11 +98,11 @@ def session(rng, items):
     doc = {
         "_auth_user_id": str(rng.randrange(10**7)),
         "_auth_user_backend": "django.contrib.auth.backends.ModelBackend",
-        "_auth_user_hash": "%064x" % rng.getrandbits(256),
-        "csrf": "%032x" % rng.getrandbits(128),
+        "_auth_user_hash": f"{rng.getrandbits(256):064x}",
+        "csrf": f"{rng.getrandbits(128):032x}",
         "lang": rng.choice(["en-us", "de", "fr", "ja"]),
         "cart": [
-            {"sku": "A-%05d" % rng.randrange(10**5), "qty": 2, "price": "19.99"}
+            {"sku": f"A-{rng.randrange(10**5):05}", "qty": 2, "price": "19.99"}
             for _ in range(items)
         ],
     }
@@ -135,9 +135,11 @@ def rewrites(sessile, _):
                 assert server.pipeline(part) == 0
             rng.shuffle(order)
             used = (server.rss() - before) / count
-            rows.append({"turn": turn, "bytes": used, "raw": raw / count})
-            print(f"rewrite {turn:2}: {used:6.1f} resident bytes per session, raw {raw / count:.1f}")
-        written, copied = server.info("sessile_bytes_written"), server.info("sessile_bytes_relocated")
+            raw /= count
+            rows.append({"turn": turn, "bytes": used, "raw": raw})
+            print(f"rewrite {turn:2}: {used:6.1f} resident bytes per session, raw {raw:.1f}")
+        written = server.info("sessile_bytes_written")
+        copied = server.info("sessile_bytes_relocated")
         print(f"copied per byte written: {copied / written:.3f}")
         return {"rows": rows, "copied_per_written": copied / written}
     finally:
@@ -157,9 +159,11 @@ def index(sessile, _):
             rows.append({"keys": done, "bytes": per_key})
             target = int(target * 1.13)
         worst = max(rows, key=lambda row: row["bytes"])
-        print(f"index bytes per key from {rows[0]['keys']} to {done} keys: worst "
-              f"{worst['bytes']:.2f} at {worst['keys']}, median "
-              f"{statistics.median(row['bytes'] for row in rows):.2f}")
+        print(
+            f"index bytes per key from {rows[0]['keys']} to {done} keys: worst "
+            f"{worst['bytes']:.2f} at {worst['keys']}, median "
+            f"{statistics.median(row['bytes'] for row in rows):.2f}"
+        )
         return rows
     finally:
         server.stop()
@@ -205,8 +209,10 @@ def expiry(sessile, redis):
             continue
         server = Server(command)
         try:
-            others = (request(b"SET", b"other:%d" % n, b"x" * 50, b"EX", b"%d" % MONTH)
-                      for n in range(1_000_000))
+            others = (
+                request(b"SET", b"other:%d" % n, b"x" * 50, b"EX", b"%d" % MONTH)
+                for n in range(1_000_000)
+            )
             part = []
             for one in others:
                 part.append(one)
@@ -218,8 +224,7 @@ def expiry(sessile, redis):
             # Deadlines lie a second apart in groups, from two seconds on.
             groups = [start + 4 + i for i in range(10)]
             part = [
-                request(b"SET", b"probe:%d" % n, b"x", b"PXAT",
-                        b"%d" % int(groups[n % 10] * 1000))
+                request(b"SET", b"probe:%d" % n, b"x", b"PXAT", b"%d" % int(groups[n % 10] * 1000))
                 for n in range(probes)
             ]
             server.pipeline(part, 2_000)
@@ -270,9 +275,11 @@ def cap(sessile, _):
             stop.set()
             watcher.join()
             over = (peak[0] - limit) / 2**20
-            print(f"{policy}: {sent / 2**20:.0f} MiB sent, peak resident {peak[0] / 2**20:.1f} MiB "
-                  f"({over:+.1f} MiB over the cap), {errors} writes refused, "
-                  f"{server.ask(b'DBSIZE')} keys, {server.info('evicted_keys')} evicted")
+            print(
+                f"{policy}: {sent / 2**20:.0f} MiB sent, peak resident {peak[0] / 2**20:.1f} MiB "
+                f"({over:+.1f} MiB over the cap), {errors} writes refused, "
+                f"{server.ask(b'DBSIZE')} keys, {server.info('evicted_keys')} evicted"
+            )
             out[policy] = {"peak": peak[0], "errors": errors}
         finally:
             stop.set()
