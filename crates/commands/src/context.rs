@@ -3,6 +3,7 @@
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::host::Host;
+use crate::limits::REPLY_BYTES_MAX;
 use engine::{Applied, Change, Effect, Entry, HashKey, Key, KeyHash, Kind, Shard};
 use protocol::resp::Reply;
 
@@ -90,6 +91,16 @@ impl Ctx<'_> {
             Some(entry) if entry.kind() != kind => Err(Failure::WRONG_TYPE),
             entry => Ok(entry),
         }
+    }
+
+    /// Whether the replies that wait still have a sane size; asked by commands that collect many
+    /// values in one reply.
+    ///
+    /// # Errors
+    /// [`Failure::REPLY_TOO_LARGE`].
+    #[inline]
+    pub const fn reply_fits(&self) -> Result<(), Failure> {
+        if self.reply.len() > REPLY_BYTES_MAX { Err(Failure::REPLY_TOO_LARGE) } else { Ok(()) }
     }
 
     /// Applies a change of a key of the client's database.

@@ -27,6 +27,9 @@ impl Failure {
     /// There is no such key, where one must be.
     pub const NO_SUCH_KEY: Self = Self::text("ERR no such key");
 
+    /// More was asked for at once than a client may have waiting.
+    pub const REPLY_TOO_LARGE: Self = Self::text("ERR the reply would be too large");
+
     /// An error whose line is known beforehand.
     pub const fn text(line: &'static str) -> Self {
         Self::Error(Cow::Borrowed(line))

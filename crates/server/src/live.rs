@@ -38,8 +38,8 @@ impl Default for Live {
             protected: AtomicBool::new(true),
             password: AtomicBool::new(false),
             query_most: AtomicUsize::new(1 << 30),
-            output_hard: AtomicUsize::new(256 << 20),
-            output_soft: AtomicUsize::new(64 << 20),
+            output_hard: AtomicUsize::new(1 << 30),
+            output_soft: AtomicUsize::new(256 << 20),
             output_soft_s: AtomicU64::new(60),
             buffers_most: AtomicU64::new(0),
         }

@@ -4,7 +4,7 @@
 
 use crate::context::Ctx;
 use crate::failure::Failure;
-use crate::limits::{RANDOM_PICKS_MAX, RANDOM_REPLY_BYTES_MAX};
+use crate::limits::{RANDOM_PICKS_MAX, RANDOM_REPLY_BYTES_MAX, REPLY_BYTES_MAX};
 use crate::ops::glob;
 use crate::ops::hashes::{add, add_float, find};
 use crate::row::{Flags, Handler, Keys, Outcome, Row};
@@ -112,6 +112,9 @@ fn hmget(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     ctx.reply.array(names.len());
     for name in names.iter() {
         value(&mut ctx.reply, hash.and_then(|hash| hash.get(name, ctx.now)));
+        if ctx.reply.len() > REPLY_BYTES_MAX {
+            return Err(Failure::REPLY_TOO_LARGE);
+        }
     }
     Ok(())
 }

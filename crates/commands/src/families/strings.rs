@@ -217,6 +217,7 @@ fn mget(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
         let key = ctx.key(name);
         let found = entry(ctx.shards, ctx.client, &key, ctx.now);
         answer(&mut ctx.reply, found.and_then(|entry| entry.string()));
+        ctx.reply_fits()?;
     }
     Ok(())
 }

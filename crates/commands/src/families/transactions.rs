@@ -175,7 +175,8 @@ fn execute(ctx: &mut Ctx<'_>, queued: &[Queued]) -> Outcome {
     ctx.reply.array(queued.len());
     for Queued { row, args } in queued {
         let start = ctx.reply.len();
-        match (row.handler)(ctx, args.as_args()) {
+        let may_answer = if row.flags.has(Flags::WRITE) { Ok(()) } else { ctx.reply_fits() };
+        match may_answer.and_then(|()| (row.handler)(ctx, args.as_args())) {
             Ok(()) => changed |= row.flags.has(Flags::WRITE),
             Err(Failure::Full) if !changed => return Err(Failure::Full),
             Err(failure) => {

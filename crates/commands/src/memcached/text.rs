@@ -8,6 +8,7 @@ use super::counters::Count;
 use super::{Done, line};
 use crate::context::Shards;
 use crate::failure::Failure;
+use crate::limits::REPLY_BYTES_MAX;
 use crate::ops::cache::{self, Counted, DATABASE, Deleted, Mode, Place, Store, Stored, expiry};
 use engine::{Effect, Entry};
 use protocol::memcached::Storing;
@@ -35,6 +36,7 @@ pub(super) fn get<'b>(
     with_cas: bool,
     out: &mut Vec<u8>,
 ) -> Result<Done, Failure> {
+    let before = out.len();
     for key in keys {
         let found = match ctx.place(key).get() {
             Some(entry) => item(key, entry, with_cas, out),
@@ -42,10 +44,18 @@ pub(super) fn get<'b>(
         };
         ctx.counters.add(Count::Gets);
         ctx.tally(found, GETS);
+        if out.len() > REPLY_BYTES_MAX {
+            out.truncate(before);
+            line(out, REPLY_TOO_LARGE);
+            return Ok(Done::Answered);
+        }
     }
     line(out, b"END");
     Ok(Done::Answered)
 }
+
+/// What memcached answers when it can't write a reply.
+const REPLY_TOO_LARGE: &[u8] = b"SERVER_ERROR out of memory writing get response";
 
 /// gat, gats: the same, and every item found gets another deadline.
 pub(super) fn get_and_touch<'b>(
@@ -55,6 +65,7 @@ pub(super) fn get_and_touch<'b>(
     out: &mut Vec<u8>,
 ) -> Result<Done, Failure> {
     let deadline = expiry(exptime, ctx.now);
+    let before = out.len();
     for key in keys {
         let mut place = ctx.place(key);
         let found = match place.get() {
@@ -70,6 +81,11 @@ pub(super) fn get_and_touch<'b>(
         }
         ctx.tally(found, GETS);
         ctx.tally(found, TOUCHES);
+        if out.len() > REPLY_BYTES_MAX {
+            out.truncate(before);
+            line(out, REPLY_TOO_LARGE);
+            return Ok(Done::Answered);
+        }
     }
     line(out, b"END");
     Ok(Done::Answered)

@@ -173,7 +173,7 @@ fn config_set_is_all_or_nothing() {
     assert_eq!((live.idle_s.load(order), live.clients_most.load(order)), (7, 9));
     store.set(&[("client-output-buffer-limit", "pubsub 1 2 3")], true).unwrap();
     assert_eq!(store.config().output_pubsub.soft_s, 3);
-    assert_eq!(store.config().output_normal.hard, 256 << 20, "the other classes stay");
+    assert_eq!(store.config().output_normal.hard, 1 << 30, "the other classes stay");
 }
 
 #[test]

@@ -79,7 +79,7 @@ pub(super) const ROWS: &[Row] = &[
     Row::live(
         "client-output-buffer-limit",
         Kind::Outputs,
-        "normal 256mb 64mb 60 slave 256mb 64mb 60 pubsub 32mb 8mb 60",
+        "normal 1gb 256mb 60 slave 256mb 64mb 60 pubsub 32mb 8mb 60",
         "Per class: bytes of unread replies that close a client at once, and those that close it \
          after so many seconds; 0: no limit.",
     ),
