@@ -15,6 +15,7 @@ import argparse
 import json
 import pathlib
 import platform
+import shlex
 import shutil
 import socket
 import statistics
@@ -69,6 +70,7 @@ def main():
     parser.add_argument("--pipeline", default="1,16")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--yardsticks", default=str(here.parent / "shared" / "yardsticks"))
+    parser.add_argument("--floor", help="another do-nothing server: a command with PORT in it")
     parser.add_argument("--json")
     options = parser.parse_args()
 
@@ -77,8 +79,9 @@ def main():
     source = pathlib.Path(options.yardsticks) / "floor.c"
     subprocess.run(["cc", "-O2", "-w", "-o", floor, source], check=True)
     ports = {name: free_port() for name in ("floor", "sessile", "redis")}
+    idle = [str(floor), "PORT", str(VALUE)] if not options.floor else shlex.split(options.floor)
     commands = {
-        "floor": [str(floor), str(ports["floor"]), str(VALUE)],
+        "floor": [word.replace("PORT", str(ports["floor"])) for word in idle],
         "sessile": [
             *(options.sessile, "--port", str(ports["sessile"]), "--memcached-port", "0"),
             *("--io-threads", str(options.threads), "--dir", str(work)),

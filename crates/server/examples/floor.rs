@@ -1,6 +1,6 @@
 //! The least a server on this event loop can do: a canned reply for every RESP request.
 //!
-//! Usage: floor PORT VALUE_BYTES. Compared with the same thing written as one C loop, it shows what
+//! Usage: floor PORT VALUE_BYTES [WORKERS]. Compared with the same thing written as one C loop, it shows what
 //! the loop itself costs per request.
 
 use std::net::SocketAddr;
@@ -98,6 +98,7 @@ fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args().skip(1).map(|one| one.parse().unwrap_or(0_usize));
     let port = u16::try_from(arguments.next().unwrap_or(0)).unwrap_or(0);
     let length = arguments.next().unwrap_or(512);
+    let workers = arguments.next().unwrap_or(1);
     let mut value = format!("${length}\r\n").into_bytes();
     value.resize(value.len() + length, b'x');
     value.extend_from_slice(b"\r\n");
@@ -109,7 +110,7 @@ fn main() -> std::io::Result<()> {
     let at = SocketAddr::from(([127, 0, 0, 1], port));
     let socket = socket::listen_tcp(at, 511)?;
     let listener = Listener { socket, at: Address::Tcp(at), dialect: Dialect::Resp };
-    let pool = Pool::start(&Arc::new(Canned { value }), &common, 1)?;
+    let pool = Pool::start(&Arc::new(Canned { value }), &common, workers)?;
     Acceptor::new(vec![listener], Stopper::new()?)?.run(&pool)?;
     pool.stop()
 }
