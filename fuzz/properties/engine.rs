@@ -74,7 +74,9 @@ fn operate(
             }
         }
         (3, Some((text, _))) => {
-            if apply(shard, name, Change::Deadline { at: deadline, slide: false }, now).is_ok() {
+            let change = Change::Deadline { at: deadline, slide: false };
+            let moved = apply(shard, name, change, now);
+            if moved.is_ok() {
                 model.insert(name, (text, deadline));
             }
         }

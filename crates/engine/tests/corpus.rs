@@ -1,7 +1,7 @@
 //! What fuzzing found worth keeping, checked again by every test run: bytes as operations on a
 //! shard, compared with a plain map.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::indexing_slicing, reason = "a test")]
 
 extern crate sessile_engine as engine;
 

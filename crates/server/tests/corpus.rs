@@ -1,7 +1,5 @@
 //! What fuzzing found worth keeping, checked again by every test run: configuration files.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
 #[path = "../../../fuzz/properties/config.rs"]
 mod property;
 
