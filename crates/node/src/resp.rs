@@ -11,7 +11,7 @@ use commands::{Client, Ctx, Flags, Host, Keys, Row};
 use engine::limits::KEY_MAX;
 use engine::{Full, KeyHash, prefetch};
 use protocol::args::Args;
-use protocol::resp::{Outcome, Reply, is_http_verb};
+use protocol::resp::{Decoder, Outcome, Reply, is_http_verb};
 use smallvec::SmallVec;
 
 /// Requests decoded before they are executed.
@@ -125,6 +125,10 @@ impl Node {
             }
         }
         if !self.execute_batch((spans, batch), connection, around, input, out, served) {
+            if served.consumed != at {
+                // What the decoder knows of an incomplete request is about bytes further on.
+                connection.decoder = Decoder::default();
+            }
             return false;
         }
         match ended {
