@@ -11,6 +11,8 @@
     reason = "a test says what failed by failing"
 )]
 
+mod expiry;
 mod heap;
 mod model;
 mod support;
+mod threads;
