@@ -159,6 +159,7 @@ fn reply(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn pause(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
+    at_most_four(args)?;
     let all = match args.get(3) {
         None => true,
         Some(mode) if is(mode, "ALL") => true,
@@ -179,8 +180,20 @@ fn unpause(ctx: &mut Ctx<'_>, _: Args<'_>) -> Outcome {
     Ok(())
 }
 
+/// An arity says the least that a subcommand takes; of these two there is also a most.
+fn at_most_four(args: Args<'_>) -> Outcome {
+    if args.len() <= 4 {
+        return Ok(());
+    }
+    let name = text(args.at(1));
+    Err(Failure::made(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try CLIENT HELP."
+    )))
+}
+
 /// No command waits yet, so nobody is ever woken.
 fn unblock(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
+    at_most_four(args)?;
     if let Some(reason) = args.get(3)
         && !is(reason, "TIMEOUT")
         && !is(reason, "ERROR")

@@ -167,7 +167,7 @@ fn info(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     for name in args.from(2).iter() {
         match Named::find(name) {
             Some(named) => tell(ctx, named),
-            None => ctx.reply.null_array(),
+            None => ctx.reply.null(),
         }
     }
     Ok(())
@@ -337,7 +337,7 @@ mod tests {
                    $5\r\nindex\r\n$4\r\nspec\r\n*2\r\n$5\r\nindex\r\n:1\r\n$9\r\nfind_keys\r\n\
                    *4\r\n$4\r\ntype\r\n$5\r\nrange\r\n$4\r\nspec\r\n*6\r\n$7\r\nlastkey\r\n:0\r\n\
                    $7\r\nkeystep\r\n:1\r\n$5\r\nlimit\r\n:0\r\n*0\r\n";
-        assert_eq!(store.run("COMMAND INFO get nosuch"), format!("*2\r\n{get}*-1\r\n"));
+        assert_eq!(store.run("COMMAND INFO get nosuch"), format!("*2\r\n{get}$-1\r\n"));
         let sub = store.run("COMMAND INFO client|kill");
         assert!(sub.contains("+@admin\r\n+@slow\r\n+@dangerous\r\n+@connection\r\n"), "{sub}");
     }

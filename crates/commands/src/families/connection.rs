@@ -3,6 +3,7 @@
 //! What always holds: a password is compared in a time that depends on the client's guess alone.
 
 use super::client::SUBCOMMANDS;
+use super::keys::database;
 use super::support::{container, is, keyless, text};
 use crate::client::ReplyMode;
 use crate::context::Ctx;
@@ -166,12 +167,7 @@ fn equal(guess: &[u8], secret: &[u8]) -> bool {
 }
 
 fn select(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
-    let number = parse_i64(args.at(1)).ok_or(Failure::NOT_AN_INTEGER)?;
-    let number = usize::try_from(number).unwrap_or(usize::MAX);
-    if number >= ctx.shards.databases() {
-        return Err(Failure::text("ERR DB index is out of range"));
-    }
-    ctx.client.db = number;
+    ctx.client.db = database(ctx, args.at(1), Failure::NOT_AN_INTEGER)?;
     ctx.host.introduced(ctx.client);
     ctx.reply.ok();
     Ok(())

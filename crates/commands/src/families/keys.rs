@@ -247,8 +247,13 @@ pub(super) fn database(
     argument: &[u8],
     otherwise: Failure,
 ) -> Result<usize, Failure> {
-    let number = parse_i64(argument).filter(|number| i32::try_from(*number).is_ok());
-    let number = usize::try_from(number.ok_or(otherwise)?).ok();
+    let beyond =
+        Failure::text("ERR value is out of range, value must between -2147483648 and 2147483647");
+    let number = parse_i64(argument).ok_or_else(|| otherwise.clone())?;
+    if i32::try_from(number).is_err() {
+        return Err(if otherwise == Failure::NOT_AN_INTEGER { beyond } else { otherwise });
+    }
+    let number = usize::try_from(number).ok();
     number
         .filter(|number| *number < ctx.shards.databases())
         .ok_or(Failure::text("ERR DB index is out of range"))

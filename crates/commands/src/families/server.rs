@@ -208,7 +208,10 @@ fn config_get(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     let found = ctx.host.settings(&patterns);
     ctx.reply.map(found.len());
     for (name, value) in found {
-        ctx.reply.bulk(name.as_bytes());
+        // A setting that was named, not matched, comes back as the client spells it.
+        let mut asked = args.from(2).iter();
+        let asked = asked.find(|asked| asked.eq_ignore_ascii_case(name.as_bytes()));
+        ctx.reply.bulk(asked.unwrap_or(name.as_bytes()));
         ctx.reply.bulk(value.as_bytes());
     }
     Ok(())
