@@ -229,7 +229,9 @@ impl Host for ServerHost {
 
     fn configure(&self, client: u64, pairs: &[(&str, &str)]) -> Result<(), String> {
         let local = self.is_allowed(Allowed::Local, client);
-        self.store.set(pairs, local).map_err(|error| error.to_string())
+        self.store.set(pairs, local).map_err(|error| error.to_string())?;
+        self.settings_changed();
+        Ok(())
     }
 
     fn rewrite_settings(&self) -> Result<(), String> {

@@ -7,8 +7,8 @@ mod info;
 mod memcached;
 mod slow;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use commands::Client;
 use commands::memcached::{Counters, Settings};
@@ -54,7 +54,7 @@ pub fn service(
     join_pages(&node).map_err(failed)?;
     let host = ServerHost::new(Arc::clone(&node), store, common, stopper);
     host.settings_changed();
-    Ok(Glue { node, host, generation: AtomicU64::new(store.generation()) })
+    Ok(Glue { node, host, generation: Mutex::new(store.generation()) })
 }
 
 /// Starts a thread that makes huge pages of what the arena has filled, a little at a time: each
@@ -94,7 +94,7 @@ pub struct Glue {
     node: Arc<Node>,
     host: ServerHost,
     /// The settings' generation that the node works with.
-    generation: AtomicU64,
+    generation: Mutex<u64>,
 }
 
 /// A connection's state.
@@ -115,7 +115,6 @@ enum Dialogue {
 #[derive(Debug, Default)]
 pub struct Scratch {
     worker: node::Worker,
-    first: bool,
     counters: Arc<Counters>,
     settings: Settings,
     /// The settings' generation that `settings` is of.
@@ -123,13 +122,15 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Takes over what the configuration says.
-    fn refresh(&mut self, host: &ServerHost) {
+    /// Takes over what the configuration says; whether that is new to this worker.
+    fn refresh(&mut self, host: &ServerHost) -> bool {
         let generation = host.generation();
-        if generation != self.generation {
+        let changed = generation != self.generation;
+        if changed {
             self.generation = generation;
             self.settings = memcached::settings(&host.config());
         }
+        changed
     }
 }
 
@@ -137,9 +138,8 @@ impl Service for Glue {
     type Client = Peer;
     type Worker = Scratch;
 
-    fn worker(&self, index: usize) -> Scratch {
+    fn worker(&self, _: usize) -> Scratch {
         Scratch {
-            first: index == 0,
             counters: self.host.counters.add(),
             settings: memcached::settings(&self.host.config()),
             ..Scratch::default()
@@ -202,6 +202,18 @@ impl Service for Glue {
         }
     }
 
+    #[inline]
+    fn foresee(&self, worker: &mut Scratch, client: &Peer, input: &[u8]) {
+        if let Dialogue::Resp(connection) = &client.connection {
+            self.node.foresee(&mut worker.worker, connection, input);
+        }
+    }
+
+    #[inline]
+    fn foreseen(&self, worker: &mut Scratch) {
+        self.node.foreseen(&mut worker.worker);
+    }
+
     fn disconnect(&self, _: &mut Scratch, mut client: Peer) {
         let now = self.host.now();
         if let Dialogue::Resp(connection) = &mut client.connection {
@@ -211,13 +223,14 @@ impl Service for Glue {
     }
 
     fn end_of_turn(&self, worker: &mut Scratch, now: Now) -> u64 {
-        worker.refresh(&self.host);
-        if worker.first {
+        if worker.refresh(&self.host) {
+            // The worker that changed a setting is here first; the lock keeps an older one from
+            // being taken over last.
+            let mut known = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
             let generation = self.host.generation();
-            if generation != self.generation.load(Ordering::Relaxed) {
-                self.generation.store(generation, Ordering::Relaxed);
+            if generation != *known {
+                *known = generation;
                 self.node.set_limits(limits(&self.host.config()));
-                self.host.settings_changed();
             }
         }
         self.node.end_of_turn(node::Now { ms: now.ms, us: now.us }, heap::used())
