@@ -104,7 +104,7 @@ class Wire:
         return found
 
     def rest(self) -> list[bytes]:
-        """What still comes until the line is quiet; for diffs and recording only."""
+        """What still comes until the line is quiet; for diffs, recording and asking again."""
         while self.fill(QUIET_SECONDS):
             pass
         found = self.buffer.splitlines(keepends=True)
@@ -197,6 +197,9 @@ def play(side: Side, wire: Wire, step: Step, wanted: list[str], got: list[str]) 
         elif marker == "<*":
             value = wire.value()
             ok, lines = bool(value) and line_matches(marker, text, value[0]), value[:1] or [None]
+        elif marker == "<poll":
+            line = poll(wire, step.send, text)
+            ok, lines = line is not None and line_matches("<", text, line), [line]
         elif marker == "<until":
             line = wire.line()
             for _ in range(MOST_LINES):
@@ -212,6 +215,17 @@ def play(side: Side, wire: Wire, step: Step, wanted: list[str], got: list[str]) 
             got.extend(map(show, wire.rest()))
             return False
     return True
+
+
+def poll(wire: Wire, send: bytes, text: str) -> bytes | None:
+    """The reply line that is awaited, or the last one before the deadline."""
+    line = wire.line()
+    end = time.monotonic() + DEADLINE_SECONDS
+    while line is not None and not line_matches("<", text, line) and time.monotonic() < end:
+        wire.rest()
+        wire.send(send)
+        line = wire.line()
+    return line
 
 
 def record(side: Side, path: Path) -> None:

@@ -12,13 +12,15 @@
     <? :{int 95..100}         one reply line with matchers: {any} {int} {int A..B} {num} {hex}
     <* %{int}                 one whole RESP value whose first line matches
     <until END                lines up to and including this one
+    <poll LINE                sends again until the reply is this line (for what time brings)
     <none                     no reply (proved by what the next lines read)
     <closed                   the server ends the connection
     <ours LINE, <real LINE    as `<`, for one side
 
 Escapes: \\r \\n \\t \\0 \\\\ \\" \\xHH and \\{TEXT*N} (TEXT, N times). Files `*.resp` speak RESP
 on the first connection, files `*.mc` memcached. Lines not known here are an error, so that a typing
-mistake can't switch a check off. Not for timing: nothing in the format waits.
+mistake can't switch a check off. Not for timing: nothing in the format waits for a time, only for
+a reply.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from pathlib import Path
 ESCAPES = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\", '"': b'"'}
 ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|\{(.+?)\*(\d+)\}|(.))")
 MATCHER = re.compile(r"\{(any|num|hex|int(?: (-?\d+)\.\.(-?\d+))?)\}")
-EXPECTS = ("<?", "<*", "<until", "<none", "<closed", "<ours", "<real", "<")
+EXPECTS = ("<?", "<*", "<until", "<poll", "<none", "<closed", "<ours", "<real", "<")
 
 
 class ScriptError(ValueError):
