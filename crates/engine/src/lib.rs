@@ -31,7 +31,9 @@ mod wheel;
 pub use arena::{Arena, Backing, HeapBacking};
 pub use effect::{Applied, Cause, Change, Effect, Full, Journal, Key, Meta, OwnedItem, OwnedValue};
 pub use evict::Policy;
-pub use layout::{HashKey, KeyHash, Kind, Memory, SEGMENT_BYTES, SEGMENT_WORDS, SegmentId};
+pub use layout::{
+    Address, HashKey, KeyHash, Kind, Memory, SEGMENT_BYTES, SEGMENT_WORDS, SegmentId,
+};
 pub use rng::Rng;
 pub use shard::{Entry, Shard, ShardConfig, Stats, StringView};
 pub use watch::Watch;

@@ -53,6 +53,8 @@ pub struct Served {
 pub struct Worker {
     pub(crate) spans: Vec<Span>,
     pub(crate) batch: Vec<Decoded>,
+    /// The buckets of keys that requests of this turn are about.
+    pub(crate) foreseen: Vec<(engine::Address, engine::KeyHash)>,
 }
 
 /// A request of a batch: where its bytes begin, and its spans.

@@ -11,7 +11,7 @@ use commands::{Client, Ctx, Flags, Host, Keys, Row};
 use engine::limits::KEY_MAX;
 use engine::{Full, KeyHash, prefetch};
 use protocol::args::Args;
-use protocol::resp::{Decoder, Outcome, Reply, is_http_verb};
+use protocol::resp::{Decoder, Outcome, Reply, first_key, is_http_verb};
 use smallvec::SmallVec;
 
 /// Requests decoded before they are executed.
@@ -100,7 +100,7 @@ impl Node {
         out: &mut Vec<u8>,
         served: &mut Served,
     ) -> bool {
-        let Worker { spans, batch } = worker;
+        let Worker { spans, batch, .. } = worker;
         spans.clear();
         batch.clear();
         connection.limits.authenticated = connection.client.authenticated;
@@ -194,6 +194,25 @@ impl Node {
         true
     }
 
+    /// Begins to fetch what the first request of `input` is about; [`Node::foreseen`] goes on.
+    #[inline]
+    pub fn foresee(&self, worker: &mut Worker, connection: &Connection, input: &[u8]) {
+        let Some(key) = first_key(input) else { return };
+        let hash = self.secret.hash(key);
+        let (shard, db) = (hash.shard(self.shards.len()), connection.client.db);
+        if let Some(bucket) = prefetch::home_bucket(&self.arena, shard, db, hash) {
+            worker.foreseen.push((bucket, hash));
+        }
+    }
+
+    /// Begins to fetch the items of all requests that were foreseen.
+    #[inline]
+    pub fn foreseen(&self, worker: &mut Worker) {
+        for (bucket, hash) in worker.foreseen.drain(..) {
+            prefetch::item(&self.arena, bucket, hash);
+        }
+    }
+
     /// Lets the cache misses of a batch overlap: first all buckets, then all items.
     #[inline]
     fn fetch_ahead<'a>(
@@ -257,10 +276,21 @@ impl Node {
                 break;
             }
         }
+        self.refuse(connection, around, out);
+        true
+    }
+
+    /// Answers a request for which no room could be made. With EXEC its transaction ends.
+    #[cold]
+    fn refuse(&self, connection: &mut Connection, around: &Around<'_>, out: &mut Vec<u8>) {
+        let ended = connection.client.transaction.take().is_some();
+        if ended {
+            self.forget(connection, around.host, around.now);
+        }
+        let line = if ended { dispatch::EXEC_OUT_OF_MEMORY } else { dispatch::OUT_OF_MEMORY };
         let client = &mut connection.client;
         let mut reply = Reply::new(out, client.version);
-        dispatch::refuse(client, around.host, dispatch::OUT_OF_MEMORY, &mut reply);
-        true
+        dispatch::refuse(client, around.host, line, &mut reply);
     }
 
     #[inline]

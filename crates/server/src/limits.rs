@@ -6,6 +6,8 @@
 pub const EVENTS_PER_TURN: usize = 256;
 /// Bytes read from a connection at a time, into a buffer that the worker's connections share.
 pub const READ: usize = 64 << 10;
+/// Reads of different connections that are served together.
+pub const READS_PER_BATCH: usize = 4;
 /// The least room made in a connection's own buffer for the rest of a request.
 pub const READ_LEAST: usize = 16 << 10;
 /// The most read into a connection's own buffer at a time.

@@ -49,6 +49,13 @@ pub trait Service: Send + Sync + 'static {
         now: Now,
     ) -> Served;
 
+    /// `input` will be served in this turn, after that of other connections: a chance to fetch
+    /// ahead what it's about. Changes nothing.
+    fn foresee(&self, _worker: &mut Self::Worker, _client: &Self::Client, _input: &[u8]) {}
+
+    /// All that this turn serves next was foreseen.
+    fn foreseen(&self, _worker: &mut Self::Worker) {}
+
     /// A connection is gone, for whatever reason.
     fn disconnect(&self, worker: &mut Self::Worker, client: Self::Client);
 

@@ -221,6 +221,19 @@ fn fast(input: &[u8], spans: &mut Vec<Span>, limits: &RespLimits) -> Option<usiz
     Some(at)
 }
 
+/// The first argument after the name of the ordinary request at the start of `input`, which for
+/// most commands is a key. A glance, not a decision: the request may be anything.
+#[inline]
+pub fn first_key(input: &[u8]) -> Option<&[u8]> {
+    let (count, at) = short_number(input, 0, b'*')?;
+    let (len, start) = short_number(input, at, b'$')?;
+    if count < 2 {
+        return None;
+    }
+    let (len, start) = short_number(input, start + len + 2, b'$')?;
+    input.get(start..start + len)
+}
+
 /// Reads `<kind><up to 7 digits>\r\n` at `at`: the number, and where the line ends.
 #[inline(always)]
 fn short_number(input: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
@@ -366,6 +379,16 @@ mod tests {
             for cut in 1..input.len() {
                 assert_eq!(all(input, &RespLimits::default(), cut), whole, "{input:?} by {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn a_glance_finds_the_first_key() {
+        assert_eq!(first_key(b"*2\r\n$3\r\nGET\r\n$2\r\nab\r\n"), Some(&b"ab"[..]));
+        for other in
+            [&b"*1\r\n$4\r\nPING\r\n"[..], b"", b"GET ab\r\n", b"*2\r\n$3\r\nGET\r\n$9\r\nab"]
+        {
+            assert_eq!(first_key(other), None);
         }
     }
 

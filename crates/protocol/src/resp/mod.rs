@@ -8,7 +8,7 @@ mod inline;
 mod number;
 mod reply;
 
-pub use decoder::{Decoder, Fail, Outcome, RespLimits};
+pub use decoder::{Decoder, Fail, Outcome, RespLimits, first_key};
 pub use number::{fmt_double, fmt_long_double, parse_f64, parse_i64, parse_u64};
 pub use reply::{DeferredArray, Reply, RespVersion};
 

@@ -33,8 +33,10 @@ pub(super) struct Worker<S: Service> {
     mailbox: Arc<Mailbox>,
     poll: Poll,
     connections: Slab<Connection<S::Client>>,
-    /// Where input lands that finds nothing waiting before it.
+    /// Where input lands that finds nothing waiting before it, one connection's after the other.
     scratch: Vec<u8>,
+    /// Whose input lies where in `scratch`.
+    fresh: Vec<Span>,
     /// The replies of this turn, one connection's after the other.
     out: Vec<u8>,
     /// Whose replies lie where in `out`.
@@ -73,7 +75,8 @@ impl<S: Service> Worker<S> {
             mailbox,
             poll,
             connections: Slab::new(),
-            scratch: vec![0; limits::READ],
+            scratch: vec![0; limits::READS_PER_BATCH * limits::READ],
+            fresh: Vec::new(),
             out: Vec::new(),
             spans: Vec::new(),
             resume: Vec::new(),
@@ -99,6 +102,7 @@ impl<S: Service> Worker<S> {
                     None => {}
                 }
             }
+            self.serve_fresh(&mut state);
             self.go_on(&mut state);
             self.due_ms = self.service.end_of_turn(&mut state, self.now);
             self.flush(&mut state);
@@ -202,27 +206,20 @@ impl<S: Service> Worker<S> {
         if connection.phase != Phase::Open {
             return self.discard(state, token);
         }
+        if connection.waiting_input() == 0 && connection.may_serve() {
+            return self.read_fresh(state, token);
+        }
+        let from = self.room(state);
+        let Some(connection) = self.connections.get_mut(token) else { return };
+        let scratch = self.scratch.get_mut(from..from + limits::READ).unwrap_or_default();
         let fresh = connection.waiting_input() == 0;
-        match connection.read(&mut self.scratch) {
+        match connection.read(scratch) {
             Moved::Closed => return self.close(state, token),
             Moved::Blocked => return,
             Moved::Bytes(bytes) => {
                 connection.entry.seen_ms.store(self.now.ms, Ordering::Relaxed);
-                if fresh && connection.may_serve() && self.out.len() < limits::OUTPUT_PER_TURN {
-                    connection.turn = self.turn;
-                    let from = self.out.len();
-                    let data = self.scratch.get(..bytes).unwrap_or_default();
-                    let complaint = connection.serve_fresh(
-                        &*self.service,
-                        state,
-                        data,
-                        &mut self.out,
-                        self.now,
-                    );
-                    return self.served(state, token, from, complaint);
-                }
                 if fresh {
-                    connection.keep(self.scratch.get(..bytes).unwrap_or_default(), self.now.ms);
+                    connection.keep(scratch.get(..bytes).unwrap_or_default(), self.now.ms);
                 }
             }
         }
@@ -231,6 +228,61 @@ impl<S: Service> Worker<S> {
         } else {
             self.settle(state, token);
         }
+    }
+
+    /// Where in `scratch` the next read may land, behind what waits there to be served.
+    fn room(&mut self, state: &mut S::Worker) -> usize {
+        let used = self.fresh.last().map_or(0, |last| last.to);
+        if used + limits::READ <= self.scratch.len() {
+            return used;
+        }
+        self.serve_fresh(state);
+        0
+    }
+
+    /// Reads from a connection that has nothing waiting; [`Worker::serve_fresh`] serves it.
+    fn read_fresh(&mut self, state: &mut S::Worker, token: u64) {
+        let from = self.room(state);
+        let Some(connection) = self.connections.get_mut(token) else { return };
+        match connection.read(self.scratch.get_mut(from..from + limits::READ).unwrap_or_default()) {
+            Moved::Closed => self.close(state, token),
+            Moved::Blocked => {}
+            Moved::Bytes(bytes) => {
+                connection.entry.seen_ms.store(self.now.ms, Ordering::Relaxed);
+                self.fresh.push(Span { token, from, to: from + bytes });
+            }
+        }
+    }
+
+    /// Serves what was read from connections that had nothing waiting, all of it known to the
+    /// service beforehand, so that the memory of many requests is fetched at once.
+    fn serve_fresh(&mut self, state: &mut S::Worker) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        let scratch = std::mem::take(&mut self.scratch);
+        let input = |span: &Span| scratch.get(span.from..span.to).unwrap_or_default();
+        if fresh.len() > 1 {
+            for span in &fresh {
+                if let Some(connection) = self.connections.get_mut(span.token) {
+                    self.service.foresee(state, &connection.client, input(span));
+                }
+            }
+            self.service.foreseen(state);
+        }
+        for span in fresh.drain(..) {
+            let Some(connection) = self.connections.get_mut(span.token) else { continue };
+            if self.out.len() >= limits::OUTPUT_PER_TURN {
+                connection.keep(input(&span), self.now.ms);
+                self.serve_waiting(state, span.token);
+                continue;
+            }
+            connection.turn = self.turn;
+            let from = self.out.len();
+            let out = &mut self.out;
+            let complaint =
+                connection.serve_fresh(&*self.service, state, input(&span), out, self.now);
+            self.served(state, span.token, from, complaint);
+        }
+        (self.fresh, self.scratch) = (fresh, scratch);
     }
 
     /// Serves the connections that had more than their share of an earlier turn.
@@ -374,8 +426,10 @@ impl<S: Service> Worker<S> {
 
     /// Throws away what a connection sends after its end.
     fn discard(&mut self, state: &mut S::Worker, token: u64) {
+        let from = self.room(state);
         let Some(connection) = self.connections.get_mut(token) else { return };
-        match socket::read(&connection.socket, &mut self.scratch) {
+        let scratch = self.scratch.get_mut(from..).unwrap_or_default();
+        match socket::read(&connection.socket, scratch) {
             Moved::Closed => self.close(state, token),
             Moved::Blocked => {}
             Moved::Bytes(bytes) => {
