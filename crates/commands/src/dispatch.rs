@@ -32,6 +32,10 @@ const _: () = assert!(engine::limits::KEY_MAX == 16_000);
 /// What a client gets if there is no memory for its request and none can be made.
 pub const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
+/// The same for EXEC.
+pub const EXEC_OUT_OF_MEMORY: &str = "EXECABORT Transaction discarded because of: \
+     OOM command not allowed when used memory > 'maxmemory'.";
+
 /// How much of an unknown name, and of the arguments with it, an error repeats.
 const QUOTED_BYTES: usize = 128;
 
