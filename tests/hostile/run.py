@@ -95,16 +95,115 @@ def ten_million_arguments(store: Store) -> str:
         return answer(wire)
 
 
-def deaf(protocol: str, request: bytes) -> Callable[[Store], str]:
+def deaf(protocol: str, request: bytes, prepare: bytes = b"") -> Callable[[Store], str]:
     """A million pipelined requests whose replies are never read."""
 
     def attack(store: Store) -> str:
         with connect(store, protocol) as wire:
+            if prepare:
+                push(wire, prepare)
+                answer(wire)
             wire.settimeout(1.0)
-            sent = push(wire, request * 1_000, 1_000)
-            return "all taken" if sent else "held back"
+            sent = 0
+            while sent < 1_000 and push(wire, request * 1_000):
+                sent += 1
+            watch(store, protocol)
+            return f"{sent} rss {resident(store)}"
 
     return attack
+
+
+def held(*pieces: bytes, protocol: str = "resp") -> Callable[[Store], str]:
+    """Sends all pieces on one connection, reads nothing, and looks at memory while it is open."""
+
+    def attack(store: Store) -> str:
+        with connect(store, protocol) as wire:
+            wire.settimeout(1.0)
+            sent = 0
+            while sent < len(pieces) and push(wire, pieces[sent]):
+                sent += 1
+            watch(store, protocol)
+            return f"{sent} rss {resident(store)}"
+
+    return attack
+
+
+def crowd(count: int, protocol: str, data: bytes) -> Callable[[Store], str]:
+    """Connections that each send the same and then wait, against a bound on all of them."""
+
+    def attack(store: Store) -> str:
+        wires = []
+        with Store(command=store.command, extra=["--maxmemory-clients", "32mb"]) as own:
+            before = resident(own)
+            for _ in range(count):
+                wires.append(connect(own, protocol))
+                wires[-1].settimeout(1.0)
+                push(wires[-1], data)
+            watch(own, protocol)
+            grown = resident(own) - before
+            for wire in wires:
+                wire.close()
+            return f"{count} rss {resident(store) + grown}"
+
+    return attack
+
+
+def bulks(*words: bytes) -> bytes:
+    """A RESP request."""
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
+
+
+def watches(part: int) -> bytes:
+    """A WATCH of ten thousand keys that no other part has."""
+    return bulks(b"WATCH", *[b"%d:%d" % (part, n) for n in range(10_000)])
+
+
+def after(prepare: bytes, attack: bytes) -> Callable[[Store], str]:
+    """Prepares, then says what the attack is answered; the key `k` is gone afterwards."""
+
+    def act(store: Store) -> str:
+        with connect(store, "resp") as wire:
+            push(wire, prepare)
+            answer(wire)
+            push(wire, attack)
+            watch(store, "resp")
+            said = answer(wire)
+        with connect(store, "resp") as wire:
+            push(wire, b"DEL k j\r\n")
+            answer(wire)
+        return said
+
+    return act
+
+
+def guarded(attack: bytes) -> Callable[[Store], str]:
+    """What a server that wants a password answers before it got one (a server of its own)."""
+
+    def act(store: Store) -> str:
+        extra = ["--requirepass", "secret"]
+        with Store(command=store.command, extra=extra) as own, connect(own, "resp") as wire:
+            push(wire, attack)
+            return answer(wire)
+
+    return act
+
+
+def too_many_clients(store: Store) -> str:
+    """What the first connection above maxclients is told, and whether the others go on."""
+    with Store(command=store.command, extra=["--maxclients", "20"]) as own:
+        wires: list[socket.socket] = []
+        said = ""
+        try:
+            while len(wires) < 40 and not said.startswith("-"):
+                wires.append(connect(own, "resp"))
+                push(wires[-1], b"PING\r\n")
+                said = answer(wires[-1], most=7)
+            said += answer(wires[-1])
+            push(wires[0], b"PING\r\n")
+            return said + answer(wires[0], most=7)
+        finally:
+            for wire in wires:
+                wire.close()
 
 
 def announcing_crowd(store: Store) -> str:
@@ -126,14 +225,18 @@ def announcing_crowd(store: Store) -> str:
             wire.close()
 
 
-def slow_bytes(store: Store) -> str:
+def slow_bytes(protocol: str, request: bytes) -> Callable[[Store], str]:
     """One request, a byte a packet, while others are served between the bytes."""
-    with connect(store, "resp") as wire:
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for byte in b"*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n":
-            push(wire, bytes([byte]))
-            watch(store, "resp")
-        return answer(wire)
+
+    def attack(store: Store) -> str:
+        with connect(store, protocol) as wire:
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for byte in request:
+                push(wire, bytes([byte]))
+                watch(store, protocol)
+            return answer(wire)
+
+    return attack
 
 
 def r(name: str, attack: bytes | Callable[[Store], str], must: str, **more: object) -> Hostile:
@@ -150,6 +253,15 @@ BROKEN = r"-ERR Protocol error.*<closed>"
 REFUSED = r"(CLIENT_ERROR|ERROR|SERVER_ERROR).*"
 HTTP = r"(-ERR[^\n]*\n){0,2}<closed>$"
 TLS_HELLO = bytes.fromhex("160301005a010000560303") + bytes(80)
+LONG = b"x" * 1_000_000
+SMALL_HASH = bulks(b"HSET", b"k", b"field", LONG[:1_000])
+BILLION = bulks(b"HRANDFIELD", b"k", b"-500000000", b"WITHVALUES")
+MILLION = bulks(b"MGET", *[b"k"] * 1_000_000)
+STARS = bulks(b"KEYS", b"a*" * 500 + b"b")
+LCS = bulks(b"LCS", b"k", b"j")
+HALF = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000000\r\n" + LONG[:-1]
+MC_LONG = b"set k 0 0 1000000\r\n" + LONG + b"\r\n"
+SLOW = r"STORED\r\nVALUE s 0 2\r\nhi\r\nEND\r\n$"
 CASES = [
     r("multibulk 2^31", b"*2147483648\r\n", BROKEN),
     r("multibulk 2^63", b"*9223372036854775808\r\n", BROKEN),
@@ -170,7 +282,67 @@ CASES = [
     r("TLS hello", TLS_HELLO + b"\r\n", "(-ERR.*)?(<closed>)?$"),
     r("PROXY preface", b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n", "-ERR unknown command"),
     r("memcached's words", b"set k 0 0 1\r\na\r\n", "-ERR syntax error"),
-    r("slow bytes", slow_bytes, r"\$2\r\nhi\r\n$"),
+    r("slow bytes", slow_bytes("resp", b"*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n"), r"\$2\r\nhi\r\n$"),
+    r("one argument too many", b"*1048577\r\n", BROKEN, ours_only="Redis takes 2^31 of them"),
+    r("array in an array", b"*1\r\n*1\r\n$4\r\nPING\r\n", BROKEN),
+    r("length with a sign", b"*+1\r\n", BROKEN),
+    r("length with spaces", b"* 1\r\n", BROKEN),
+    r("empty length", b"*1\r\n$\r\n", BROKEN),
+    r("argument longer than said", b"*1\r\n$4\r\nPINGPING\r\n", "."),
+    r("stars upon stars", after(bulks(b"SET", b"a" * 60_000, b"v"), STARS), r"\*0\r\n$"),
+    r("LCS of long strings", after(bulks(b"MSET", b"k", LONG, b"j", LONG), LCS), "-ERR Insuff"),
+    r("SETRANGE beyond all", bulks(b"SETRANGE", b"k", b"536870912", b"x"), "-ERR string exceeds"),
+    r("half a billion random fields", after(SMALL_HASH, BILLION), "-ERR", ours_only="Redis grows"),
+    r(
+        "one value a million times",
+        after(bulks(b"SET", b"k", LONG), MILLION),
+        "-ERR",
+        ours_only="Redis grows",
+    ),
+    r(
+        "endless transaction",
+        held(b"MULTI\r\n", *[bulks(b"SET", b"k", LONG)] * 1_000),
+        ".*",
+        ours_only="Redis grows",
+    ),
+    r(
+        "endless small transaction",
+        held(b"MULTI\r\n", *[b"PING\r\n" * 10_000] * 500),
+        ".*",
+        ours_only="Redis grows",
+    ),
+    r("watches without end", held(*map(watches, range(100))), ".*", ours_only="Redis grows"),
+    r(
+        "deaf to large values",
+        deaf("resp", b"GET k\r\n", bulks(b"SET", b"k", LONG)),
+        ".*",
+        ours_only="Redis grows",
+    ),
+    r("a crowd with half a request each", crowd(500, "resp", HALF), ".*", ours_only="Redis grows"),
+    r(
+        "unauthenticated, many arguments",
+        guarded(b"*11\r\n"),
+        BROKEN,
+        ours_only="the real one has no password here",
+    ),
+    r(
+        "unauthenticated, long argument",
+        guarded(b"*2\r\n$4\r\nAUTH\r\n$16385\r\n"),
+        BROKEN,
+        ours_only="the real one has no password here",
+    ),
+    r(
+        "unauthenticated",
+        guarded(b"GET k\r\n"),
+        r"-NOAUTH Authentication required\.\r\n$",
+        ours_only="the real one has no password here",
+    ),
+    r(
+        "one client too many",
+        too_many_clients,
+        r"-ERR max number of clients reached\r\n<closed>\+PONG",
+        ours_only="the real ones take no settings here",
+    ),
     r("ten million arguments", ten_million_arguments, ".*", ours_only="Redis takes them all"),
     r("a million deaf PINGs", deaf("resp", b"PING\r\n"), ".*"),
     r("a crowd that announces 512 MiB each", announcing_crowd, ".*", ours_only="Redis grows"),
@@ -190,6 +362,23 @@ CASES = [
     m("HTTP GET", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "(ERROR|<closed>)"),
     m("TLS hello", TLS_HELLO + b"\r\n", "(ERROR.*)?(<closed>)?$"),
     m("RESP's words", b"*1\r\n$4\r\nPING\r\n", "(ERROR|<closed>)"),
+    m("slow bytes", slow_bytes("memcached", b"set s 0 0 2\r\nhi\r\nget s\r\n"), SLOW),
+    m("value longer than said", b"set k 0 0 1\r\nabc\r\nmn\r\n", r"CLIENT_ERROR.*MN\r\n$"),
+    m("one word too many", b"set k 0 0 1 noreply extra more\r\na\r\n", "(ERROR|CLIENT_ERROR)"),
+    m("ten thousand keys", b"get" + b" nokey" * 10_000 + b"\r\n", r"END\r\n$"),
+    m("a line of keys without end", b"get" + b" key" * 500_000, f"({REFUSED})?(<closed>)?$"),
+    m(
+        "counter beyond all",
+        b"set n 0 0 1\r\n1\r\nincr n 18446744073709551616\r\n",
+        "STORED\r\n(?s:.*)ERR",
+    ),
+    m("deaf to large values", deaf("memcached", b"get k\r\n", MC_LONG), ".*"),
+    m(
+        "a crowd with half a value each",
+        crowd(500, "memcached", MC_LONG[:-9]),
+        ".*",
+        ours_only="memcached grows",
+    ),
     m("a million deaf no-ops", deaf("memcached", b"mn\r\n"), ".*"),
 ]
 
