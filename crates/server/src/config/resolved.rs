@@ -262,6 +262,11 @@ fn buffers(settings: &Settings) -> u64 {
         Some(percent) => settings.size("maxmemory") / 100 * percent.parse::<u64>().unwrap_or(0),
         None => text.parse().unwrap_or(0),
     };
-    // The largest value must always fit, request and reply.
-    if given > 0 { given } else { (settings.size("arena-max") / 2).max(1 << 30) }
+    match settings.size("maxmemory") {
+        _ if given > 0 => given,
+        // The largest value must always fit, request and reply.
+        0 => (settings.size("arena-max") / 2).max(1 << 30),
+        // Buffers count in the cap: they must not push all the data out.
+        cap => (cap / 2).max(64 << 20),
+    }
 }
