@@ -48,6 +48,10 @@ pub const COPIED_PER_WRITTEN: usize = 3;
 pub const COPY_CREDIT_MAX: usize = 1024 * 1024;
 /// Segments relocated at most when a new one is opened.
 pub const RELOCATIONS_PER_OPENING: usize = 4;
+/// Segments relocated at most when one is needed at once and none is left.
+pub const RELOCATIONS_PER_SQUEEZE: usize = 12;
+/// Times that a write asks for room before it's refused, other shards taking what it gained.
+pub const SQUEEZES_PER_WRITE: usize = 8;
 /// Milliseconds of one tick of the wheel.
 pub const WHEEL_TICK_MS: u64 = 64;
 /// Ticks of the wheel's one turn.

@@ -5,7 +5,7 @@
 //! except when there is no segment left and one must be emptied to go on.
 
 use crate::effect::Key;
-use crate::limits::RELOCATIONS_PER_OPENING;
+use crate::limits::{RELOCATIONS_PER_OPENING, RELOCATIONS_PER_SQUEEZE};
 use crate::shard::Shard;
 use layout::{Address, Header, SegmentId, key};
 
@@ -28,8 +28,8 @@ impl Shard {
         self.space.opened = false;
     }
 
-    /// Makes room when there is no segment left: frees what was detached, or empties a segment
-    /// into the reserve. False if nothing is to be gained.
+    /// Makes room when there is no segment left: frees what was detached, or empties segments
+    /// into the reserve. False if that gained no segment.
     pub(crate) fn squeeze(&mut self, now: u64) -> bool {
         let before = self.arena.available();
         while self.free_detached(64) {
@@ -40,14 +40,19 @@ impl Shard {
         if self.arena.available() > before {
             return true;
         }
-        let dead = self.space.used - self.space.live;
-        if dead < 2 * layout::SEGMENT_WORDS {
-            return false;
+        // Items that don't fill a segment to its end leave dead words that no relocation gains
+        // back, so what counts is a segment more than before, and the work is bounded.
+        for _ in 0..RELOCATIONS_PER_SQUEEZE {
+            if self.space.used - self.space.live < 2 * layout::SEGMENT_WORDS {
+                return false;
+            }
+            let Some(victim) = self.space.sparsest() else { return false };
+            self.relocate(victim, now);
+            if self.arena.available() > before {
+                return true;
+            }
         }
-        let Some(victim) = self.space.sparsest() else { return false };
-        let life = self.arena.meta(victim).life.get();
-        self.relocate(victim, now);
-        self.arena.meta(victim).life.get() != life
+        false
     }
 
     /// Moves every live item out of a sealed segment, which is given back thereby.

@@ -9,7 +9,8 @@ use crate::arena::{Arena, Owner, Use};
 use crate::effect::{Full, Key, Meta};
 use crate::index::bump_slot;
 use crate::limits::{
-    BANDS_MAX, COPIED_PER_WRITTEN, COPY_CREDIT_MAX, INLINE_MAX, KEY_MAX, VALUE_MAX,
+    BANDS_MAX, COPIED_PER_WRITTEN, COPY_CREDIT_MAX, INLINE_MAX, KEY_MAX, SQUEEZES_PER_WRITE,
+    VALUE_MAX,
 };
 use crate::prefixes::PrefixTable;
 use layout::header::{Fields, Form, HEADER_WORDS, Kind, VERSION_BITS};
@@ -247,13 +248,15 @@ impl Shard {
     ) -> Result<Address, Full> {
         let band = self.band(db, draft.due(), now);
         let id = self.directory_id(db);
-        let at = loop {
-            match self.room((id, band), header.words(), false) {
-                Ok(at) => break at,
-                Err(Full) if self.squeeze(now) => old = old.and_then(|_| self.locate(db, key)),
-                Err(Full) => return Err(Full),
+        let mut found = self.room((id, band), header.words(), false);
+        for _ in 0..SQUEEZES_PER_WRITE {
+            if found.is_ok() || !self.squeeze(now) {
+                break;
             }
-        };
+            old = old.and_then(|_| self.locate(db, key));
+            found = self.room((id, band), header.words(), false);
+        }
+        let at = found?;
         self.write(at, header, draft, kept);
         let Self { arena, owner, pages, prefixes, config, directories, .. } = self;
         let Some(Some(directory)) = directories.get_mut(id as usize) else { return Err(Full) };

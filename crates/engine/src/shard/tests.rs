@@ -547,3 +547,20 @@ fn an_open_segment_that_died_is_given_back_when_it_is_full() {
     let (live, used, _) = shard.bytes();
     assert!(live < 4_000 && used < 300_000, "{live} of {used}");
 }
+
+#[test]
+fn items_that_leave_every_segment_half_empty_end_in_full_not_in_a_loop() {
+    // Two of these never fit into one segment.
+    let value = vec![b'v'; 34_000];
+    let mut shard = shard(24, Policy::NoEviction);
+    let mut refused = 0;
+    for n in 0..200u32 {
+        let meta = Meta::default();
+        let key = format!("large:{}", n % 60);
+        let put = Change::Put { value: &value, meta };
+        refused += u32::from(apply(&mut shard, 0, key.as_bytes(), put, START).is_err());
+    }
+    assert!(refused > 0);
+    shard.check().unwrap();
+    assert!(shard.make_room(Policy::AllKeysRandom, 4, START), "evicting helps");
+}
