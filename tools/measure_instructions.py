@@ -69,7 +69,8 @@ def main():
     for test in ("get", "set"):
         for pipeline in (1, 16):
             per_request = count(binary, test, pipeline)
-            print(f"{test.upper()} pipeline {pipeline:2}: {per_request:7.0f} instructions per request")
+            what = f"{test.upper()} pipeline {pipeline:2}"
+            print(f"{what}: {per_request:7.0f} instructions per request")
 
 
 main()
