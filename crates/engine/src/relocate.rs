@@ -40,10 +40,10 @@ impl Shard {
         if self.arena.available() > before {
             return true;
         }
-        // Items that don't fill a segment to its end leave dead words that no relocation gains
-        // back, so what counts is a segment more than before, and the work is bounded.
+        // Large items may not pack any better elsewhere, so what counts is a segment more than
+        // before, and the work is bounded.
         for _ in 0..RELOCATIONS_PER_SQUEEZE {
-            if self.space.used - self.space.live < 2 * layout::SEGMENT_WORDS {
+            if self.space.dead() < 2 * layout::SEGMENT_WORDS {
                 return false;
             }
             let Some(victim) = self.space.sparsest() else { return false };

@@ -1,13 +1,13 @@
 //! The segments that hold a shard's items: appending, counting the dead, choosing whom to empty.
 //!
 //! A segment is open (items are appended) or sealed. Sealed ones stand in 16 lists by how much of
-//! them is alive, so that the sparsest is found at once. A sealed segment without live items is
+//! them is dead, so that the sparsest is found at once. A sealed segment without live items is
 //! given back in the same step.
 //! What always holds: `live` of a segment is the words of its items that aren't marked dead;
 //! `used` and `live` of the whole are the sums.
 //! Not for: the index. Whoever kills an item has taken it out there.
 
-use crate::arena::{Arena, Use};
+use crate::arena::{Arena, SegmentMeta, Use};
 use crate::effect::Full;
 use crate::index::Index;
 use crate::limits::{BANDS_MAX, DEAD_PER_MILLE, RESERVE_SEGMENTS};
@@ -38,7 +38,7 @@ impl Directory {
 /// The item segments of a shard.
 #[derive(Debug)]
 pub(crate) struct Space {
-    /// First segment of each class of sealed ones.
+    /// First segment of each class of sealed ones; the first class has the most dead words.
     classes: [u32; CLASSES],
     /// Segments kept free for relocation.
     reserve: Vec<SegmentId>,
@@ -46,13 +46,22 @@ pub(crate) struct Space {
     pub(crate) used: usize,
     /// Words of live items.
     pub(crate) live: usize,
+    /// Words at the ends of sealed segments that the next item was too large for.
+    tails: usize,
     /// Whether a segment was opened for clients since somebody asked.
     pub(crate) opened: bool,
 }
 
 impl Space {
     pub(crate) const fn new() -> Self {
-        Self { classes: [NONE; CLASSES], reserve: Vec::new(), used: 0, live: 0, opened: false }
+        Self {
+            classes: [NONE; CLASSES],
+            reserve: Vec::new(),
+            used: 0,
+            live: 0,
+            tails: 0,
+            opened: false,
+        }
     }
 
     /// Room for `words` in the open segment of `band`. Relocation may use the reserve.
@@ -96,7 +105,8 @@ impl Space {
             meta.live.set(after as u32);
             return false;
         }
-        if class(before) != class(after) {
+        let tail = SEGMENT_WORDS - meta.used.get() as usize;
+        if class(before + tail) != class(after + tail) {
             self.unlink(arena, at.segment());
             meta.live.set(after as u32);
             self.link(arena, at.segment());
@@ -114,6 +124,7 @@ impl Space {
         } else {
             self.unlink(arena, id);
             self.used -= SEGMENT_WORDS;
+            self.tails -= SEGMENT_WORDS - meta.used.get() as usize;
         }
         for open in directory.open.iter_mut().filter(|open| **open == Some(id)) {
             *open = None;
@@ -133,12 +144,17 @@ impl Space {
         self.retire(arena, directory, id);
     }
 
-    /// Whether enough is dead for relocation to pay.
-    pub(crate) fn is_sparse(&self) -> bool {
-        (self.used - self.live) * 1000 > self.used * DEAD_PER_MILLE && self.used > 4 * SEGMENT_WORDS
+    /// Words of dead items: what relocation can gain back. Tails aren't among them.
+    pub(crate) const fn dead(&self) -> usize {
+        self.used - self.live - self.tails
     }
 
-    /// The sealed segment with the fewest live words, as far as classes tell.
+    /// Whether enough is dead for relocation to pay.
+    pub(crate) const fn is_sparse(&self) -> bool {
+        self.dead() * 1000 > self.used * DEAD_PER_MILLE && self.used > 4 * SEGMENT_WORDS
+    }
+
+    /// The sealed segment with the most dead words, as far as classes tell.
     pub(crate) fn sparsest(&self) -> Option<SegmentId> {
         // Emptying one of the fullest class gains next to nothing.
         let worthwhile = self.classes.iter().take(CLASSES - 1);
@@ -170,7 +186,9 @@ impl Space {
 
     fn seal(&mut self, arena: &Arena, id: SegmentId) {
         let meta = arena.meta(id);
-        self.used += SEGMENT_WORDS - meta.used.get() as usize;
+        let tail = SEGMENT_WORDS - meta.used.get() as usize;
+        self.used += tail;
+        self.tails += tail;
         meta.sealed.set(1);
         self.link(arena, id);
     }
@@ -183,7 +201,7 @@ impl Space {
 
     fn link(&mut self, arena: &Arena, id: SegmentId) {
         let meta = arena.meta(id);
-        let Some(first) = self.classes.get_mut(class(meta.live.get() as usize)) else { return };
+        let Some(first) = self.classes.get_mut(class_of(meta)) else { return };
         meta.previous.set(NONE);
         meta.next.set(*first);
         if *first != NONE {
@@ -197,7 +215,7 @@ impl Space {
         let (previous, next) = (meta.previous.get(), meta.next.get());
         if previous != NONE {
             arena.meta(SegmentId(previous)).next.set(next);
-        } else if let Some(first) = self.classes.get_mut(class(meta.live.get() as usize)) {
+        } else if let Some(first) = self.classes.get_mut(class_of(meta)) {
             *first = next;
         }
         if next != NONE {
@@ -206,8 +224,13 @@ impl Space {
     }
 }
 
-/// The list for a segment with this many live words.
-const fn class(live: usize) -> usize {
-    let class = live / CLASS_WORDS;
+/// The list for a sealed segment.
+fn class_of(meta: &SegmentMeta) -> usize {
+    class(meta.live.get() as usize + SEGMENT_WORDS - meta.used.get() as usize)
+}
+
+/// The list for a segment with this many words that aren't dead.
+const fn class(kept: usize) -> usize {
+    let class = kept / CLASS_WORDS;
     if class < CLASSES { class } else { CLASSES - 1 }
 }
