@@ -28,6 +28,6 @@ pub const LCS_CELLS_MAX: u64 = 1 << 27;
 /// Bytes of pattern that matching one key may look at.
 pub const GLOB_STEPS_MAX: usize = 1_000_000;
 /// Bytes of replies that wait for a client after which a command that only collects more of them
-/// (MGET, HMGET, reads inside EXEC, memcached's get of many keys) stops with an error. More than
-/// any single value has.
-pub const REPLY_BYTES_MAX: usize = 768 * 1024 * 1024;
+/// (MGET, HMGET, reads inside EXEC, memcached's get of many keys) adds no further value and fails.
+/// A single value may be longer.
+pub const REPLY_BYTES_MAX: usize = 256 * 1024 * 1024;

@@ -111,10 +111,10 @@ fn hmget(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     let names = args.from(2);
     ctx.reply.array(names.len());
     for name in names.iter() {
-        value(&mut ctx.reply, hash.and_then(|hash| hash.get(name, ctx.now)));
         if ctx.reply.len() > REPLY_BYTES_MAX {
             return Err(Failure::REPLY_TOO_LARGE);
         }
+        value(&mut ctx.reply, hash.and_then(|hash| hash.get(name, ctx.now)));
     }
     Ok(())
 }

@@ -214,10 +214,10 @@ fn getrange(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
 fn mget(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     ctx.reply.array(args.len() - 1);
     for name in args.from(1).iter() {
+        ctx.reply_fits()?;
         let key = ctx.key(name);
         let found = entry(ctx.shards, ctx.client, &key, ctx.now);
         answer(&mut ctx.reply, found.and_then(|entry| entry.string()));
-        ctx.reply_fits()?;
     }
     Ok(())
 }
