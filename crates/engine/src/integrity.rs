@@ -59,6 +59,8 @@ impl Shard {
                 expect(all == counted, || format!("{all} slots, {counted} keys"))?;
             }
         }
+        let heap: usize = self.big.iter().flatten().map(|big| big.heap_bytes()).sum();
+        expect(heap == self.big_bytes, || format!("{heap} heap bytes, {}", self.big_bytes))?;
         expect(live == self.space.live, || format!("{live} live words, {}", self.space.live))?;
         expect(used == self.space.used, || format!("{used} used words, {}", self.space.used))
     }

@@ -55,6 +55,8 @@ impl Memory {
 
 /// Segments that eviction keeps free, so that writers needn't wait for it.
 const LOW_WATER: usize = 24;
+/// Pieces of a large hash freed in one step.
+const SLICE: usize = 1024;
 /// Steps of eviction in one turn.
 const STEPS_PER_TURN: usize = 256;
 
@@ -96,7 +98,9 @@ impl Node {
     /// Makes room for a request that found none, with no lock held; harder with each try.
     /// Whether it's worth another try.
     pub(crate) fn make_room(&self, tries: u32, now: u64) -> bool {
-        let wanted = (4usize << tries.min(16)).min(self.arena.limit() / 2 + 1);
+        // What is there wasn't enough, so it takes more than that.
+        let more = 4usize << tries.min(16);
+        let wanted = self.arena.available().saturating_add(more).min(self.arena.limit());
         let mut gained = false;
         let mut idle = 0;
         while self.arena.available() < wanted && idle < self.shard_count() {
@@ -107,7 +111,9 @@ impl Node {
                 idle += 1;
             }
         }
-        gained || self.arena.available() > 0 && tries < 2
+        // Whoever waited because memory was short is to see that it no longer is.
+        self.heap_shrank(0);
+        gained
     }
 
     /// Keeps some segments free while the policy allows eviction; whether there is more to do.
@@ -135,11 +141,18 @@ impl Node {
         self.arena.set_limit(limit);
     }
 
+    /// Corrects what the last turn knew of the heap.
+    fn heap_shrank(&self, bytes: u64) {
+        let heap = self.memory.heap.load(Ordering::Relaxed);
+        self.fit_arena(heap.saturating_sub(bytes));
+    }
+
     fn room_in_next(&self, now: u64) -> bool {
         let limits = self.memory.limits();
         let number = self.memory.hand.fetch_add(1, Ordering::Relaxed) % self.shard_count();
         let Some(mut shard) = self.lock(number) else { return false };
         let before = self.arena.available();
+        let heap = shard.heap_bytes();
         let mut gained = false;
         // A few keys at a time: the lock is held for microseconds.
         for _ in 0..8 {
@@ -147,6 +160,12 @@ impl Node {
                 break;
             }
             gained = true;
+            if shard.heap_bytes() < heap {
+                // A large hash went: what it had on the heap is the arena's now.
+                while shard.maintain(now, SLICE) {}
+                self.heap_shrank((heap - shard.heap_bytes()) as u64);
+                break;
+            }
             if self.arena.available() > before {
                 break;
             }

@@ -250,11 +250,8 @@ impl Shard {
         let draft =
             Draft { field_due: Some(due), ..Draft::new(Kind::Hash, Form::Heap, meta, &value) };
         let stored = self.store(db, key, old, draft, now);
-        if stored.is_err()
-            && let Some(big) = self.big.get_mut(number).and_then(Option::take)
-        {
-            self.big_free.push(number);
-            self.big_detached.push(*big);
+        if stored.is_err() {
+            self.drop_big(number);
         }
         stored
     }
@@ -271,7 +268,9 @@ impl Shard {
         let number = handle(self.value(spot.at, spot.header));
         let big = number.and_then(|number| self.big.get_mut(number)?.as_mut());
         let Some(big) = big else { return Err(Full) };
+        let before = big.heap_bytes();
         let done = big.apply(edits);
+        self.big_bytes = self.big_bytes - before + big.heap_bytes();
         let mut applied = Applied {
             existed: true,
             added: done.added,

@@ -87,6 +87,8 @@ pub struct Shard {
     pub(crate) due: BTreeSet<(u64, u32)>,
     pub(crate) big: Vec<Option<Box<BigHash>>>,
     pub(crate) big_free: Vec<usize>,
+    /// Bytes of the trees in `big`.
+    pub(crate) big_bytes: usize,
     /// Large hashes that are freed bit by bit.
     pub(crate) big_detached: Vec<BigHash>,
     pub(crate) watches: Watches,
@@ -129,6 +131,7 @@ impl Shard {
             due: BTreeSet::new(),
             big: Vec::new(),
             big_free: Vec::new(),
+            big_bytes: 0,
             big_detached: Vec::new(),
             watches: Watches::default(),
             rng: Rng::new(config.secret.0[0] ^ (config.number as u64) << 32),
@@ -203,6 +206,11 @@ impl Shard {
     /// Bytes of live items, bytes of item segments in use, bytes of the index's pages in use.
     pub fn bytes(&self) -> (usize, usize, usize) {
         (self.space.live * 8, self.space.used * 8, self.pages.bytes_in_use())
+    }
+
+    /// Bytes that live items have on the heap: large hashes.
+    pub const fn heap_bytes(&self) -> usize {
+        self.big_bytes
     }
 
     /// The secret under which keys are hashed.

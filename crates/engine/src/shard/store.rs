@@ -221,6 +221,7 @@ impl Shard {
 
     /// Keeps a large hash and answers its number.
     pub(crate) fn keep_big(&mut self, big: Box<crate::hash::BigHash>) -> usize {
+        self.big_bytes += big.heap_bytes();
         if let Some(free) = self.big_free.pop()
             && let Some(place) = self.big.get_mut(free)
         {
@@ -347,10 +348,16 @@ impl Shard {
         if header.form() == Form::Long {
             let ids: Vec<SegmentId> = StringView::long(self, value).segment_ids().collect();
             ids.iter().for_each(|id| self.arena.give(*id));
-        } else if let Some(handle) = handle(value)
-            && let Some(big) = self.big.get_mut(handle).and_then(Option::take)
-        {
-            self.big_free.push(handle);
+        } else if let Some(handle) = handle(value) {
+            self.drop_big(handle);
+        }
+    }
+
+    /// Lets go of a large hash, which is freed bit by bit.
+    pub(crate) fn drop_big(&mut self, number: usize) {
+        if let Some(big) = self.big.get_mut(number).and_then(Option::take) {
+            self.big_bytes -= big.heap_bytes();
+            self.big_free.push(number);
             self.big_detached.push(*big);
             self.look_at_latest(0);
         }

@@ -13,6 +13,7 @@
 
 mod expiry;
 mod heap;
+mod memory;
 mod model;
 mod support;
 mod threads;

@@ -61,7 +61,7 @@ pub(crate) fn node(plan: Plan) -> Node {
     let arena = Arc::new(Arena::new(Box::new(HeapBacking::new(segments)), segments));
     let limits = Limits { maxmemory: cap, policy, samples: 10 };
     let secret = HashKey([3, 5]);
-    let bands = ((cap as usize / 20 / (SEGMENT_BYTES * shards)).max(1)).min(6);
+    let bands = (cap as usize / 20 / (SEGMENT_BYTES * shards)).clamp(1, 6);
     let bands = if cap == 0 { 6 } else { bands };
     Node::new(arena, NodeConfig { shards, databases: DATABASES, bands, secret, limits })
 }

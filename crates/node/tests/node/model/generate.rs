@@ -257,7 +257,7 @@ impl Request<'_> {
         let count = 1 + self.rng.below(most);
         if name == "HPEXPIRE" || name == "HPEXPIREAT" {
             let ahead = ahead(self.rng).min(1 << 40) as i64;
-            let past = (self.rng.below(9) == 0) as i64 * ahead;
+            let past = i64::from(self.rng.below(9) == 0) * ahead;
             self.number(if name == "HPEXPIRE" {
                 ahead - past
             } else {

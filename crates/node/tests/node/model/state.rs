@@ -519,10 +519,11 @@ impl State {
                 (before - hash.len()) as i64
             }
             "HINCRBY" => {
-                let place = hash.entry(field).or_insert((b"0".to_vec(), None));
-                let value =
-                    number(&place.0).ok_or(Reply::line("-ERR hash value is not an integer"))?;
-                let sum = value.checked_add(index(&words[3])).ok_or(Reply::line(OVERFLOW))?;
+                let place = hash.entry(field).or_insert_with(|| (b"0".to_vec(), None));
+                let value = number(&place.0)
+                    .ok_or_else(|| Reply::line("-ERR hash value is not an integer"))?;
+                let sum =
+                    value.checked_add(index(&words[3])).ok_or_else(|| Reply::line(OVERFLOW))?;
                 place.0 = sum.to_string().into_bytes();
                 sum
             }
