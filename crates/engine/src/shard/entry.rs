@@ -141,12 +141,6 @@ impl<'s> Entry<'s> {
         OwnedItem { value, meta: self.meta() }
     }
 
-    /// The end of the key itself, not of a field.
-    #[inline]
-    pub(crate) fn due_key(&self) -> Option<u64> {
-        self.deadline()
-    }
-
     #[inline]
     fn field(&self, field: Fields) -> Option<u64> {
         let word = self.spot.header.field(self.spot.at, field)?;

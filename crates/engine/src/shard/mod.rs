@@ -162,18 +162,14 @@ impl Shard {
     #[inline]
     pub fn peek(&self, db: usize, key: &Key<'_>, now: u64) -> Option<Entry<'_>> {
         let spot = self.locate(db, key)?;
-        let entry = Entry::new(self, spot);
-        if entry.due_key().is_some_and(|due| due <= now) {
-            return None;
-        }
-        Some(entry)
+        (!self.is_over(spot.at, spot.header, now)).then(|| Entry::new(self, spot))
     }
 
     /// A key's item, which counts as a use of it.
     #[inline]
     pub fn get(&mut self, db: usize, key: &Key<'_>, now: u64) -> Option<Entry<'_>> {
         let spot = self.locate(db, key)?;
-        if self.deadline(spot.at, spot.header).is_some_and(|deadline| deadline <= now) {
+        if self.is_over(spot.at, spot.header, now) {
             return None;
         }
         let header = self.used(spot.header, now);
@@ -296,6 +292,20 @@ impl Shard {
             Some(word) => Some(self.arena.memory().load(word.index())),
             None => header.short_deadline(),
         }
+    }
+
+    /// Whether an item is past its end: that of its key, or of every field that it has.
+    #[inline]
+    pub(crate) fn is_over(&self, at: Address, header: Header, now: u64) -> bool {
+        self.deadline(at, header).is_some_and(|deadline| deadline <= now)
+            || header.fields().has(Fields::FIELD_DUE) && self.is_emptied(at, header, now)
+    }
+
+    #[cold]
+    fn is_emptied(&self, at: Address, header: Header, now: u64) -> bool {
+        let spot = Spot { slot: Address(0), at, header };
+        self.due_time(at, header).is_some_and(|due| due <= now)
+            && Entry::new(self, spot).hash().is_some_and(|hash| hash.live_len(now) == 0)
     }
 
     /// When something of an item ends: its key or its first field.

@@ -47,9 +47,8 @@ impl Shard {
                 last = Some(at);
                 seen += 1;
                 let header = Header::load(memory, item);
-                let spot = Spot { slot: Address(0), at: item, header };
-                let entry = Entry::new(self, spot);
-                if entry.deadline().is_none_or(|deadline| deadline > now) {
+                if !self.is_over(item, header, now) {
+                    let entry = Entry::new(self, Spot { slot: Address(0), at: item, header });
                     key.clear();
                     entry.key(&mut key);
                     see(&key, entry);
@@ -64,8 +63,8 @@ impl Shard {
         for _ in 0..100 {
             let at = self.random_item(db)?;
             let header = Header::load(self.arena.memory(), at);
-            let entry = Entry::new(self, Spot { slot: Address(0), at, header });
-            if entry.deadline().is_none_or(|deadline| deadline > now) {
+            if !self.is_over(at, header, now) {
+                let entry = Entry::new(self, Spot { slot: Address(0), at, header });
                 let mut key = Vec::new();
                 entry.key(&mut key);
                 return Some(key);

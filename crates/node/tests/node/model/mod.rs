@@ -14,7 +14,7 @@ use state::{Client, State, Value, Words};
 use std::collections::{BTreeMap, BTreeSet};
 
 const CLIENTS: usize = 3;
-const TURNS: usize = 1500;
+const TURNS: usize = 4000;
 const TURNS_PER_COMPARISON: usize = 150;
 
 struct Run {

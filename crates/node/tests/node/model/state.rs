@@ -114,11 +114,12 @@ impl State {
     ) {
         self.births += 1;
         let born = self.databases[db].get(key).map_or(self.births, |old| old.born);
-        self.touch(db, key);
         if deadline.is_some_and(|deadline| deadline <= self.now) {
-            self.databases[db].remove(key);
+            // What is over when it comes ends what is there, and is no change otherwise.
+            self.remove(db, key);
             return;
         }
+        self.touch(db, key);
         let item = Item { value, deadline, flags, cas: None, born };
         self.databases[db].insert(key.to_vec(), item);
     }
