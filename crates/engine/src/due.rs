@@ -14,7 +14,8 @@ use crate::arena::Use;
 use crate::effect::{Cause, Change, Effect, Key};
 use crate::hash::FieldEdit;
 use crate::limits::{
-    FIELDS_PER_EXPIRY, FILE_AHEAD_MS, WHEEL_AHEAD_MS, WHEEL_ENTRIES_PER_KEY, WHEEL_TICK_MS,
+    EXPIRY_RETRY_MS, FIELDS_PER_EXPIRY, FILE_AHEAD_MS, WHEEL_AHEAD_MS, WHEEL_ENTRIES_PER_KEY,
+    WHEEL_ENTRIES_PER_LOOK, WHEEL_TICK_MS,
 };
 use crate::shard::{Entry, Shard, Spot};
 use crate::wheel::Note;
@@ -34,17 +35,23 @@ impl Shard {
         let more_segments = self.file_near_segments(now);
         while left > 0 {
             let Some(mut notes) = self.wheel.take(now) else { break };
-            let later = notes.split_off(notes.len().min(left));
+            let mut later = notes.split_off(notes.len().min(left));
             left -= notes.len();
-            for note in notes {
-                self.look_at(note, now);
+            let mut notes = notes.into_iter();
+            for note in notes.by_ref() {
+                if !self.look_at(note, now) {
+                    // A large hash took the whole slice. The others' turn comes before its next.
+                    later.extend(notes);
+                    later.push(note);
+                    break;
+                }
             }
             if !later.is_empty() {
                 self.wheel.put_back(later);
                 return true;
             }
         }
-        if self.wheel.len() > WHEEL_ENTRIES_PER_KEY * self.keys() + 1024 {
+        if self.wheel.len() > WHEEL_ENTRIES_PER_KEY * self.keys() + WHEEL_ENTRIES_PER_LOOK {
             self.file_everything_anew(now);
         }
         self.free_detached(left) || more_segments || left == 0
@@ -82,6 +89,10 @@ impl Shard {
         if due <= now + WHEEL_AHEAD_MS {
             self.wheel.file(Note::new(at, meta.life.get()), due, now);
             self.look_at_latest(due + WHEEL_TICK_MS);
+            if self.wheel.len().is_multiple_of(WHEEL_ENTRIES_PER_LOOK) {
+                // Nothing is due, but notes may pile up until something is.
+                self.look_at_latest(now);
+            }
         } else if due < meta.due.get() {
             self.set_segment_due(at.segment(), due);
             self.look_at_latest(due - FILE_AHEAD_MS);
@@ -90,6 +101,17 @@ impl Shard {
 
     /// Ends an item that is due, as far as it is: the key, or fields of it.
     pub(crate) fn end_due(&mut self, db: usize, key: &Key<'_>, spot: Spot, now: u64) {
+        let mut spot = spot;
+        while !self.end_some(db, key, spot, now) {
+            match self.locate(db, key) {
+                Some(again) => spot = again,
+                None => return,
+            }
+        }
+    }
+
+    /// As [`Shard::end_due`], but of a hash a bounded number of fields; whether that was all.
+    fn end_some(&mut self, db: usize, key: &Key<'_>, spot: Spot, now: u64) -> bool {
         match self.deadline(spot.at, spot.header) {
             Some(deadline) if deadline <= now => {
                 self.stats.lag_max_ms = self.stats.lag_max_ms.max(now - deadline);
@@ -98,62 +120,57 @@ impl Shard {
                 let change = Change::Remove(Cause::Expired);
                 self.record(&Effect::Key { db, key: *key, change });
             }
-            _ => self.end_fields(db, key, spot, now),
+            _ => return self.end_fields(db, key, spot, now),
         }
+        true
     }
 
-    fn end_fields(&mut self, db: usize, key: &Key<'_>, spot: Spot, now: u64) {
-        let mut spot = spot;
-        loop {
-            let Some(hash) = Entry::new(self, spot).hash() else { return };
-            let due = hash.due(now, FIELDS_PER_EXPIRY);
-            let names: Vec<Vec<u8>> = due.iter().map(|field| field.name.to_vec()).collect();
-            if names.is_empty() {
-                return;
-            }
-            self.stats.expired_fields += names.len() as u64;
-            let edits: Vec<FieldEdit<'_>> =
-                names.iter().map(|name| FieldEdit::Delete { field: name }).collect();
-            let change = Change::Fields(&edits);
-            // A hash that shrinks always finds room: in place, in its own place, or in the
-            // reserve; if it doesn't, readers still don't see the fields.
-            if self.fields_shrink(db, key, spot, &edits, now).is_err() {
-                return;
-            }
-            self.record(&Effect::Key { db, key: *key, change });
-            match self.locate(db, key) {
-                Some(again) => spot = again,
-                None => return,
-            }
+    fn end_fields(&mut self, db: usize, key: &Key<'_>, spot: Spot, now: u64) -> bool {
+        let Some(hash) = Entry::new(self, spot).hash() else { return true };
+        let due = hash.due(now, FIELDS_PER_EXPIRY);
+        let names: Vec<Vec<u8>> = due.iter().map(|field| field.name.to_vec()).collect();
+        if names.is_empty() {
+            return true;
         }
+        let edits: Vec<FieldEdit<'_>> =
+            names.iter().map(|name| FieldEdit::Delete { field: name }).collect();
+        let change = Change::Fields(&edits);
+        if self.fields_shrink(db, key, spot, &edits, now).is_err() {
+            // A packed hash is written anew, which needs room. Readers don't see the fields.
+            if let Some(here) = self.locate(db, key) {
+                self.file(here.at, now + EXPIRY_RETRY_MS, now);
+            }
+            return true;
+        }
+        self.stats.expired_fields += names.len() as u64;
+        self.record(&Effect::Key { db, key: *key, change });
+        names.len() < FIELDS_PER_EXPIRY
     }
 
-    /// Looks at the item of a note.
-    fn look_at(&mut self, note: Note, now: u64) {
+    /// Looks at the item of a note; whether nothing of it is left to end.
+    fn look_at(&mut self, note: Note, now: u64) -> bool {
         let at = note.address();
         let meta = self.arena.meta(at.segment());
         let is_item = note.is_of(meta.life.get())
             && meta.used_for.get() == Use::Items as u32
             && at.offset() < meta.used.get() as usize;
         if !is_item {
-            return;
+            return true;
         }
         let header = Header::load(self.arena.memory(), at);
         if header.is_dead() {
-            return;
+            return true;
         }
-        let Some(due) = self.due_time(at, header) else { return };
+        let Some(due) = self.due_time(at, header) else { return true };
         if due > now {
             self.file(at, due, now);
-            return;
+            return true;
         }
-        let Some(db) = self.database_of(meta.directory.get()) else { return };
+        let Some(db) = self.database_of(meta.directory.get()) else { return true };
         let mut bytes = Vec::new();
         key::unpack(self.body(at, header), header.key_form(), &self.prefixes, &mut bytes);
         let key = Key::new(&self.config.secret, &bytes);
-        if let Some(spot) = self.spot_of(db, at, &key) {
-            self.end_due(db, &key, spot, now);
-        }
+        self.spot_of(db, at, &key).is_none_or(|spot| self.end_some(db, &key, spot, now))
     }
 
     /// Files the due times of segments whose first one is near; whether some are left.

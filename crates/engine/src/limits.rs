@@ -62,8 +62,12 @@ pub const WHEEL_AHEAD_MS: u64 = 60_000;
 pub const FILE_AHEAD_MS: u64 = 8_000;
 /// Entries of the wheel per key, above which it's built anew.
 pub const WHEEL_ENTRIES_PER_KEY: usize = 4;
+/// Entries of the wheel after which somebody looks whether they have become too many.
+pub const WHEEL_ENTRIES_PER_LOOK: usize = 1024;
 /// Fields of one hash that one step of expiry removes.
 pub const FIELDS_PER_EXPIRY: usize = 256;
+/// Milliseconds after which fields are ended again if there was no room to write their hash.
+pub const EXPIRY_RETRY_MS: u64 = 1_000;
 /// Slots looked at for one eviction when no other number is set.
 pub const EVICTION_SAMPLES: usize = 16;
 /// Keys that one transaction of one client may watch.

@@ -59,7 +59,10 @@ impl Wheel {
         }
         // A tick comes out when it's over, so that nothing in it is early.
         let tick = (due / WHEEL_TICK_MS).clamp(self.next, self.next + WHEEL_TICKS as u64 - 1);
-        if let Some(notes) = self.ticks.get_mut(tick as usize % WHEEL_TICKS) {
+        // A key that is written again and again would leave a note each time.
+        if let Some(notes) = self.ticks.get_mut(tick as usize % WHEEL_TICKS)
+            && notes.last() != Some(&note)
+        {
             notes.push(note);
             self.len += 1;
         }

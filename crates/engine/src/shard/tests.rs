@@ -564,3 +564,47 @@ fn items_that_leave_every_segment_half_empty_end_in_full_not_in_a_loop() {
     shard.check().unwrap();
     assert!(shard.make_room(Policy::AllKeysRandom, 4, START), "evicting helps");
 }
+
+#[test]
+fn a_key_that_is_written_again_and_again_leaves_no_pile_of_notes() {
+    let mut shard = shard(200, Policy::NoEviction);
+    let mut most = 0;
+    for round in 0..200_000u64 {
+        let now = START + round / 1_000;
+        // Four keys in turn, in place: each write has a due time in the wheel's reach.
+        let key = format!("hot:{}", round % 4);
+        put(&mut shard, key.as_bytes(), b"value", Some(now + 50_000), now);
+        if shard.next_look() <= now {
+            shard.maintain(now, 128);
+        }
+        most = most.max(shard.wheel.len());
+    }
+    assert!(most < 4_096, "{most} notes");
+    shard.check().unwrap();
+}
+
+#[test]
+fn a_large_hash_whose_fields_are_due_together_ends_in_slices() {
+    let mut shard = shard(200, Policy::NoEviction);
+    let due = START + 10_000;
+    let names: Vec<String> = (0..10_000).map(|n| format!("field:{n}")).collect();
+    for names in names.chunks(100) {
+        let deadline = FieldDeadline::At(due);
+        let fields = names.iter().map(String::as_bytes);
+        let edits: Vec<FieldEdit<'_>> =
+            fields.map(|field| FieldEdit::Set { field, value: b"v", deadline }).collect();
+        apply(&mut shard, 0, b"hash", Change::Fields(&edits), START).unwrap();
+    }
+    let mut slices = 0;
+    let mut before = 0;
+    while shard.len(0) > 0 {
+        shard.maintain(due + 200, 128);
+        let ended = shard.stats().expired_fields;
+        assert!(ended - before <= 512, "{} fields in one slice", ended - before);
+        (before, slices) = (ended, slices + 1);
+        assert!(slices < 1_000);
+        assert!(shard.len(0) == 0 || shard.next_look() <= due + 200, "it goes on at once");
+    }
+    assert_eq!(before, 10_000);
+    shard.check().unwrap();
+}
