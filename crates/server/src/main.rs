@@ -11,7 +11,7 @@ use server::config::load::{self, Instead, Loaded};
 use server::config::{Store, invocation, render};
 use server::live::Live;
 use server::os::clock::Clock;
-use server::os::heap::Counting;
+use server::os::heap::{self, Counting};
 use server::os::{daemon, machine};
 use server::registry::Registry;
 use server::workers::acceptor::{Acceptor, Stopper};
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
 }
 
 fn start() -> Result<(), String> {
+    heap::prepare();
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|one| one.to_string_lossy().into_owned()).collect();
     let asked = invocation(&arguments).map_err(|error| error.to_string())?;

@@ -123,6 +123,33 @@ fn without_descriptors_it_goes_on() {
 }
 
 #[test]
+fn memory_that_is_freed_goes_back_to_the_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s.sock");
+    let server = Server::start(&["--unixsocket", socket.to_str().unwrap()]);
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    let value = "v".repeat(100);
+    // Two hashes that grow in turn: what one leaves lies between what the other has.
+    for from in (0..400_000).step_by(1_000) {
+        let add = |field: u32| format!("HSET hash:{} field:{field} {value}\r\n", field % 2);
+        let requests: String = (from..from + 1_000).map(add).collect();
+        stream.write_all(requests.as_bytes()).unwrap();
+        let mut replies = vec![0; 4 * 1_000];
+        stream.read_exact(&mut replies).unwrap();
+    }
+    let pid = server.child.id();
+    let resident = || {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+        text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * rustix::param::page_size()
+    };
+    assert!(resident() > 40 << 20, "{}", resident());
+    stream.write_all(b"FLUSHALL\r\n").unwrap();
+    stream.read_exact(&mut [0; 5]).unwrap();
+    wait("the memory is given back", || resident() < 32 << 20);
+    assert_eq!(server.end("TERM").0, Some(0));
+}
+
+#[test]
 fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s.sock");

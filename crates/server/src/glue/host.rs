@@ -297,6 +297,7 @@ impl Host for ServerHost {
 
     fn purge_memory(&self) {
         self.node.purge();
+        heap::give_back();
     }
 
     fn failed(&self, code: &str) {

@@ -51,22 +51,24 @@ pub fn service(
         },
     );
     let node = Arc::new(node);
-    join_pages(&node).map_err(failed)?;
+    tend_memory(&node).map_err(failed)?;
     let host = ServerHost::new(Arc::clone(&node), store, common, stopper);
     host.settings_changed();
     Ok(Glue { node, host, generation: Mutex::new(store.generation()) })
 }
 
-/// Starts a thread that makes huge pages of what the arena has filled, a little at a time: each
-/// costs milliseconds, which no request should wait for. It ends with the node.
-fn join_pages(node: &Arc<Node>) -> std::io::Result<()> {
-    const PAUSE: std::time::Duration = std::time::Duration::from_millis(250);
-    const GROUPS_AT_ONCE: usize = 8;
+/// Starts a thread that makes huge pages of what the arena has filled, a little at a time, and has
+/// the heap give back what it doesn't use: that costs milliseconds, which no request should wait
+/// for. It ends with the node.
+fn tend_memory(node: &Arc<Node>) -> std::io::Result<()> {
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+    const GROUPS_AT_ONCE: usize = 3;
     let node = Arc::downgrade(node);
     let work = move || {
         while let Some(node) = node.upgrade() {
             node.arena().join_groups(GROUPS_AT_ONCE);
             drop(node);
+            heap::give_back();
             std::thread::sleep(PAUSE);
         }
     };
@@ -233,6 +235,6 @@ impl Service for Glue {
                 self.node.set_limits(limits(&self.host.config()));
             }
         }
-        self.node.end_of_turn(node::Now { ms: now.ms, us: now.us }, heap::used())
+        self.node.end_of_turn(node::Now { ms: now.ms, us: now.us }, heap::held())
     }
 }

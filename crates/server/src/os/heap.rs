@@ -3,14 +3,27 @@
 //! What the process has on its heap is part of `maxmemory`, so it must be known at any time without
 //! asking the allocator. Each thread counts for itself and adds to the global count once it differs
 //! by 64 KiB: the count is off by at most that much per thread, and nobody fights for a cache line.
+//!
+//! What was freed stays with the allocator, which may use it again or never: after a few large
+//! hashes were deleted, that is more than the cap. So somebody calls [`give_back`] now and then, and
+//! what even that leaves behind counts as used.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use super::machine;
 
 /// Bytes a thread may be ahead of the global count.
 const STEP: i64 = 64 << 10;
 
+/// Bytes that the allocator may keep, code and stacks included, before it's asked to give back.
+const KEPT: u64 = 16 << 20;
+/// Larger allocations are mappings of their own, which go when they are freed.
+const OWN_MAPPING: i32 = 1 << 20;
+
+/// Bytes beyond [`KEPT`] that the allocator had left when it was last asked.
+static STUCK: AtomicU64 = AtomicU64::new(0);
 static TOTAL: AtomicI64 = AtomicI64::new(0);
 
 thread_local! {
@@ -20,6 +33,60 @@ thread_local! {
 /// Bytes allocated and not freed, over all threads.
 pub fn used() -> u64 {
     u64::try_from(TOTAL.load(Ordering::Relaxed)).unwrap_or(0)
+}
+
+/// As [`used`], with what the allocator keeps beyond a small allowance.
+pub fn held() -> u64 {
+    used().saturating_add(STUCK.load(Ordering::Relaxed))
+}
+
+/// Tells the allocator how to work; before any other thread runs.
+pub fn prepare() {
+    system::map_from(OWN_MAPPING);
+}
+
+/// Has the allocator give back what it keeps, if that has become much; whether it was asked. It
+/// may hold the threads up for milliseconds that allocate meanwhile.
+pub fn give_back() -> bool {
+    let kept = || Some(machine::private()?.saturating_sub(used()).saturating_sub(KEPT));
+    let before = kept().unwrap_or(0);
+    // What is stuck, a page here and a page there, stays so: asking again and again is of no use.
+    let known = STUCK.load(Ordering::Relaxed);
+    let worth = before > 0 && (known == 0 || before > known + KEPT);
+    if worth {
+        system::trim();
+    }
+    let after = if worth { kept().unwrap_or(0) } else { before.min(known) };
+    STUCK.store(after, Ordering::Relaxed);
+    worth
+}
+
+/// What glibc has beyond the standard. Other libraries do without.
+#[cfg(target_env = "gnu")]
+mod system {
+    unsafe extern "C" {
+        /// Gives free memory back to the system but for `keep` bytes; safe to call at any time.
+        safe fn malloc_trim(keep: usize) -> i32;
+        /// Sets a parameter of the allocator; unknown ones and values are refused.
+        safe fn mallopt(parameter: i32, value: i32) -> i32;
+    }
+
+    /// The size from which an allocation is a mapping of its own. Unset, it grows with use.
+    const M_MMAP_THRESHOLD: i32 = -3;
+
+    pub(super) fn trim() {
+        malloc_trim(0);
+    }
+
+    pub(super) fn map_from(bytes: i32) {
+        mallopt(M_MMAP_THRESHOLD, bytes);
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+mod system {
+    pub(super) const fn trim() {}
+    pub(super) const fn map_from(_: i32) {}
 }
 
 /// The counting allocator; the binary makes it the global one.

@@ -27,9 +27,20 @@ pub fn memory() -> u64 {
 
 /// Bytes of this process that are in memory now (the system counts whole pages).
 pub fn resident() -> Option<u64> {
+    pages()?.0.checked_mul(rustix::param::page_size() as u64)
+}
+
+/// Of these, bytes that belong to no file, the arena's included: heap and stacks.
+pub fn private() -> Option<u64> {
+    let (resident, shared) = pages()?;
+    resident.saturating_sub(shared).checked_mul(rustix::param::page_size() as u64)
+}
+
+/// Pages in memory, and how many of them are a file's.
+fn pages() -> Option<(u64, u64)> {
     let text = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages = text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()?;
-    pages.checked_mul(rustix::param::page_size() as u64)
+    let mut fields = text.split_ascii_whitespace().skip(1).map(str::parse::<u64>);
+    Some((fields.next()?.ok()?, fields.next()?.ok()?))
 }
 
 /// Processor time of this process so far, in user mode and in the kernel (µs, in ticks of 10 ms).
