@@ -5,12 +5,12 @@
 //! A cursor of SCAN is `position << 6 | shard`; 0 begins and ends.
 
 use super::keys::{database, kind_name};
-use super::support::is;
+use super::support::{is, keyless as row};
 use crate::context::Ctx;
 use crate::failure::Failure;
 use crate::limits::{KEYS_PER_SLICE, SCAN_COUNT_MAX};
 use crate::ops::glob;
-use crate::row::{Flags, Handler, Keys, Outcome, Row};
+use crate::row::{Flags, Outcome, Row};
 use engine::{Effect, Rng};
 use protocol::args::Args;
 use protocol::resp::{parse_i64, parse_u64};
@@ -59,17 +59,6 @@ pub const ROWS: &[Row] = &[
 
 /// Bits of a cursor that name the shard.
 const SHARD_BITS: u32 = 6;
-
-const fn row(
-    group: &'static str,
-    (name, arity): (&'static str, i32),
-    flags: Flags,
-    handler: Handler,
-    since: &'static str,
-    summary: &'static str,
-) -> Row {
-    Row { name, arity, flags, keys: Keys::None, handler, group, since, summary, subcommands: &[] }
-}
 
 fn scan(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     let cursor = parse_cursor(args.at(1)).ok_or(Failure::text("ERR invalid cursor"))?;

@@ -2,11 +2,11 @@
 //!
 //! What always holds: a deadline at or before now deletes the key and answers 1.
 
-use super::support::text;
+use super::support::{one_key, text};
 use crate::context::Ctx;
 use crate::failure::Failure;
 use crate::ops::expiry::{Clock, When, any, arm};
-use crate::row::{Flags, Handler, Keys, Outcome, Row};
+use crate::row::{Flags, Handler, Outcome, Row};
 use engine::Change;
 use protocol::args::Args;
 
@@ -27,14 +27,13 @@ pub const ROWS: &[Row] = &[
 ];
 
 const fn row(
-    (name, arity): (&'static str, i32),
+    name: (&'static str, i32),
     flags: Flags,
     handler: Handler,
     since: &'static str,
     summary: &'static str,
 ) -> Row {
-    let (keys, group) = (Keys::FIRST, "generic");
-    Row { name, arity, flags, keys, handler, group, since, summary, subcommands: &[] }
+    one_key("generic", name, flags, handler, since, summary)
 }
 
 fn expire(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {

@@ -4,11 +4,12 @@
 //! clocks are rules of [`ops::hashes`](crate::ops::hashes).
 //! What always holds: the deadlines of one command are applied by one effect, all or none.
 
+use super::hashes::row;
 use crate::context::Ctx;
 use crate::failure::Failure;
 use crate::ops::expiry::{Clock, When};
 use crate::ops::hashes::{Code, Draft, find};
-use crate::row::{Flags, Handler, Keys, Outcome, Row};
+use crate::row::{Flags, Outcome, Row};
 use engine::Change;
 use engine::hash::{FieldDeadline, FieldEdit};
 use protocol::args::Args;
@@ -36,18 +37,6 @@ pub const ROWS: &[Row] = &[
     row("HGETEX", -5, WRITE, hgetex, "8.0.0", "Returns values of fields and sets their deadlines."),
     row("HSETEX", -6, GROW, hsetex, "8.0.0", "Sets fields together with their deadlines."),
 ];
-
-const fn row(
-    name: &'static str,
-    arity: i32,
-    flags: Flags,
-    handler: Handler,
-    since: &'static str,
-    summary: &'static str,
-) -> Row {
-    let (keys, group) = (Keys::FIRST, "hash");
-    Row { name, arity, flags, keys, handler, group, since, summary, subcommands: &[] }
-}
 
 fn hexpire(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     expire(ctx, args, Clock::Seconds, "hexpire")

@@ -2,12 +2,13 @@
 //!
 //! What always holds: no reply shows or counts a field that is due; one command is one effect.
 
+use super::support::one_key;
 use crate::context::Ctx;
 use crate::failure::Failure;
 use crate::limits::{RANDOM_PICKS_MAX, RANDOM_REPLY_BYTES_MAX, REPLY_BYTES_MAX};
 use crate::ops::glob;
 use crate::ops::hashes::{add, add_float, find};
-use crate::row::{Flags, Handler, Keys, Outcome, Row};
+use crate::row::{Flags, Handler, Outcome, Row};
 use engine::hash::{Field, FieldDeadline, FieldEdit, HashView};
 use engine::{Change, Rng};
 use protocol::args::Args;
@@ -44,7 +45,8 @@ pub const ROWS: &[Row] = &[
     row("HSCAN", -3, WALK, hscan, "2.8.0", "Walks over the fields of a hash step by step."),
 ];
 
-const fn row(
+/// A row of a command on the hash under its first argument.
+pub(super) const fn row(
     name: &'static str,
     arity: i32,
     flags: Flags,
@@ -52,8 +54,7 @@ const fn row(
     since: &'static str,
     summary: &'static str,
 ) -> Row {
-    let (keys, group) = (Keys::FIRST, "hash");
-    Row { name, arity, flags, keys, handler, group, since, summary, subcommands: &[] }
+    one_key("hash", (name, arity), flags, handler, since, summary)
 }
 
 type Edits<'a> = SmallVec<[FieldEdit<'a>; 8]>;

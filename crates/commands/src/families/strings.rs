@@ -3,7 +3,7 @@
 //! What always holds: GET and SET without options look the key up once and allocate nothing.
 //! Not for: counting (see `counters`), LCS (see `lcs`).
 
-use super::support::is;
+use super::support::{is, one_key};
 use crate::context::Ctx;
 use crate::failure::Failure;
 use crate::ops::expiry::{self, Clock};
@@ -52,14 +52,13 @@ pub const ROWS: &[Row] = &[
 
 /// A row of a command on the string under its first argument.
 pub(super) const fn row(
-    (name, arity): (&'static str, i32),
+    name: (&'static str, i32),
     flags: Flags,
     handler: Handler,
     since: &'static str,
     summary: &'static str,
 ) -> Row {
-    let keys = Keys::FIRST;
-    Row { name, arity, flags, keys, handler, group: "string", since, summary, subcommands: &[] }
+    one_key("string", name, flags, handler, since, summary)
 }
 
 fn get(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {

@@ -17,7 +17,19 @@ pub(super) const fn keyless(
     Row { name, arity, flags, keys: Keys::None, handler, group, since, summary, subcommands: &[] }
 }
 
-/// The same with subcommands, one of which has to be named.
+/// A row of a command whose first argument is its one key.
+pub(super) const fn one_key(
+    group: &'static str,
+    name: (&'static str, i32),
+    flags: Flags,
+    handler: Handler,
+    since: &'static str,
+    summary: &'static str,
+) -> Row {
+    Row { keys: Keys::FIRST, ..keyless(group, name, flags, handler, since, summary) }
+}
+
+/// A row without keys, with subcommands, one of which has to be named.
 pub(super) const fn container(
     group: &'static str,
     name: &'static str,
