@@ -297,7 +297,10 @@ impl Shard {
             memory.store(word.index(), due);
         }
         bump_slot(memory, spot.slot);
-        self.file(spot.at, due, now);
+        // The key's own deadline too: the note that brought us here may have been its only one.
+        if let Some(due) = self.due_time(spot.at, header) {
+            self.file(spot.at, due, now);
+        }
         Ok((applied, true))
     }
 
