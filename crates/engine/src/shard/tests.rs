@@ -613,18 +613,19 @@ fn a_large_hash_whose_fields_are_due_together_ends_in_slices() {
 fn a_large_hash_ends_at_its_deadline_after_fields_of_it_have_ended() {
     let mut shard = shard(200, Policy::NoEviction);
     let set = |field, deadline| FieldEdit::Set { field, value: b"value", deadline };
-    let first = [set(b"first", FieldDeadline::Clear)];
-    apply(&mut shard, 0, b"cart", Change::Fields(&first), START).unwrap();
-    let deadline = Change::Deadline { at: Some(START + 5_000_000), slide: false };
-    apply(&mut shard, 0, b"cart", deadline, START).unwrap();
-    // It grows into a tree now, and is filed under its first field's deadline.
     let names: Vec<String> = (0..1_000).map(|n| format!("field:{n:04}")).collect();
-    let due = FieldDeadline::At(START + 1_000);
-    let edits: Vec<FieldEdit<'_>> = names.iter().map(|name| set(name.as_bytes(), due)).collect();
-    apply(&mut shard, 0, b"cart", Change::Fields(&edits), START).unwrap();
+    let mut edits: Vec<FieldEdit<'_>> =
+        names.iter().map(|name| set(name.as_bytes(), FieldDeadline::Clear)).collect();
+    edits.push(set(b"fleeting", FieldDeadline::At(START + 1_000)));
+    apply(&mut shard, 0, b"draft", Change::Fields(&edits), START).unwrap();
+    let mut item = shard.peek(0, &Key::new(&SECRET, b"draft"), START).unwrap().to_owned_item();
+    item.meta.deadline = Some(START + 5_000_000);
+    // Stored at once, it's filed under its first field's deadline alone.
+    apply(&mut shard, 0, b"cart", Change::Install(&item), START).unwrap();
+    apply(&mut shard, 0, b"draft", Change::Remove(Cause::Deleted), START).unwrap();
     while shard.maintain(START + 2_000, 1_000) {}
     let key = Key::new(&SECRET, b"cart");
-    assert_eq!(shard.get(0, &key, START + 2_000).unwrap().hash().unwrap().len(), 1);
+    assert_eq!(shard.get(0, &key, START + 2_000).unwrap().hash().unwrap().len(), 1_000);
     shard.check().unwrap();
     while shard.len(0) > 0 {
         assert!(shard.next_look() <= START + 5_000_100, "nobody will look");
