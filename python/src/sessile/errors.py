@@ -1,0 +1,40 @@
+"""What can go wrong with a session, as exceptions.
+
+Everything that this package raises on purpose is a `SessileError`. Messages say what was wrong
+and with what; they never hold an id, a handle or a value.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigurationError",
+    "DocumentError",
+    "NotSupported",
+    "SessileError",
+    "SessionConflict",
+    "SessionUnavailable",
+]
+
+
+class SessileError(Exception):
+    """The base of all errors of this package."""
+
+
+class ConfigurationError(SessileError, ValueError):
+    """A setting or URL that can't be used; the message names it."""
+
+
+class DocumentError(SessileError, TypeError, ValueError):
+    """Something in a session that can't be stored; the message names its path."""
+
+
+class NotSupported(SessileError, NotImplementedError):
+    """The engine can't do this; the message names both."""
+
+
+class SessionConflict(SessileError):
+    """Somebody else changed the session in the meantime, and strict mode was asked for."""
+
+
+class SessionUnavailable(SessileError, ConnectionError):
+    """The store didn't answer in time; nothing is known of what it did."""
