@@ -190,7 +190,7 @@ class Engine(Protocol):
         """The user's live sessions, newest first. `NotSupported` where there is no index."""
 
     def end_all(self, user: str, *, keep: bytes | None = None) -> int:
-        """Ends the user's sessions, but `keep`; how many. `NotSupported` where there is no index."""
+        """Ends the user's sessions, but `keep`; how many. `NotSupported` without an index."""
 
     def exists(self, key: bytes) -> bool:
         """Whether a session lives under the key; doesn't slide."""
