@@ -15,6 +15,7 @@
 
 use super::earlier;
 use super::entry::{Field, read_field, write_field};
+use super::node::ARC_BYTES;
 
 /// The most bytes of entries and tables in a leaf; what is left of 4 KiB is for rounding up.
 const FULL: usize = 3_456;
@@ -200,9 +201,10 @@ impl Leaf {
         self.first = earlier(self.first, right.first);
     }
 
-    /// The bytes allocated for the leaf, its own box included.
+    /// The bytes allocated for the leaf, its own place included.
     pub(super) fn heap_bytes(&self) -> usize {
-        size_of::<Self>()
+        ARC_BYTES
+            + size_of::<Self>()
             + self.hashes.capacity() * size_of::<u64>()
             + self.places.capacity() * size_of::<u32>()
             + self.bytes.capacity()

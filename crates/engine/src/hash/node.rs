@@ -9,11 +9,13 @@
 //! What always holds: lows ascend; a child's low is that of its own first child; no child is empty
 //! unless it is the only one. A node that grows too large is split, one that is sparse is merged
 //! with a neighbour if both have room to spare; so the depth stays within the logarithm of the
-//! number of fields, and recursion over it is bounded by it.
+//! number of fields, and recursion over it is bounded by it. Trees may share nodes: a clone costs
+//! nothing, and a change copies the nodes on its way that are shared.
 
 use super::earlier;
 use super::entry::Field;
 use super::leaf::{Leaf, reserve, trim};
+use std::sync::Arc;
 
 /// The most children of a node: 80 x 48 bytes.
 const FULL: usize = 80;
@@ -22,13 +24,16 @@ const SPARSE: usize = 20;
 const MERGED: usize = 60;
 const STEP: usize = 8;
 
+/// What a shared allocation has before its value: two counters.
+pub(super) const ARC_BYTES: usize = 16;
+
 const _: () = assert!(size_of::<Child>() * FULL + size_of::<Inner>() <= 4096);
 
-/// A node of either kind.
+/// A node of either kind. Whoever changes one that is shared changes a copy of it.
 #[derive(Clone, Debug)]
 pub(super) enum Node {
-    Leaf(Box<Leaf>),
-    Inner(Box<Inner>),
+    Leaf(Arc<Leaf>),
+    Inner(Arc<Inner>),
 }
 
 /// A node whose children are nodes.
@@ -51,7 +56,7 @@ pub(super) struct Child {
 impl Node {
     /// A leaf without fields.
     pub(super) fn empty() -> Self {
-        Self::Leaf(Box::default())
+        Self::Leaf(Arc::default())
     }
 
     pub(super) fn count(&self) -> usize {
@@ -127,15 +132,16 @@ impl Node {
         heap: &mut usize,
     ) -> Option<Child> {
         match self {
-            Self::Inner(inner) => inner.edit(hash, change, heap),
+            Self::Inner(inner) => own(inner, heap).edit(hash, change, heap),
             Self::Leaf(leaf) => {
                 *heap -= leaf.heap_bytes();
+                let leaf = Arc::make_mut(leaf);
                 change(leaf);
                 let right = leaf.split();
                 *heap += leaf.heap_bytes();
                 let right = right?;
                 *heap += right.heap_bytes();
-                Some(Child::new(right.hash(0).unwrap_or_default(), Self::Leaf(Box::new(right))))
+                Some(Child::new(right.hash(0).unwrap_or_default(), Self::Leaf(Arc::new(right))))
             }
         }
     }
@@ -149,7 +155,7 @@ impl Node {
         children.push(right);
         let inner = Inner::new(children);
         *heap += inner.heap_bytes();
-        *self = Self::Inner(Box::new(inner));
+        *self = Self::Inner(Arc::new(inner));
     }
 
     /// As long as the node has a single child, becomes that child.
@@ -159,7 +165,7 @@ impl Node {
                 return;
             }
             *heap -= inner.heap_bytes();
-            let only = inner.children.pop().map(|child| child.node);
+            let only = Arc::make_mut(inner).children.pop().map(|child| child.node);
             *self = only.unwrap_or_else(|| {
                 *heap += Leaf::default().heap_bytes();
                 Self::empty()
@@ -182,6 +188,7 @@ impl Node {
     pub(super) fn drop_slice(&mut self, budget: &mut usize, heap: &mut usize) -> bool {
         let Self::Inner(inner) = self else { return true };
         *heap -= inner.heap_bytes();
+        let inner = Arc::make_mut(inner);
         while *budget > 0 {
             let Some(last) = inner.children.last_mut() else { break };
             if last.node.drop_slice(budget, heap) {
@@ -209,7 +216,7 @@ impl Node {
                 && (child.count, child.first) == (child.node.count(), child.node.first())
                 && child.count > 0
         };
-        let (mut counted, depth) = (inner.clone(), inner.children.first().map(Child::depth));
+        let (mut counted, depth) = (Inner::clone(inner), inner.children.first().map(Child::depth));
         counted.recount();
         inner.children.first().is_some_and(|child| child.low == low)
             && inner.children.windows(2).all(|pair| {
@@ -265,7 +272,7 @@ impl Inner {
     }
 
     fn heap_bytes(&self) -> usize {
-        size_of::<Self>() + self.children.capacity() * size_of::<Child>()
+        ARC_BYTES + size_of::<Self>() + self.children.capacity() * size_of::<Child>()
     }
 
     fn edit(
@@ -321,7 +328,7 @@ impl Inner {
         let right = Self::new(moved);
         *heap += right.heap_bytes();
         let low = right.children.first().map_or(0, |child| child.low);
-        Some(Child::new(low, Node::Inner(Box::new(right))))
+        Some(Child::new(low, Node::Inner(Arc::new(right))))
     }
 
     /// Removes the child at `i` if it is empty, or merges it with a neighbour if it is sparse.
@@ -334,7 +341,7 @@ impl Inner {
             let gone = self.children.remove(i);
             *heap -= gone.node.heap_bytes();
             if i == 0 {
-                self.lower_first_child(gone.low);
+                self.lower_first_child(gone.low, heap);
             }
             return true;
         }
@@ -351,12 +358,12 @@ impl Inner {
     }
 
     /// Makes the first child, and the first below it, begin at `low`.
-    fn lower_first_child(&mut self, low: u64) {
+    fn lower_first_child(&mut self, low: u64, heap: &mut usize) {
         let mut first = self.children.first_mut();
         while let Some(child) = first {
             child.low = low;
             first = match &mut child.node {
-                Node::Inner(inner) => inner.children.first_mut(),
+                Node::Inner(inner) => own(inner, heap).children.first_mut(),
                 Node::Leaf(_) => None,
             };
         }
@@ -379,8 +386,9 @@ impl Node {
     fn absorb(&mut self, right: Child, heap: &mut usize) {
         *heap -= self.own_bytes() + right.node.own_bytes();
         match (&mut *self, right.node) {
-            (Self::Leaf(a), Self::Leaf(b)) => a.absorb(*b),
+            (Self::Leaf(a), Self::Leaf(b)) => Arc::make_mut(a).absorb(Arc::unwrap_or_clone(b)),
             (Self::Inner(a), Self::Inner(b)) => {
+                let (a, b) = (Arc::make_mut(a), Arc::unwrap_or_clone(b));
                 reserve(&mut a.children, b.children.len(), STEP);
                 a.children.extend(b.children);
                 a.recount();
@@ -397,6 +405,15 @@ impl Node {
             Self::Inner(inner) => inner.heap_bytes(),
         }
     }
+}
+
+/// A node to change: a copy, if somebody else holds it too. `heap` follows, since a copy has no
+/// room to spare.
+fn own<'a>(inner: &'a mut Arc<Inner>, heap: &mut usize) -> &'a mut Inner {
+    *heap -= inner.heap_bytes();
+    let inner = Arc::make_mut(inner);
+    *heap += inner.heap_bytes();
+    inner
 }
 
 /// The fields in hash order, each with its hash.

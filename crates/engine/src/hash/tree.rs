@@ -5,7 +5,8 @@
 //! fields that are due are found without looking at the others. The hash is keyed: strangers
 //! can't choose names that fall together.
 //!
-//! What always holds: [`BigHash::heap_bytes`] is what the nodes have allocated, to the byte.
+//! What always holds: [`BigHash::heap_bytes`] is what the nodes have allocated, to the byte; a
+//! clone shares them, and both count them.
 //! Not for: small hashes; a tree takes a leaf at least.
 
 use layout::HashKey;
@@ -16,7 +17,7 @@ use super::node::{Node, Walk};
 use super::{FieldDeadline, FieldEdit, PackedHash, SipKey, Summary};
 
 /// A large hash.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BigHash {
     key: SipKey,
     root: Node,
@@ -209,15 +210,6 @@ impl BigHash {
     #[cfg(test)]
     pub(super) fn is_sound(&self) -> bool {
         self.root.is_sound(0) && self.heap == self.root.heap_bytes()
-    }
-}
-
-impl Clone for BigHash {
-    fn clone(&self) -> Self {
-        // A copied vector has no room to spare, so the bytes are counted anew.
-        let root = self.root.clone();
-        let heap = root.heap_bytes();
-        Self { root, heap, ..*self }
     }
 }
 
