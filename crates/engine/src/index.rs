@@ -16,7 +16,7 @@ use crate::effect::Full;
 use crate::limits::LEAF_KEYS_MAX;
 use layout::address::LEAF_SLOTS;
 use layout::directory::{
-    self, Control, DirectoryWord, Found, NODE_BITS, PROBE_MAX, bucket, descend, place,
+    self, Control, DirectoryWord, Found, NODE_BITS, PROBE_MAX, bucket, descend, descend_from, place,
 };
 use layout::{
     Address, BUCKET_WORDS, KeyHash, LEAF_BUCKETS, LEAF_WORDS, Memory, NODE_WORDS, SEGMENT_WORDS,
@@ -198,7 +198,12 @@ impl Index {
     /// the last), for walks in order.
     pub(crate) fn leaf_at(&self, memory: &Memory, position: u32) -> (Option<Address>, Option<u32>) {
         let here = place(position);
-        let found = descend(memory, self.root, here);
+        let found = if self.detached.is_empty() {
+            descend(memory, self.root, here)
+        } else {
+            // A snapshot walks over what its database has let go of.
+            descend_from(memory, self.detached, self.root, here)
+        };
         let depth = if found.leaf.is_empty() { found.limit } else { found.leaf.depth() };
         let next = (u64::from(here) >> (32 - depth)) + 1;
         let next =

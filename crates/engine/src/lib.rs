@@ -25,6 +25,7 @@ mod relocate;
 mod rng;
 mod segments;
 pub mod shard;
+mod snapshot;
 mod watch;
 mod wheel;
 
@@ -36,4 +37,5 @@ pub use layout::{
 };
 pub use rng::Rng;
 pub use shard::{Entry, Shard, ShardConfig, Stats, StringView};
+pub use snapshot::Keeper;
 pub use watch::Watch;

@@ -118,9 +118,13 @@ pub struct Found {
 /// Walks from the root word at `root` to the leaf of `place`.
 #[inline]
 pub fn descend(memory: &Memory, root: Address, place: u32) -> Found {
-    let mut at = root;
-    let mut word = DirectoryWord(memory.load(at.index()));
-    let mut limit = 0;
+    descend_from(memory, DirectoryWord(memory.load(root.index())), root, place)
+}
+
+/// As [`descend`], from a root word that was read before at `root`.
+#[inline]
+pub fn descend_from(memory: &Memory, word: DirectoryWord, root: Address, place: u32) -> Found {
+    let (mut at, mut word, mut limit) = (root, word, 0);
     // Each level decides six bits, so the walk ends; the bound is for words that a reader
     // catches in mid-change.
     while word.is_node() && limit < u32::BITS {

@@ -265,6 +265,7 @@ impl Shard {
         edits: &[FieldEdit<'_>],
         now: u64,
     ) -> Result<(Applied, bool), Full> {
+        self.keep_before_change(db, key, spot);
         let number = handle(self.value(spot.at, spot.header));
         let big = number.and_then(|number| self.big.get_mut(number)?.as_mut());
         let Some(big) = big else { return Err(Full) };

@@ -26,6 +26,7 @@ use crate::limits::{BANDS_MAX, DATABASES_MAX};
 use crate::prefixes::PrefixTable;
 use crate::rng::Rng;
 use crate::segments::{Directory, Space};
+use crate::snapshot::Snapshot;
 use crate::watch::{Watch, Watches};
 use crate::wheel::Wheel;
 use layout::{Address, Fields, HashKey, Header, key};
@@ -100,6 +101,7 @@ pub struct Shard {
     pub(crate) copy_credit: usize,
     pub(crate) stats: Stats,
     pub(crate) journal: Option<Box<dyn Journal>>,
+    pub(crate) snapshot: Option<Snapshot>,
     /// Reused for keys and packed runs on their way into an item.
     pub(crate) scratch: Vec<u8>,
 }
@@ -140,6 +142,7 @@ impl Shard {
             copy_credit: 0,
             stats: Stats::default(),
             journal: None,
+            snapshot: None,
             scratch: Vec::new(),
         };
         for db in 0..databases {

@@ -157,6 +157,9 @@ impl Shard {
         let had = old.is_some_and(|old| self.deadline(old.at, old.header).is_some());
         let stored = match old {
             Some(old) if old.header.words() == header.words() => {
+                if !draft.keep_version {
+                    self.keep_before_change(db, key, old);
+                }
                 self.let_go(old.at, old.header, draft.transfer);
                 bump_slot(self.arena.memory(), old.slot);
                 self.write(old.at, header, &draft, &kept);
@@ -180,6 +183,7 @@ impl Shard {
     /// Takes an item out of the index and kills it.
     pub(crate) fn discard(&mut self, db: usize, key: &Key<'_>, spot: Spot) {
         let Some(Some(id)) = self.roots.get(db).copied() else { return };
+        self.keep_before_change(db, key, spot);
         let had = self.deadline(spot.at, spot.header).is_some();
         self.count_deadline(db, had, false);
         if let Some(Some(directory)) = self.directories.get_mut(id as usize) {
@@ -258,6 +262,11 @@ impl Shard {
             found = self.room((id, band), header.words(), false);
         }
         let at = found?;
+        if let Some(old) = old
+            && !draft.keep_version
+        {
+            self.keep_before_change(db, key, old);
+        }
         self.write(at, header, draft, kept);
         let Self { arena, owner, pages, prefixes, config, directories, .. } = self;
         let Some(Some(directory)) = directories.get_mut(id as usize) else { return Err(Full) };

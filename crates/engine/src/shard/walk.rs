@@ -98,6 +98,13 @@ impl Shard {
             directory.index.detach(self.arena.memory());
             directory.open = Default::default();
         }
+        if !self.snapshot_needs(id) {
+            self.free_later(id);
+        }
+    }
+
+    /// Has a directory freed bit by bit that no database refers to any more.
+    pub(crate) fn free_later(&mut self, id: u32) {
         self.detached.push(id);
         self.look_at_latest(0);
     }
