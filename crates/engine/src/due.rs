@@ -12,14 +12,14 @@
 
 use crate::arena::Use;
 use crate::effect::{Cause, Change, Effect, Key};
-use crate::hash::FieldEdit;
+use crate::hash::{FieldEdit, PACKED_MAX_FIELDS};
 use crate::limits::{
     EXPIRY_RETRY_MS, FIELDS_PER_EXPIRY, FILE_AHEAD_MS, WHEEL_AHEAD_MS, WHEEL_ENTRIES_PER_KEY,
     WHEEL_ENTRIES_PER_LOOK, WHEEL_TICK_MS,
 };
 use crate::shard::{Entry, Shard, Spot};
 use crate::wheel::Note;
-use layout::{Address, Header, SegmentId, key};
+use layout::{Address, Form, Header, SegmentId, key};
 
 impl Shard {
     /// Ends what is due and does a slice of the work that was put off: at most about `budget`
@@ -99,52 +99,47 @@ impl Shard {
         }
     }
 
-    /// Ends an item that is due, as far as it is: the key, or fields of it.
-    pub(crate) fn end_due(&mut self, db: usize, key: &Key<'_>, spot: Spot, now: u64) {
-        let mut spot = spot;
-        while !self.end_some(db, key, spot, now) {
-            match self.locate(db, key) {
-                Some(again) => spot = again,
-                None => return,
-            }
-        }
-    }
-
-    /// As [`Shard::end_due`], but of a hash a bounded number of fields; whether that was all.
-    fn end_some(&mut self, db: usize, key: &Key<'_>, spot: Spot, now: u64) -> bool {
+    /// Ends an item that is due, as far as it is: the key, all of it if none of its fields is
+    /// left, or a bounded number of its fields. Whether nothing that is due remains.
+    pub(crate) fn end_due(&mut self, db: usize, key: &Key<'_>, spot: Spot, now: u64) -> bool {
         match self.deadline(spot.at, spot.header) {
             Some(deadline) if deadline <= now => {
                 self.stats.lag_max_ms = self.stats.lag_max_ms.max(now - deadline);
                 self.count_end(Cause::Expired);
-                self.discard(db, key, spot);
-                let change = Change::Remove(Cause::Expired);
-                self.record(&Effect::Key { db, key: *key, change });
             }
-            _ => return self.end_fields(db, key, spot, now),
+            _ => {
+                let Some(hash) = Entry::new(self, spot).hash() else { return true };
+                if !hash.is_over(now) {
+                    return self.end_due_fields(db, key, spot, now);
+                }
+                self.stats.expired_fields += hash.len() as u64;
+            }
         }
+        self.discard(db, key, spot);
+        self.record(&Effect::Key { db, key: *key, change: Change::Remove(Cause::Expired) });
         true
     }
 
-    fn end_fields(&mut self, db: usize, key: &Key<'_>, spot: Spot, now: u64) -> bool {
+    fn end_due_fields(&mut self, db: usize, key: &Key<'_>, spot: Spot, now: u64) -> bool {
         let Some(hash) = Entry::new(self, spot).hash() else { return true };
-        let due = hash.due(now, FIELDS_PER_EXPIRY);
+        // A small hash is written anew each time, so all at once is less.
+        let small = spot.header.form() == Form::Inline;
+        let most = if small { PACKED_MAX_FIELDS } else { FIELDS_PER_EXPIRY };
+        let due = hash.due(now, most);
         let names: Vec<Vec<u8>> = due.iter().map(|field| field.name.to_vec()).collect();
         if names.is_empty() {
             return true;
         }
         let edits: Vec<FieldEdit<'_>> =
             names.iter().map(|name| FieldEdit::Delete { field: name }).collect();
-        let change = Change::Fields(&edits);
-        if self.fields_shrink(db, key, spot, &edits, now).is_err() {
-            // A packed hash is written anew, which needs room. Readers don't see the fields.
+        if self.end_fields(db, key, spot, &edits, now).is_err() {
+            // Writing it anew needs room. Readers don't see the fields.
             if let Some(here) = self.locate(db, key) {
                 self.file(here.at, now + EXPIRY_RETRY_MS, now);
             }
             return true;
         }
-        self.stats.expired_fields += names.len() as u64;
-        self.record(&Effect::Key { db, key: *key, change });
-        names.len() < FIELDS_PER_EXPIRY
+        small || names.len() < most
     }
 
     /// Looks at the item of a note; whether nothing of it is left to end.
@@ -170,7 +165,7 @@ impl Shard {
         let mut bytes = Vec::new();
         key::unpack(self.body(at, header), header.key_form(), &self.prefixes, &mut bytes);
         let key = Key::new(&self.config.secret, &bytes);
-        self.spot_of(db, at, &key).is_none_or(|spot| self.end_some(db, &key, spot, now))
+        self.spot_of(db, at, &key).is_none_or(|spot| self.end_due(db, &key, spot, now))
     }
 
     /// Files the due times of segments whose first one is near; whether some are left.

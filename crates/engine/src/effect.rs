@@ -129,7 +129,7 @@ pub struct Applied {
     pub added: usize,
     /// Fields that were removed from it.
     pub removed: usize,
-    /// The length of the string or hash afterwards.
+    /// The length of the string or hash afterwards; overdue fields that are still there count.
     pub len: usize,
 }
 

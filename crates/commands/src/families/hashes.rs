@@ -236,7 +236,7 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     let key = ctx.key(args.at(1));
     let hash = find(&mut *ctx.shards, ctx.client, &key, ctx.now)?;
     let (reply, now) = (&mut ctx.reply, ctx.now);
-    match (count, hash.filter(|hash| hash.live_len(now) > 0)) {
+    match (count, hash.filter(|hash| !hash.is_over(now))) {
         (None, None) => reply.null(),
         (Some(_), None) => reply.array(0),
         (None, Some(hash)) => match hash.random_one(now, &mut below) {

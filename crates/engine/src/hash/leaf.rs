@@ -9,11 +9,11 @@
 //!
 //! Entries stand in `bytes` without gaps, in no order of their own: a new one is appended, and the
 //! bytes behind a removed one move up at once.
-//! What always holds: `first` is the earliest deadline of the entries; capacities are rounded up
+//! What always holds: `ends` is when the entries end, earliest and latest; capacities are rounded up
 //! to small steps, so that a full leaf with all its parts takes at most 4 KiB (long entries, and
 //! more than a leaf full of names with one and the same hash, excepted).
 
-use super::earlier;
+use super::ends::Ends;
 use super::entry::{Field, read_field, write_field};
 use super::node::ARC_BYTES;
 
@@ -32,14 +32,27 @@ const SLOTS_STEP: usize = 8;
 const LONG: u32 = 1 << 31;
 
 /// Some fields that are neighbours in hash order.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Leaf {
     hashes: Vec<u64>,
     places: Vec<u32>,
     bytes: Vec<u8>,
     long: Vec<Box<[u8]>>,
     long_bytes: usize,
-    first: Option<u64>,
+    ends: Ends,
+}
+
+impl Default for Leaf {
+    fn default() -> Self {
+        Self {
+            hashes: Vec::new(),
+            places: Vec::new(),
+            bytes: Vec::new(),
+            long: Vec::new(),
+            long_bytes: 0,
+            ends: Ends::NONE,
+        }
+    }
 }
 
 impl Leaf {
@@ -47,9 +60,9 @@ impl Leaf {
         self.hashes.len()
     }
 
-    /// The earliest deadline of its fields.
-    pub(super) fn first(&self) -> Option<u64> {
-        self.first
+    /// When its fields end.
+    pub(super) const fn ends(&self) -> Ends {
+        self.ends
     }
 
     /// The position where a field of this hash and name is, or else where it belongs.
@@ -98,7 +111,7 @@ impl Leaf {
         reserve(&mut self.places, 1, SLOTS_STEP);
         self.hashes.insert(i, hash);
         self.places.insert(i, place);
-        self.first = earlier(self.first, field.deadline);
+        self.ends = self.ends.join(Ends::of(field.deadline));
     }
 
     /// Gives the field at a position this value and deadline.
@@ -120,8 +133,7 @@ impl Leaf {
                 *there = place;
             }
         }
-        self.forget_deadline(old_deadline);
-        self.first = earlier(self.first, field.deadline);
+        self.retime(old_deadline, field.deadline);
     }
 
     /// Gives the field at a position another deadline.
@@ -145,8 +157,7 @@ impl Leaf {
         if let Some(there) = entry.and_then(|entry| entry.last_chunk_mut::<8>()) {
             *there = after.to_le_bytes();
         }
-        self.forget_deadline(Some(before));
-        self.first = earlier(self.first, at);
+        self.retime(Some(before), Some(after));
     }
 
     /// Takes the field at a position out.
@@ -158,7 +169,7 @@ impl Leaf {
         self.discard(place, old_bytes);
         trim(&mut self.hashes, SLOTS_STEP);
         trim(&mut self.places, SLOTS_STEP);
-        self.forget_deadline(old_deadline);
+        self.left_by(old_deadline);
     }
 
     /// If the leaf is over-full, moves about half of its bytes, those of the highest hashes, to a
@@ -198,7 +209,7 @@ impl Leaf {
         self.long.reserve_exact(right.long.len());
         self.long.extend(right.long);
         self.long_bytes += right.long_bytes;
-        self.first = earlier(self.first, right.first);
+        self.ends = self.ends.join(right.ends);
     }
 
     /// The bytes allocated for the leaf, its own place included.
@@ -228,7 +239,7 @@ impl Leaf {
             && long == self.long.len()
             && total == self.bytes.len() + self.long_bytes
             && self.long_bytes == self.long.iter().map(|entry| entry.len()).sum::<usize>()
-            && self.first == fields.iter().filter_map(|field| field.deadline).min()
+            && self.ends == Ends::of_all(fields.iter().map(|field| Ends::of(field.deadline)))
     }
 
     fn used(&self) -> usize {
@@ -271,7 +282,7 @@ impl Leaf {
             } else {
                 self.places.push(*old_place);
             }
-            self.first = earlier(self.first, field.deadline);
+            self.ends = self.ends.join(Ends::of(field.deadline));
         }
     }
 
@@ -324,12 +335,29 @@ impl Leaf {
         trim(&mut self.long, 1);
     }
 
-    /// Finds the earliest deadline anew if it was this one.
-    fn forget_deadline(&mut self, gone: Option<u64>) {
-        if gone.is_some() && gone == self.first {
-            let deadlines = (0..self.len()).filter_map(|i| self.field(i)?.deadline);
-            self.first = deadlines.min();
+    /// Follows a field that has another deadline now.
+    fn retime(&mut self, before: Option<u64>, after: Option<u64>) {
+        match self.ends.replaced(Ends::of(before), Ends::of(after)) {
+            Some(ends) => self.ends = ends,
+            None => self.recount(),
         }
+    }
+
+    /// Follows a field that is gone.
+    fn left_by(&mut self, deadline: Option<u64>) {
+        // Where all end together, those that are left do.
+        if self.hashes.is_empty() {
+            self.ends = Ends::NONE;
+        } else if !self.ends.are_one()
+            && self.ends.replaced(Ends::of(deadline), Ends::NONE).is_none()
+        {
+            self.recount();
+        }
+    }
+
+    fn recount(&mut self) {
+        let fields = (0..self.len()).filter_map(|i| self.field(i));
+        self.ends = Ends::of_all(fields.map(|field| Ends::of(field.deadline)));
     }
 }
 

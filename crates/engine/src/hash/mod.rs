@@ -13,6 +13,7 @@
 //! is there until it is deleted, while readers who give `now` don't see it.
 //! Not for: deciding which edits a command needs, or where the bytes of an item lie.
 
+mod ends;
 mod entry;
 mod leaf;
 mod node;

@@ -1,18 +1,18 @@
 //! Nodes of the tree and the one way to change them.
 //!
 //! ```text
-//! inner   | low, count, first, node | low, count, first, node | ...     at most 80 children
+//! inner   | low, count, ends, node | low, count, ends, node | ...     at most 80 children
 //! ```
 //!
-//! A child's `low` is a bound below all its hashes, `count` its fields, `first` their earliest
-//! deadline. All leaves are at the same depth.
+//! A child's `low` is a bound below all its hashes, `count` its fields, `ends` when they
+//! end. All leaves are at the same depth.
 //! What always holds: lows ascend; a child's low is that of its own first child; no child is empty
 //! unless it is the only one. A node that grows too large is split, one that is sparse is merged
 //! with a neighbour if both have room to spare; so the depth stays within the logarithm of the
 //! number of fields, and recursion over it is bounded by it. Trees may share nodes: a clone costs
 //! nothing, and a change copies the nodes on its way that are shared.
 
-use super::earlier;
+use super::ends::Ends;
 use super::entry::Field;
 use super::leaf::{Leaf, reserve, trim};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(super) enum Node {
 pub(super) struct Inner {
     children: Vec<Child>,
     count: usize,
-    first: Option<u64>,
+    ends: Ends,
 }
 
 /// A node as its parent knows it.
@@ -49,7 +49,7 @@ pub(super) struct Inner {
 pub(super) struct Child {
     low: u64,
     count: usize,
-    first: Option<u64>,
+    ends: Ends,
     node: Node,
 }
 
@@ -66,10 +66,10 @@ impl Node {
         }
     }
 
-    pub(super) fn first(&self) -> Option<u64> {
+    pub(super) fn ends(&self) -> Ends {
         match self {
-            Self::Leaf(leaf) => leaf.first(),
-            Self::Inner(inner) => inner.first,
+            Self::Leaf(leaf) => leaf.ends(),
+            Self::Inner(inner) => inner.ends,
         }
     }
 
@@ -111,15 +111,32 @@ impl Node {
         now: u64,
         each: &mut dyn FnMut(Field<'a>) -> bool,
     ) -> bool {
-        if self.first().is_none_or(|at| at > now) {
-            return true;
-        }
         match self {
             Self::Leaf(leaf) => {
                 let mut fields = (0..leaf.len()).filter_map(|i| leaf.field(i));
                 fields.all(|field| field.is_live(now) || each(field))
             }
-            Self::Inner(inner) => inner.children.iter().all(|child| child.node.each_due(now, each)),
+            Self::Inner(inner) => {
+                let mut due = inner.children.iter().filter(|child| child.ends.any_by(now));
+                due.all(|child| child.node.each_due(now, each))
+            }
+        }
+    }
+
+    /// How many fields are due at `now`; goes only into subtrees where some are and some aren't.
+    pub(super) fn due_len(&self, now: u64) -> usize {
+        if self.ends().all_by(now) {
+            return self.count();
+        }
+        match self {
+            Self::Leaf(leaf) => {
+                let fields = (0..leaf.len()).filter_map(|i| leaf.field(i));
+                fields.filter(|field| !field.is_live(now)).count()
+            }
+            Self::Inner(inner) => {
+                let due = inner.children.iter().filter(|child| child.ends.any_by(now));
+                due.map(|child| child.node.due_len(now)).sum()
+            }
         }
     }
 
@@ -213,7 +230,7 @@ impl Node {
         };
         let below = |child: &Child| {
             child.node.is_sound(child.low)
-                && (child.count, child.first) == (child.node.count(), child.node.first())
+                && (child.count, child.ends) == (child.node.count(), child.node.ends())
                 && child.count > 0
         };
         let (mut counted, depth) = (Inner::clone(inner), inner.children.first().map(Child::depth));
@@ -224,7 +241,7 @@ impl Node {
             })
             && inner.children.len() <= FULL
             && inner.children.iter().all(|child| below(child) && Some(child.depth()) == depth)
-            && (inner.count, inner.first) == (counted.count, counted.first)
+            && (inner.count, inner.ends) == (counted.count, counted.ends)
     }
 
     #[cfg(test)]
@@ -238,11 +255,11 @@ impl Node {
 
 impl Child {
     fn new(low: u64, node: Node) -> Self {
-        Self { low, count: node.count(), first: node.first(), node }
+        Self { low, count: node.count(), ends: node.ends(), node }
     }
 
     fn refresh(&mut self) {
-        (self.count, self.first) = (self.node.count(), self.node.first());
+        (self.count, self.ends) = (self.node.count(), self.node.ends());
     }
 
     #[cfg(test)]
@@ -256,14 +273,14 @@ impl Child {
 
 impl Inner {
     fn new(children: Vec<Child>) -> Self {
-        let mut inner = Self { children, count: 0, first: None };
+        let mut inner = Self { children, count: 0, ends: Ends::NONE };
         inner.recount();
         inner
     }
 
     fn recount(&mut self) {
         self.count = self.children.iter().map(|child| child.count).sum();
-        self.first = self.children.iter().filter_map(|child| child.first).min();
+        self.ends = Ends::of_all(self.children.iter().map(|child| child.ends));
     }
 
     /// The position of the child that `hash` belongs to.
@@ -283,10 +300,10 @@ impl Inner {
     ) -> Option<Child> {
         let i = self.child_for(hash);
         let child = self.children.get_mut(i)?;
-        let (count, first) = (child.count, child.first);
+        let (count, ends) = (child.count, child.ends);
         let split = child.node.edit(hash, change, heap);
         child.refresh();
-        let (new_count, new_first) = (child.count, child.first);
+        let (new_count, new_ends) = (child.count, child.ends);
         *heap -= self.heap_bytes();
         let right = match split {
             Some(right) => {
@@ -302,10 +319,9 @@ impl Inner {
             }
             None => {
                 self.count = self.count + new_count - count;
-                if first == new_first || first.is_none() || first != self.first {
-                    self.first = earlier(self.first, new_first);
-                } else {
-                    self.recount();
+                match self.ends.replaced(ends, new_ends) {
+                    Some(ends) => self.ends = ends,
+                    None => self.recount(),
                 }
                 None
             }

@@ -133,6 +133,7 @@ fn check(view: HashView<'_>, model: &Model, random: &mut Random) {
         assert_eq!(view.iter(now).map(owned).collect::<Model>(), live);
         assert_eq!(view.iter(now).count(), live.len());
         assert_eq!(view.live_len(now), live.len());
+        assert_eq!(view.is_over(now), live.is_empty());
         assert_eq!(view.due(now, usize::MAX).len(), model.len() - live.len());
         assert_eq!(view.due(now, 3).len(), (model.len() - live.len()).min(3));
         assert!(view.due(now, 9).iter().all(|field| !field.is_live(now)));

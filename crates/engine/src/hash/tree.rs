@@ -1,7 +1,7 @@
 //! Large hashes: a counted B+tree on the heap, ordered by the hash of the field's name.
 //!
-//! Nodes take at most 4 KiB. Inner nodes know how many fields and which earliest deadline each
-//! subtree has, so that a random pick, the next deadline and a cursor cost O(log n), and the
+//! Nodes take at most 4 KiB. Inner nodes know how many fields each subtree has and when the first and the
+//! last of them end, so that a random pick, the next deadline and a cursor cost O(log n), and the
 //! fields that are due are found without looking at the others. The hash is keyed: strangers
 //! can't choose names that fall together.
 //!
@@ -74,7 +74,7 @@ impl BigHash {
     /// The earliest deadline of any field.
     #[must_use]
     pub fn first_deadline(&self) -> Option<u64> {
-        self.root.first()
+        self.root.ends().first()
     }
 
     /// The bytes that the nodes and long values have allocated; `Self` itself isn't in it.
@@ -124,7 +124,7 @@ impl BigHash {
     #[must_use]
     pub fn due(&self, now: u64, limit: usize) -> Vec<Field<'_>> {
         let mut due = Vec::new();
-        if limit > 0 {
+        if limit > 0 && self.root.ends().any_by(now) {
             self.root.each_due(now, &mut |field| {
                 due.push(field);
                 due.len() < limit
@@ -136,12 +136,13 @@ impl BigHash {
     /// How many fields are due at `now`.
     #[must_use]
     pub fn due_len(&self, now: u64) -> usize {
-        let mut count = 0;
-        self.root.each_due(now, &mut |_| {
-            count += 1;
-            true
-        });
-        count
+        if self.root.ends().any_by(now) { self.root.due_len(now) } else { 0 }
+    }
+
+    /// Whether every field is due at `now`; costs nothing to ask.
+    #[must_use]
+    pub fn is_over(&self, now: u64) -> bool {
+        self.root.ends().all_by(now)
     }
 
     /// Takes away up to `limit` fields that are due at `now` and returns their names.

@@ -46,6 +46,15 @@ impl<'a> HashView<'a> {
         }
     }
 
+    /// Whether no field is there at `now`; costs nothing to ask of a large hash.
+    #[must_use]
+    pub fn is_over(self, now: u64) -> bool {
+        match self {
+            Self::Packed(packed) => packed.iter().all(|field| !field.is_live(now)),
+            Self::Big(big) => big.is_over(now),
+        }
+    }
+
     /// The earliest deadline of any field.
     #[must_use]
     pub fn first_deadline(self) -> Option<u64> {
@@ -59,11 +68,15 @@ impl<'a> HashView<'a> {
     #[must_use]
     #[inline]
     pub fn get(self, name: &[u8], now: u64) -> Option<Field<'a>> {
-        let field = match self {
+        self.find(name).filter(|field| field.is_live(now))
+    }
+
+    /// The field of this name, due or not.
+    pub(crate) fn find(self, name: &[u8]) -> Option<Field<'a>> {
+        match self {
             Self::Packed(packed) => packed.get(name),
             Self::Big(big) => big.get(name),
-        };
-        field.filter(|field| field.is_live(now))
+        }
     }
 
     /// The fields that are there at `now`: as they came, or in hash order.

@@ -1,7 +1,9 @@
 //! Applying effects: one function for each kind of change.
 //!
-//! What always holds: a change meets no key and no field whose deadline has passed; those end
-//! first, by effects of their own.
+//! What always holds: a change meets no key whose deadline has passed, no hash without a field
+//! that is there, and none of the fields that it names past its deadline; those end first, by
+//! effects of their own. Other fields of a large hash may be overdue still: readers don't see
+//! them, and maintenance ends them.
 
 use super::entry::handle;
 use super::store::Draft;
@@ -38,7 +40,8 @@ impl Shard {
         Ok(Applied::default())
     }
 
-    /// Removes a key if its deadline has passed, and the fields of it whose deadlines have.
+    /// Removes a key if its deadline has passed, or some of its fields if theirs have: all that
+    /// a small hash has, a slice of a large one's.
     pub(crate) fn reap(&mut self, db: usize, key: &Key<'_>, now: u64) -> Option<Spot> {
         let spot = self.locate(db, key)?;
         if self.due_time(spot.at, spot.header).is_none_or(|due| due > now) {
@@ -46,6 +49,33 @@ impl Shard {
         }
         self.end_due(db, key, spot, now);
         self.locate(db, key)
+    }
+
+    /// Ends those of the fields that `edits` name that are overdue still.
+    fn reap_named(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        (old, edits): (Option<Spot>, &[FieldEdit<'_>]),
+        now: u64,
+    ) -> Result<Option<Spot>, Full> {
+        let Some(spot) = old else { return Ok(None) };
+        if spot.header.field(spot.at, Fields::FIELD_DUE).is_none()
+            || self.due_time(spot.at, spot.header).is_none_or(|due| due > now)
+        {
+            return Ok(old);
+        }
+        let Some(hash) = Entry::new(self, spot).hash() else { return Ok(old) };
+        let is_due = |name| hash.find(name).is_some_and(|field| !field.is_live(now));
+        let due: Vec<FieldEdit<'_>> = edits
+            .iter()
+            .filter(|edit| is_due(edit.field()))
+            .map(|edit| FieldEdit::Delete { field: edit.field() })
+            .collect();
+        if !due.is_empty() {
+            self.end_fields(db, key, spot, &due, now)?;
+        }
+        Ok(self.locate(db, key))
     }
 
     fn change(
@@ -65,7 +95,10 @@ impl Shard {
             Change::Splice { at, bytes } => {
                 (applied.version, applied.len) = self.splice(db, key, old, (*at, bytes), now)?;
             }
-            Change::Fields(edits) => return self.fields(db, key, old, edits, now),
+            Change::Fields(edits) => {
+                let old = self.reap_named(db, key, (old, edits), now)?;
+                return self.fields(db, key, old, edits, now);
+            }
             Change::Deadline { at, .. } => {
                 let Some(old) = old else { return Ok((applied, false)) };
                 let meta = Meta { deadline: *at, ..Entry::new(self, old).meta() };
@@ -221,8 +254,8 @@ impl Shard {
         Ok((applied, changed))
     }
 
-    /// Deletes fields that are due.
-    pub(crate) fn fields_shrink(
+    /// Deletes fields that are due, by an effect of its own.
+    pub(crate) fn end_fields(
         &mut self,
         db: usize,
         key: &Key<'_>,
@@ -230,7 +263,10 @@ impl Shard {
         edits: &[FieldEdit<'_>],
         now: u64,
     ) -> Result<(), Full> {
-        self.fields(db, key, Some(spot), edits, now).map(|_| ())
+        let (applied, _) = self.fields(db, key, Some(spot), edits, now)?;
+        self.stats.expired_fields += applied.removed as u64;
+        self.record(&Effect::Key { db, key: *key, change: Change::Fields(edits) });
+        Ok(())
     }
 
     /// Stores a large hash: the tree on the heap, its number in the item.

@@ -308,7 +308,7 @@ impl Shard {
     fn is_emptied(&self, at: Address, header: Header, now: u64) -> bool {
         let spot = Spot { slot: Address(0), at, header };
         self.due_time(at, header).is_some_and(|due| due <= now)
-            && Entry::new(self, spot).hash().is_some_and(|hash| hash.live_len(now) == 0)
+            && Entry::new(self, spot).hash().is_some_and(|hash| hash.is_over(now))
     }
 
     /// When something of an item ends: its key or its first field.

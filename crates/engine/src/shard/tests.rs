@@ -1,6 +1,8 @@
 //! The shard against a plain map, with a clock of its own; every few steps the whole shard is
 //! checked. `SEED=n` repeats a run.
 
+mod overdue;
+
 use super::{Shard, ShardConfig};
 use crate::arena::{Arena, HeapBacking};
 use crate::effect::{Cause, Change, Effect, Full, Key, Meta};
@@ -580,32 +582,6 @@ fn a_key_that_is_written_again_and_again_leaves_no_pile_of_notes() {
         most = most.max(shard.wheel.len());
     }
     assert!(most < 4_096, "{most} notes");
-    shard.check().unwrap();
-}
-
-#[test]
-fn a_large_hash_whose_fields_are_due_together_ends_in_slices() {
-    let mut shard = shard(200, Policy::NoEviction);
-    let due = START + 10_000;
-    let names: Vec<String> = (0..10_000).map(|n| format!("field:{n}")).collect();
-    for names in names.chunks(100) {
-        let deadline = FieldDeadline::At(due);
-        let fields = names.iter().map(String::as_bytes);
-        let edits: Vec<FieldEdit<'_>> =
-            fields.map(|field| FieldEdit::Set { field, value: b"v", deadline }).collect();
-        apply(&mut shard, 0, b"hash", Change::Fields(&edits), START).unwrap();
-    }
-    let mut slices = 0;
-    let mut before = 0;
-    while shard.len(0) > 0 {
-        shard.maintain(due + 200, 128);
-        let ended = shard.stats().expired_fields;
-        assert!(ended - before <= 512, "{} fields in one slice", ended - before);
-        (before, slices) = (ended, slices + 1);
-        assert!(slices < 1_000);
-        assert!(shard.len(0) == 0 || shard.next_look() <= due + 200, "it goes on at once");
-    }
-    assert_eq!(before, 10_000);
     shard.check().unwrap();
 }
 
