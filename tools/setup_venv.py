@@ -1,6 +1,6 @@
 """Makes the virtual environment .venv and keeps it in step with the pinned requirements.
 
-`ensure("demo")` installs demo/requirements.txt, `ensure("demo", "tests")` both files. A stamp
+`ensure("demo")` installs demo/requirements.txt, `ensure("demo", "tests", "python")` all. A stamp
 per file, made of its text and the interpreter's version, makes a second call cost nothing. What
 can be missing on a fresh machine (the venv module, a new enough Python) is installed where we
 may, or else named in one line. Standard library only; runs on any Python 3 so that it can
@@ -17,7 +17,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-FILES = {"demo": ROOT / "demo/requirements.txt", "tests": ROOT / "tests/requirements.txt"}
+FILES = {
+    "demo": ROOT / "demo/requirements.txt",
+    "tests": ROOT / "tests/requirements.txt",
+    "python": ROOT / "python/requirements-test.txt",
+}
 OLDEST = (3, 10)
 
 

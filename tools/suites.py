@@ -58,6 +58,7 @@ TEST = [
     Suite("cargo", ("cargo", "test", "--workspace", "--locked"), alone=True),
     Suite("edges", (PY, "tools/house.py", "--only", "edges")),
     Suite("tools", (*PYTEST, "tools/tests")),
+    Suite("python", (*PYTEST, "python/tests")),
     Suite("clients", (*PYTEST, "tests/clients")),
     Suite("django", (PY, "tests/django/run.py")),
     Suite("shop", (*PYTEST, "demo/tests")),
@@ -100,7 +101,7 @@ def run_group(group: str, only: Sequence[str]) -> bool:
 
 def prepare(group: str, suites: Sequence[Suite]) -> tuple[dict[str, str], str]:
     """The environment of the suites and the interpreter they use; builds what they need."""
-    python = ensure("demo", "tests")
+    python = ensure("demo", "tests", "python")
     environment = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1")
     needs_server = group == "test" and any(not suite.alone for suite in suites)
     if needs_server and "SESSILE_SERVER_BIN" not in environment:
