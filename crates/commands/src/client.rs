@@ -1,15 +1,26 @@
 //! What the store knows of a connected client.
 //!
-//! What always holds: `watched` is empty exactly if no shard knows `watch`; what a client can pile
+//! What always holds: no shard knows `watch` for a key that isn't in `watched`; what a client can pile
 //! up here (queued commands, watched keys) is bounded by `limits`.
 //!
 //! Not for: its socket and buffers, which are the server's.
 
 use crate::row::Row;
-use engine::Watch;
+use engine::{KeyHash, Watch};
 use protocol::args::OwnedArgs;
 use protocol::resp::RespVersion;
 use std::collections::BTreeSet;
+
+/// A watched key: not its bytes, of which a client could pile up many.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct WatchedKey {
+    /// Its shard, by which they are sorted.
+    pub shard: u16,
+    /// Its database.
+    pub db: u16,
+    /// Its hash.
+    pub hash: KeyHash,
+}
 
 /// Which replies a client gets (CLIENT REPLY).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,10 +81,8 @@ pub struct Client {
     pub transaction: Option<Transaction>,
     /// The flag of the keys that it watches.
     pub watch: Option<Watch>,
-    /// Those keys: database and bytes.
-    pub watched: BTreeSet<(usize, Box<[u8]>)>,
-    /// Bytes of those keys.
-    pub watched_bytes: usize,
+    /// Those keys.
+    pub watched: BTreeSet<WatchedKey>,
     /// The name of its last command, for CLIENT LIST, in capitals: `GET`, `CLIENT|LIST`.
     pub last_command: &'static str,
     /// Whether the connection ends once the reply is sent.
@@ -96,7 +105,6 @@ impl Client {
             transaction: None,
             watch: None,
             watched: BTreeSet::new(),
-            watched_bytes: 0,
             last_command: "",
             close: false,
         }

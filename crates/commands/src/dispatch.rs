@@ -11,14 +11,14 @@
 //! written and the request can be run again. Nothing is allocated on the way of a common request.
 //! Not for: locking, making room, pausing, time. The caller does that.
 
-use crate::client::{Client, Queued, ReplyMode, Transaction};
+use crate::client::{Client, Queued, ReplyMode, Transaction, WatchedKey};
 use crate::context::Ctx;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::limits::{QUEUED_BYTES_MAX, QUEUED_MAX};
 use crate::row::{Flags, Row};
 use crate::table::{find, find_subcommand, rows};
-use engine::Full;
+use engine::{Full, KeyHash};
 use protocol::args::{Args, OwnedArgs};
 use protocol::resp::Reply;
 use std::collections::HashMap;
@@ -109,7 +109,7 @@ pub enum Locks {
     All,
 }
 
-/// Shows each key whose shard must be locked while `row` runs.
+/// Shows each key whose shard must be locked while `row` runs; [`watched_shards`] has more.
 #[inline]
 pub fn locks(
     client: &Client,
@@ -118,7 +118,7 @@ pub fn locks(
     mut see: impl FnMut(&[u8]),
 ) -> Locks {
     row.keys.positions(args).for_each(|at| see(args.at(at)));
-    if row.flags.has(Flags::NOT_QUEUED) || !client.watched.is_empty() {
+    if row.flags.has(Flags::NOT_QUEUED) {
         return transaction_locks(client, row, see);
     }
     locks_of(row)
@@ -135,9 +135,16 @@ const fn locks_of(row: &Row) -> Locks {
     }
 }
 
-/// Shows each key that the client watches: their shards must be locked to forget them.
-pub fn watched_keys(client: &Client, mut see: impl FnMut(&[u8])) {
-    client.watched.iter().for_each(|(_, key)| see(key));
+/// The shards that must be locked while `row` runs beside those of its keys: EXEC looks at what
+/// the client watches.
+pub fn watched_shards(client: &Client, row: &'static Row) -> impl Iterator<Item = usize> {
+    let mut from = is_exec(row).then_some(0);
+    std::iter::from_fn(move || {
+        let first = WatchedKey { shard: from?, db: 0, hash: KeyHash(0) };
+        let shard = client.watched.range(first..).next()?.shard;
+        from = shard.checked_add(1);
+        Some(usize::from(shard))
+    })
 }
 
 /// Whether a command may change state, for CLIENT PAUSE WRITE; EXEC does if what it runs does.
@@ -151,20 +158,14 @@ pub fn takes_memory(client: &Client, row: &'static Row) -> bool {
     row.flags.has(Flags::DENYOOM) || is_exec(row) && queues(client, Flags::DENYOOM)
 }
 
-/// Takes the client's watched keys out of their shards, which are locked.
+/// Takes the client's watched keys out of their shards, one shard after the other.
 pub fn forget_watches(ctx: &mut Ctx<'_>) {
-    ctx.client.watched_bytes = 0;
-    let watched = std::mem::take(&mut ctx.client.watched);
+    let mut watched = std::mem::take(&mut ctx.client.watched).into_iter().peekable();
     let Some(watch) = ctx.client.watch.take() else { return };
-    let mut numbers: smallvec::SmallVec<[usize; 16]> = smallvec::SmallVec::new();
-    for (_, key) in &watched {
-        let number = ctx.key(key).hash.shard(ctx.shards.count());
-        if !numbers.contains(&number) {
-            numbers.push(number);
-        }
-    }
-    for number in numbers {
-        ctx.shards.shard(number).unwatch(&watch);
+    while let Some(WatchedKey { shard, .. }) = watched.peek().copied() {
+        let here = std::iter::from_fn(|| watched.next_if(|key| key.shard == shard));
+        let keys = here.map(|key| (usize::from(key.db), key.hash));
+        ctx.shards.shard(usize::from(shard)).unwatch(&watch, keys);
     }
 }
 
@@ -270,9 +271,6 @@ fn queue(
 
 #[cold]
 fn transaction_locks(client: &Client, row: &'static Row, mut see: impl FnMut(&[u8])) -> Locks {
-    if row.group == "transactions" || row.flags.has(Flags::NOT_QUEUED) {
-        watched_keys(client, &mut see);
-    }
     let Some(transaction) = client.transaction.as_ref().filter(|_| is_exec(row)) else {
         return locks_of(row);
     };
@@ -402,16 +400,20 @@ mod tests {
         assert_eq!(needs(&store, "INFO"), (Locks::InTurn, keys(&[])));
         store.expect(&[("WATCH w v", "+OK\r\n")]);
         assert_eq!(needs(&store, "GET a"), (Locks::Keys, keys(&["a"])));
-        assert_eq!(needs(&store, "UNWATCH"), (Locks::Keys, keys(&["v", "w"])));
-        assert_eq!(needs(&store, "WATCH x"), (Locks::Keys, keys(&["x", "v", "w"])));
+        assert_eq!(needs(&store, "UNWATCH"), (Locks::Keys, keys(&[])));
+        assert_eq!(needs(&store, "WATCH x"), (Locks::Keys, keys(&["x"])));
         store.expect(&[
             ("MULTI", "+OK\r\n"),
             ("GET a", "+QUEUED\r\n"),
             ("MGET b c", "+QUEUED\r\n"),
         ]);
-        assert_eq!(needs(&store, "DISCARD"), (Locks::Keys, keys(&["v", "w"])));
-        assert_eq!(needs(&store, "EXEC"), (Locks::Keys, keys(&["v", "w", "a", "b", "c"])));
+        assert_eq!(needs(&store, "DISCARD"), (Locks::Keys, keys(&[])));
+        assert_eq!(needs(&store, "EXEC"), (Locks::Keys, keys(&["a", "b", "c"])));
         let exec = find(b"exec").unwrap();
+        let mut shards: Vec<usize> = store.client.watched.iter().map(|k| k.shard.into()).collect();
+        shards.dedup();
+        assert_eq!(watched_shards(&store.client, exec).collect::<Vec<_>>(), shards);
+        assert_eq!(watched_shards(&store.client, find(b"discard").unwrap()).next(), None);
         assert!(!writes(&store.client, exec) && !takes_memory(&store.client, exec));
         store.expect(&[("SET d 1", "+QUEUED\r\n")]);
         assert!(writes(&store.client, exec) && takes_memory(&store.client, exec));

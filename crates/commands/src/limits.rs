@@ -4,10 +4,8 @@
 pub const QUEUED_MAX: usize = 100_000;
 /// Bytes of arguments that one transaction may queue.
 pub const QUEUED_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Keys that one client may watch.
-pub const WATCHED_MAX: usize = 100_000;
-/// Bytes of keys that one client may watch.
-pub const WATCHED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Keys that one client may watch; WATCH of one more is an error. Each takes about 100 bytes.
+pub const WATCHED_MAX: usize = 10_000;
 /// Bytes of a client's name, library name or library version.
 pub const LABEL_BYTES_MAX: usize = 4096;
 /// The longest nap that DEBUG SLEEP takes, in milliseconds.

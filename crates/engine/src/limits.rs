@@ -70,5 +70,5 @@ pub const FIELDS_PER_EXPIRY: usize = 256;
 pub const EXPIRY_RETRY_MS: u64 = 1_000;
 /// Slots looked at for one eviction when no other number is set.
 pub const EVICTION_SAMPLES: usize = 16;
-/// Keys that one transaction of one client may watch.
-pub const WATCHES_PER_CLIENT: usize = 10_000;
+/// Watches of all clients together on the keys of a shard; one more is broken at once.
+pub const WATCHES_PER_SHARD: usize = 1 << 17;

@@ -71,11 +71,7 @@ impl Node {
         if client.watched.is_empty() {
             return;
         }
-        let mut numbers = SmallVec::new();
-        dispatch::watched_keys(client, |key| {
-            numbers.push(self.secret.hash(key).shard(self.shard_count()));
-        });
-        let mut locked = Locked::these(self, numbers);
+        let mut locked = Locked::in_turn(self);
         let mut out = Vec::new();
         let reply = Reply::new(&mut out, client.version);
         let mut ctx = Ctx {
@@ -347,6 +343,7 @@ impl Node {
         if longest > KEY_MAX {
             return None;
         }
+        numbers.extend(dispatch::watched_shards(client, row));
         Some(match locks {
             Locks::Keys => Locked::these(self, numbers),
             Locks::InTurn => Locked::in_turn(self),

@@ -4,11 +4,11 @@
 //! if one of them is about whole databases), with one `now`, so nothing comes between. It ends the
 //! transaction and all watches, whatever it answers.
 
-use crate::client::{Queued, Transaction};
+use crate::client::{Queued, Transaction, WatchedKey};
 use crate::context::Ctx;
 use crate::dispatch::{OUT_OF_MEMORY, fail, forget_watches};
 use crate::failure::Failure;
-use crate::limits::{WATCHED_BYTES_MAX, WATCHED_MAX};
+use crate::limits::WATCHED_MAX;
 use crate::row::{Flags, Keys, Outcome, Row};
 use engine::Watch;
 use protocol::args::Args;
@@ -97,17 +97,20 @@ fn watch(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     if ctx.client.transaction.is_some() {
         return Err(Failure::text("ERR WATCH inside MULTI is not allowed"));
     }
-    let db = ctx.db();
+    let (db, now) = (ctx.db(), ctx.now);
     for key in args.from(1).iter() {
-        let bytes = ctx.client.watched_bytes + key.len();
-        if ctx.client.watched.len() >= WATCHED_MAX || bytes > WATCHED_BYTES_MAX {
+        let key = ctx.key(key);
+        let shard = key.hash.shard(ctx.shards.count()) as u16;
+        let watched = WatchedKey { shard, db: db as u16, hash: key.hash };
+        if ctx.client.watched.contains(&watched) {
+            continue;
+        }
+        if ctx.client.watched.len() >= WATCHED_MAX {
             return Err(Failure::text("ERR too many watched keys"));
         }
         let flag = ctx.client.watch.get_or_insert_with(Watch::default).clone();
-        if ctx.client.watched.insert((db, key.into())) {
-            ctx.client.watched_bytes = bytes;
-            register(ctx, db, key, &flag);
-        }
+        ctx.client.watched.insert(watched);
+        ctx.shard_of(&key).watch(db, &key, &flag, now);
     }
     ctx.reply.ok();
     Ok(())
@@ -151,15 +154,14 @@ fn exec(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
 }
 
 /// Whether a watched key changed. One whose deadline has passed without anybody noticing yet is
-/// ended by watching it once more, and so breaks the watch.
+/// ended now, and so breaks the watch.
 fn is_broken(ctx: &mut Ctx<'_>) -> bool {
     let Some(flag) = ctx.client.watch.clone() else { return false };
     if !flag.is_broken() {
-        let watched = std::mem::take(&mut ctx.client.watched);
-        for (db, key) in &watched {
-            register(ctx, *db, key, &flag);
+        for WatchedKey { shard, db, hash } in &ctx.client.watched {
+            let shard = ctx.shards.shard(usize::from(*shard));
+            shard.settle(usize::from(*db), *hash, ctx.now);
         }
-        ctx.client.watched = watched;
     }
     flag.is_broken()
 }
@@ -192,14 +194,9 @@ fn execute(ctx: &mut Ctx<'_>, queued: &[Queued]) -> Outcome {
     Ok(())
 }
 
-fn register(ctx: &mut Ctx<'_>, db: usize, key: &[u8], flag: &Watch) {
-    let now = ctx.now;
-    let key = ctx.key(key);
-    ctx.shard_of(&key).watch(db, &key, flag, now);
-}
-
 #[cfg(test)]
 mod tests {
+    use crate::limits::WATCHED_MAX;
     use crate::testing::Store;
 
     const QUEUED: &str = "+QUEUED\r\n";
@@ -293,7 +290,7 @@ mod tests {
             ("WATCH a", OK),
             ("RESET", "+RESET\r\n"),
         ]);
-        assert!(store.client.watched.is_empty() && store.client.watched_bytes == 0);
+        assert!(store.client.watched.is_empty());
     }
 
     #[test]
@@ -306,5 +303,24 @@ mod tests {
         assert!(store.run("EXEC").starts_with("-OOM "));
         let kept = store.client.transaction.as_ref().map(|kept| kept.queued.len());
         assert_eq!((kept, store.client.db), (Some(2), 0));
+    }
+
+    #[test]
+    fn what_a_client_may_watch_is_bounded() {
+        let mut store = Store::new();
+        let keys: Vec<String> = (0..WATCHED_MAX).map(|n| format!("key:{n}")).collect();
+        let all = format!("WATCH {}", keys.join(" "));
+        store.expect(&[
+            (&all, OK),
+            (&all, OK),
+            ("WATCH one:more", "-ERR too many watched keys\r\n"),
+            ("MULTI", OK),
+            ("EXEC", "*0\r\n"),
+            ("WATCH one:more", OK),
+            ("SET key:7 v", OK),
+            ("MULTI", OK),
+            ("EXEC", "*0\r\n"),
+        ]);
+        assert!(store.client.watched.is_empty());
     }
 }

@@ -11,8 +11,8 @@ use super::{Entry, Shard, Spot};
 use crate::effect::{Applied, Cause, Change, Effect, Full, Key, Meta, OwnedItem, OwnedValue};
 use crate::hash::{BigHash, FieldEdit, PackedHash, packed};
 use crate::index::bump_slot;
-use layout::Header;
 use layout::header::{Fields, Form, Kind};
+use layout::{Header, KeyHash};
 
 impl Shard {
     /// Applies an effect at `now` (Unix milliseconds), as a whole or not at all.
@@ -343,16 +343,14 @@ impl Shard {
 
     /// Breaks the watches that an effect concerns; called before databases change as a whole.
     pub(crate) fn tell_watchers(&self, effect: &Effect<'_>) {
-        let exists = |db: usize, bytes: &[u8]| {
-            self.locate(db, &Key::new(&self.config.secret, bytes)).is_some()
-        };
+        let exists = |db: usize, hash: KeyHash| self.locate_hash(db, hash).is_some();
         match effect {
             Effect::Key { change: Change::Deadline { slide: true, .. }, .. } => {}
-            Effect::Key { db, key, .. } => self.watches.touch(*db, key.bytes),
-            Effect::Clear { db } => self.watches.touch_all(*db, |key| exists(*db, key)),
+            Effect::Key { db, key, .. } => self.watches.touch(*db, key.hash),
+            Effect::Clear { db } => self.watches.touch_all(*db, |hash| exists(*db, hash)),
             Effect::Swap { a, b } => {
                 for db in [*a, *b] {
-                    self.watches.touch_all(db, |key| exists(*a, key) || exists(*b, key));
+                    self.watches.touch_all(db, |hash| exists(*a, hash) || exists(*b, hash));
                 }
             }
         }

@@ -29,10 +29,11 @@ use crate::segments::{Directory, Space};
 use crate::snapshot::Snapshot;
 use crate::watch::{Watch, Watches};
 use crate::wheel::Wheel;
-use layout::{Address, Fields, HashKey, Header, key};
+use layout::{Address, Fields, HashKey, Header, KeyHash, key};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use store::Rehash;
 
 /// What a shard is told when it's made.
 #[derive(Clone, Copy, Debug)]
@@ -221,13 +222,21 @@ impl Shard {
     pub fn watch(&mut self, db: usize, key: &Key<'_>, watch: &Watch, now: u64) {
         // A key that is overdue already doesn't change by being removed.
         self.reap(db, key, now);
-        self.watches.add(db, key.bytes, watch);
+        self.watches.add(db, key.hash, watch);
     }
 
-    /// Forgets every key of `watch`.
-    pub fn unwatch(&mut self, watch: &Watch) {
-        if !self.watches.is_empty() {
-            self.watches.forget(watch);
+    /// Forgets that `watch` is on these keys, each a database and a hash.
+    pub fn unwatch(&mut self, watch: &Watch, keys: impl Iterator<Item = (usize, KeyHash)>) {
+        self.watches.forget(watch, keys);
+    }
+
+    /// Ends what is overdue under the key of this hash, so that its watches know.
+    pub fn settle(&mut self, db: usize, hash: KeyHash, now: u64) {
+        let Some(spot) = self.locate_hash(db, hash) else { return };
+        if self.due_time(spot.at, spot.header).is_some_and(|due| due <= now) {
+            let mut bytes = Vec::new();
+            Entry::new(self, spot).key(&mut bytes);
+            self.end_due(db, &Key { bytes: &bytes, hash }, spot, now);
         }
     }
 
@@ -273,6 +282,19 @@ impl Shard {
         })?;
         let (at, header) = header?;
         Some(Spot { slot, at, header })
+    }
+
+    /// As [`Shard::locate`], of the key with this hash.
+    pub(crate) fn locate_hash(&self, db: usize, hash: KeyHash) -> Option<Spot> {
+        let index = &self.directory(db)?.index;
+        let memory = self.arena.memory();
+        let mut rehash = Rehash::new(&self.arena, &self.owner, &self.prefixes, self.config.secret);
+        let mut at = Address(0);
+        let slot = index.find(memory, hash, |item| {
+            at = item;
+            rehash.hash(item) == hash
+        })?;
+        Some(Spot { slot, at, header: Header::load(memory, at) })
     }
 
     /// Key and value of an item.

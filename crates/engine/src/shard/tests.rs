@@ -464,7 +464,7 @@ fn watches_break_on_every_change_but_a_slide() {
         let watch = Watch::default();
         shard.watch(0, &key, &watch, START);
         shard.apply(&Effect::Key { db: 0, key, change }, START).unwrap();
-        shard.unwatch(&watch);
+        shard.unwatch(&watch, std::iter::once((0, key.hash)));
         watch.is_broken()
     };
     let slide = Change::Deadline { at: Some(START + 9_000), slide: true };
