@@ -11,6 +11,8 @@ pub struct Connection {
     pub client: Client,
     pub(crate) decoder: Decoder,
     pub(crate) limits: RespLimits,
+    /// How far the journal has to be safe before the replies so far may leave.
+    pub(crate) position: u64,
 }
 
 impl Connection {
@@ -18,7 +20,7 @@ impl Connection {
     pub fn new(client: Client, max_bulk: usize) -> Self {
         let limits =
             RespLimits { max_bulk, authenticated: client.authenticated, ..RespLimits::default() };
-        Self { client, decoder: Decoder::default(), limits }
+        Self { client, decoder: Decoder::default(), limits, position: 0 }
     }
 
     /// Sets the longest argument.
@@ -44,6 +46,8 @@ pub struct Served {
     pub swallow: u64,
     /// It looked like HTTP, or like nothing that could be a request.
     pub http: bool,
+    /// How far the journal has to be safe before the replies may leave.
+    pub position: u64,
     /// Nothing more is served before that time (Unix milliseconds).
     pub pause_until: Option<u64>,
 }

@@ -15,6 +15,8 @@
 #![forbid(unsafe_code)]
 
 mod connection;
+mod journal;
+pub mod limits;
 mod locks;
 mod memcached;
 mod memory;
@@ -22,15 +24,19 @@ mod resp;
 mod turn;
 
 pub use connection::{Connection, Served, Worker};
+pub use journal::{Format, Journal, Taken};
 pub use memcached::{McAround, McConnection};
 pub use memory::Limits;
 pub use resp::World;
 
+use commands::Shards;
 use commands::memcached::Flush;
 use engine::limits::SHARDS_MAX;
-use engine::{Arena, HashKey, Policy, Shard, ShardConfig};
+use engine::{Arena, HashKey, Keeper, Policy, Shard, ShardConfig};
+use journal::Tap;
+use locks::{Held, Locked};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 /// A time, in both units that commands want.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +72,7 @@ pub struct Node {
     /// For each shard the time by which somebody has to look after it.
     looks: Box<[AtomicU64]>,
     memory: memory::Memory,
+    journal: Journal,
     active_expire: AtomicBool,
     /// When memcached's clients want the first database emptied.
     flush: Flush,
@@ -74,7 +81,14 @@ pub struct Node {
 /// A shard and its lock, on cache lines of their own.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Place(Mutex<Shard>);
+struct Place(Mutex<Kept>);
+
+/// A shard, and the position in the journal after its last effect.
+#[derive(Debug)]
+struct Kept {
+    shard: Shard,
+    position: u64,
+}
 
 impl Node {
     /// A node over `arena`.
@@ -89,7 +103,8 @@ impl Node {
                 first_version: 0,
                 policy: config.limits.policy,
             };
-            Place(Mutex::new(Shard::new(Arc::clone(&arena), config)))
+            let shard = Shard::new(Arc::clone(&arena), config);
+            Place(Mutex::new(Kept { shard, position: 0 }))
         };
         let shards = (0..count).map(shard).collect();
         let node = Self {
@@ -98,6 +113,7 @@ impl Node {
             secret: config.secret,
             databases: config.databases,
             memory: memory::Memory::new(config.limits),
+            journal: Journal::default(),
             active_expire: AtomicBool::new(true),
             flush: Flush::default(),
             arena,
@@ -119,6 +135,49 @@ impl Node {
     /// Whether keys end on their own when they are due, or only when they are met.
     pub fn set_active_expire(&self, on: bool) {
         self.active_expire.store(on, Ordering::Relaxed);
+    }
+
+    /// Where the effects of all shards come together.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Records every effect from now on. What is in the store already isn't recorded.
+    pub fn start_journal(&self, format: Format) {
+        let mut all = Locked::all(self);
+        for shard in 0..self.shard_count() {
+            all.shard(shard).set_journal(Some(Box::new(Tap { shard, format })));
+        }
+        self.journal.start(format);
+    }
+
+    /// Records nothing any more.
+    pub fn stop_journal(&self) {
+        let mut all = Locked::all(self);
+        self.journal.stop();
+        for shard in 0..self.shard_count() {
+            all.shard(shard).set_journal(None);
+        }
+    }
+
+    /// Begins a snapshot of this moment in every shard, and a new file of the journal. Answers
+    /// the journal's position. `keeper` makes what takes the items of a shard.
+    pub fn begin_snapshot(&self, mut keeper: impl FnMut(usize) -> Box<dyn Keeper>) -> u64 {
+        let mut all = Locked::all(self);
+        for shard in 0..self.shard_count() {
+            all.shard(shard).begin_snapshot(keeper(shard));
+        }
+        self.journal.cut()
+    }
+
+    /// Works on one shard of a snapshot, or of a load, under its lock.
+    pub fn with_shard<T>(&self, number: usize, work: impl FnOnce(&mut Shard) -> T) -> Option<T> {
+        self.lock(number).map(|mut shard| work(&mut shard))
+    }
+
+    /// The secret under which keys are hashed.
+    pub const fn secret(&self) -> HashKey {
+        self.secret
     }
 
     /// Checks every invariant of every shard.
@@ -149,18 +208,20 @@ impl Node {
 
     /// Locks a shard. A lock that a panicking thread left is taken over: the release build ends
     /// on a panic, and tests want to see the first failure, not the second.
-    fn lock(&self, number: usize) -> Option<MutexGuard<'_, Shard>> {
+    fn lock(&self, number: usize) -> Option<Held<'_>> {
         let place = self.shards.get(number)?;
-        Some(place.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let kept = place.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Held::new(self, number, kept))
     }
 
     /// As [`Node::lock`], unless somebody else holds it.
-    fn try_lock(&self, number: usize) -> Option<MutexGuard<'_, Shard>> {
-        match self.shards.get(number)?.0.try_lock() {
-            Ok(shard) => Some(shard),
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) => None,
-        }
+    fn try_lock(&self, number: usize) -> Option<Held<'_>> {
+        let kept = match self.shards.get(number)?.0.try_lock() {
+            Ok(kept) => kept,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(Held::new(self, number, kept))
     }
 
     /// Remembers when a shard has to be looked after.

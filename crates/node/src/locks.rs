@@ -1,12 +1,14 @@
 //! The locks that a request holds.
 //!
 //! What always holds: shards are locked in ascending order, so two requests never wait for each
-//! other in a circle; when a lock is let go, the shard's next due time has been noted.
+//! other in a circle; when a lock is let go, the shard's next due time has been noted, and what
+//! happened under it has joined the journal.
 
-use crate::Node;
+use crate::{Kept, Node};
 use commands::Shards;
 use engine::{HashKey, Shard};
 use smallvec::SmallVec;
+use std::ops::{Deref, DerefMut};
 use std::sync::MutexGuard;
 
 /// Locked shards, or the right to lock one at a time.
@@ -15,17 +17,53 @@ pub(crate) struct Locked<'n> {
     /// The common case is one shard, which needs no list.
     first: Option<Held<'n>>,
     more: Vec<Held<'n>>,
+    /// The latest position in the journal of any shard that was held.
+    position: u64,
 }
 
-struct Held<'n> {
+/// One locked shard.
+pub(crate) struct Held<'n> {
+    node: &'n Node,
     number: usize,
-    shard: MutexGuard<'n, Shard>,
+    kept: MutexGuard<'n, Kept>,
+}
+
+impl<'n> Held<'n> {
+    pub(crate) const fn new(node: &'n Node, number: usize, kept: MutexGuard<'n, Kept>) -> Self {
+        Self { node, number, kept }
+    }
+}
+
+impl Deref for Held<'_> {
+    type Target = Shard;
+
+    #[inline]
+    fn deref(&self) -> &Shard {
+        &self.kept.shard
+    }
+}
+
+impl DerefMut for Held<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Shard {
+        &mut self.kept.shard
+    }
+}
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.node.note_look(self.number, self.kept.shard.next_look());
+        if let Some(position) = self.node.journal.add_group(false) {
+            self.kept.position = position;
+        }
+    }
 }
 
 impl<'n> Locked<'n> {
     /// Locks nothing yet: shards are locked one at a time, as they are asked for.
     pub(crate) fn in_turn(node: &'n Node) -> Self {
-        Self { node, first: None, more: Vec::new() }
+        Self { node, first: None, more: Vec::new(), position: 0 }
     }
 
     /// Locks one shard.
@@ -50,10 +88,17 @@ impl<'n> Locked<'n> {
         Self::these(node, (0..node.shard_count()).collect())
     }
 
+    /// Lets go of all locks. Answers the position up to which the journal has to be safe before
+    /// anybody hears of what was read or written under them.
+    #[inline]
+    pub(crate) fn end(mut self) -> u64 {
+        self.let_go();
+        self.position
+    }
+
     #[inline]
     fn take(&mut self, number: usize) {
-        let Some(shard) = self.node.lock(number) else { return };
-        let held = Held { number, shard };
+        let Some(held) = self.node.lock(number) else { return };
         if self.first.is_none() {
             self.first = Some(held);
         } else {
@@ -63,8 +108,21 @@ impl<'n> Locked<'n> {
 
     #[inline]
     fn let_go(&mut self) {
-        for held in self.first.take().into_iter().chain(self.more.drain(..)) {
-            self.node.note_look(held.number, held.shard.next_look());
+        if self.node.journal.is_on() {
+            self.join_journal();
+        }
+        self.first = None;
+        self.more.clear();
+    }
+
+    /// What happened under these locks joins the journal as one, before any of them is let go.
+    fn join_journal(&mut self) {
+        let added = self.node.journal.add_group(true);
+        for held in self.first.iter_mut().chain(&mut self.more) {
+            if let Some(position) = added {
+                held.kept.position = position;
+            }
+            self.position = self.position.max(held.kept.position);
         }
     }
 }
@@ -98,13 +156,13 @@ impl Shards for Locked<'_> {
         let is_it = |held: &Held<'_>| held.number == number;
         if !self.first.as_ref().is_some_and(is_it) {
             match self.more.iter().position(is_it) {
-                Some(at) => return &mut self.more.get_mut(at).expect("a place in the list").shard,
+                Some(at) => return self.more.get_mut(at).expect("a place in the list"),
                 None => {
                     self.let_go();
                     self.take(number);
                 }
             }
         }
-        &mut self.first.as_mut().expect("a shard of this node").shard
+        self.first.as_mut().expect("a shard of this node")
     }
 }

@@ -87,7 +87,9 @@ impl Node {
                         served.pause_until = Some(until);
                         return served;
                     }
-                    let done = self.execute_memcached(*client, around, &request, out, now);
+                    let (done, position) =
+                        self.execute_memcached(*client, around, &request, out, now);
+                    served.position = served.position.max(position);
                     served.consumed += consumed;
                     served.requests += 1;
                     served.close = done == Done::Quit;
@@ -110,7 +112,7 @@ impl Node {
     pub(crate) fn flush_if_due(&self, now: Now) {
         if self.flush.next().is_some_and(|at| at <= now.ms) {
             // Emptying needs no memory, so it doesn't fail.
-            let _ = memcached::flush_if_due(&self.flush, &mut Locked::in_turn(self), now.ms);
+            let _ = memcached::flush_if_due(&self.flush, &mut Locked::all(self), now.ms);
         }
     }
 
@@ -122,16 +124,16 @@ impl Node {
         request: &Request<'_>,
         out: &mut Vec<u8>,
         now: Now,
-    ) -> Done {
+    ) -> (Done, u64) {
         let hashed = request.key().map(|key| (key, self.secret.hash(key)));
         let before = out.len();
         for tries in 0..TRIES {
             let starved = self.is_short() && memcached::needs_memory(request);
             if !starved {
-                let mut locked = self.locked_for(hashed);
+                let mut locked = self.locked_for(request, hashed);
                 let mut ctx = self.context(client, around, hashed, &mut locked, now);
                 match memcached::execute(&mut ctx, request, out) {
-                    Ok(done) => return done,
+                    Ok(done) => return (done, locked.end()),
                     Err(_) => out.truncate(before),
                 }
             }
@@ -139,16 +141,17 @@ impl Node {
                 break;
             }
         }
-        let mut locked = self.locked_for(hashed);
+        let mut locked = self.locked_for(request, hashed);
         let mut ctx = self.context(client, around, hashed, &mut locked, now);
         memcached::refuse(&mut ctx, request, out);
-        Done::Answered
+        (Done::Answered, locked.end())
     }
 
-    fn locked_for(&self, hashed: Option<(&[u8], KeyHash)>) -> Locked<'_> {
-        match hashed {
-            Some((_, hash)) => Locked::one(self, hash.shard(self.shard_count())),
-            None => Locked::in_turn(self),
+    fn locked_for(&self, request: &Request<'_>, hashed: Option<(&[u8], KeyHash)>) -> Locked<'_> {
+        match (hashed, request) {
+            (Some((_, hash)), _) => Locked::one(self, hash.shard(self.shard_count())),
+            (None, Request::FlushAll { .. }) => Locked::all(self),
+            (None, _) => Locked::in_turn(self),
         }
     }
 

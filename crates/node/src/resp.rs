@@ -57,6 +57,7 @@ impl Node {
         let around = Around { world, host: world.host(), now };
         for _ in 0..BATCHES {
             let more = self.batch(worker, connection, &around, input, out, &mut served);
+            served.position = connection.position;
             if !more {
                 return served;
             }
@@ -322,11 +323,13 @@ impl Node {
             hashed,
         };
         if row.flags.has(Flags::FAST) || row.flags.has(Flags::BRIEF) {
-            return dispatch::run(&mut ctx, row, args);
+            let outcome = dispatch::run(&mut ctx, row, args);
+            connection.position = connection.position.max(locked.end());
+            return outcome;
         }
         let start = around.world.clock_us();
         let outcome = dispatch::run(&mut ctx, row, args);
-        drop(locked);
+        connection.position = connection.position.max(locked.end());
         let took = around.world.clock_us().saturating_sub(start);
         around.world.took(&connection.client, args, took);
         outcome

@@ -111,7 +111,7 @@ pub fn refuse(ctx: &mut Ctx<'_>, request: &Request<'_>, out: &mut Vec<u8>) {
 }
 
 /// Empties the database if the moment of a delayed `flush_all` has come. To be asked before a
-/// batch of requests and at the end of a turn, with the right to lock shards one at a time.
+/// batch of requests and at the end of a turn, with all shards locked.
 ///
 /// # Errors
 /// None in practice: emptying needs no memory.

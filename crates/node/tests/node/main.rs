@@ -13,6 +13,7 @@
 
 mod expiry;
 mod heap;
+mod journal;
 mod memory;
 mod model;
 mod support;

@@ -7,7 +7,7 @@ use engine::Policy;
 use sessile_node::{Connection, Node, Worker};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const THREADS: u64 = 4;
+pub(crate) const THREADS: u64 = 4;
 const ROUNDS: u64 = 3_000;
 const ACCOUNTS: u64 = 24;
 const EACH: i64 = 1_000;
@@ -51,7 +51,7 @@ impl<'n> Peer<'n> {
 }
 
 /// One thread's rounds; how often it has added 1 to `watched`.
-fn work(node: &Node, thread: u64, seed: u64, clock: &AtomicU64) -> i64 {
+pub(crate) fn work(node: &Node, thread: u64, seed: u64, clock: &AtomicU64) -> i64 {
     let mut rng = rng(seed * THREADS + thread);
     let mut peer = Peer::new(node, thread + 1, clock);
     let mut added = 0;

@@ -1,0 +1,246 @@
+//! The journal: the effects of all shards, written down in one order.
+//!
+//! ```text
+//! effect          -> records in the group of the thread     (its shard is locked)
+//! locks let go    -> the group joins the journal as a whole; its shards note the position
+//! reply           -> leaves once the journal is safe up to all that the reply has seen
+//! ```
+//!
+//! What always holds: the records of a key stand in the order in which its changes happened, those
+//! of one command or transaction stand together. A journal that is off costs a load.
+//! Not for: files, and what is safe: whoever writes takes the bytes and says so.
+
+use crate::limits::JOURNAL_WAITING_MAX;
+use engine::{Effect, Journal as Recorder};
+use smallvec::SmallVec;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How effects and what stands between them are written. All of them append.
+#[derive(Clone, Copy, Debug)]
+pub struct Format {
+    /// The records of an effect; none for one that needn't be known later.
+    pub effect: fn(&Effect<'_>, &mut Vec<u8>),
+    /// What says to which database the records that follow belong.
+    pub select: fn(usize, &mut Vec<u8>),
+    /// What stands before records that belong together, and after them.
+    pub together: [&'static [u8]; 2],
+}
+
+/// Where the records of all shards come together. A position counts bytes since the start.
+#[derive(Debug)]
+pub struct Journal {
+    on: AtomicBool,
+    waiting: Mutex<Waiting>,
+    /// The position after the last record.
+    end: AtomicU64,
+    /// The position up to which somebody has taken the bytes.
+    taken: AtomicU64,
+    /// The position up to which replies may leave.
+    safe: AtomicU64,
+}
+
+/// Records that nobody has taken yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    /// The database of the record before, if the next one may rely on it.
+    db: Option<usize>,
+    select: Option<fn(usize, &mut Vec<u8>)>,
+    together: [&'static [u8]; 2],
+    /// Where a new file begins.
+    cut: Option<u64>,
+}
+
+/// What [`Journal::take`] took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// The position after the bytes.
+    pub end: u64,
+    /// The bytes are the first ones after a cut.
+    pub after_cut: bool,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            on: AtomicBool::new(false),
+            waiting: Mutex::default(),
+            end: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            safe: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Journal {
+    /// Whether effects are recorded.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// The position after the last record.
+    pub fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Whether there are bytes to take.
+    pub fn has_waiting(&self) -> bool {
+        self.end() > self.taken.load(Ordering::Acquire)
+    }
+
+    /// Whether so much waits to be taken that writers should wait too.
+    #[inline]
+    pub fn is_backed_up(&self) -> bool {
+        let waiting = self.end.load(Ordering::Relaxed) - self.taken.load(Ordering::Relaxed);
+        waiting > JOURNAL_WAITING_MAX
+    }
+
+    /// The position up to which replies may leave.
+    #[inline]
+    pub fn safe(&self) -> u64 {
+        if self.is_on() { self.safe.load(Ordering::Acquire) } else { u64::MAX }
+    }
+
+    /// Replies may leave up to there.
+    pub fn set_safe(&self, position: u64) {
+        self.safe.fetch_max(position, Ordering::AcqRel);
+    }
+
+    /// Takes what waits, up to a cut if there is one, in exchange for an empty buffer. To be called
+    /// by one thread at a time, which writes the bytes in this order. `None` if nothing waits.
+    pub fn take(&self, bytes: &mut Vec<u8>) -> Option<Taken> {
+        let mut waiting = self.lock();
+        let start = self.taken.load(Ordering::Relaxed);
+        let mut after_cut = false;
+        bytes.clear();
+        match waiting.cut {
+            Some(cut) if cut > start => {
+                let rest = waiting.bytes.split_off((cut - start) as usize);
+                *bytes = std::mem::replace(&mut waiting.bytes, rest);
+            }
+            cut => {
+                after_cut = cut.is_some();
+                waiting.cut = None;
+                std::mem::swap(bytes, &mut waiting.bytes);
+            }
+        }
+        let end = start + bytes.len() as u64;
+        self.taken.store(end, Ordering::Release);
+        (after_cut || !bytes.is_empty()).then_some(Taken { end, after_cut })
+    }
+
+    /// Begins to record, in a format. The position goes on where it was.
+    pub(crate) fn start(&self, format: Format) {
+        let mut waiting = self.lock();
+        waiting.select = Some(format.select);
+        waiting.together = format.together;
+        waiting.db = None;
+        self.safe.store(self.end(), Ordering::Release);
+        self.on.store(true, Ordering::Release);
+    }
+
+    /// Ends recording; what waits is still to be taken.
+    pub(crate) fn stop(&self) {
+        self.on.store(false, Ordering::Release);
+    }
+
+    /// Begins a new file here. All shards are locked, so no record is on its way.
+    pub(crate) fn cut(&self) -> u64 {
+        let mut waiting = self.lock();
+        let end = self.end();
+        waiting.cut = Some(end);
+        waiting.db = None;
+        end
+    }
+
+    /// Adds the group of this thread, whose shards are still locked. Answers the position after
+    /// it, or `None` if there is none. `together`: it's to be replayed as a whole or not at all.
+    #[inline]
+    pub(crate) fn add_group(&self, together: bool) -> Option<u64> {
+        if !self.is_on() {
+            return None;
+        }
+        GROUP.with_borrow_mut(|group| (!group.parts.is_empty()).then(|| self.add(group, together)))
+    }
+
+    fn add(&self, group: &mut Group, together: bool) -> u64 {
+        let mut waiting = self.lock();
+        let waiting = &mut *waiting;
+        let before = waiting.bytes.len();
+        let together = together && group.parts.len() > 1;
+        let mut from = 0;
+        for (i, (db, to)) in group.parts.drain(..).enumerate() {
+            if waiting.db != Some(db)
+                && let Some(select) = waiting.select
+            {
+                select(db, &mut waiting.bytes);
+                waiting.db = Some(db);
+            }
+            if together && i == 0 {
+                waiting.bytes.extend_from_slice(waiting.together[0]);
+            }
+            waiting.bytes.extend_from_slice(group.bytes.get(from..to).unwrap_or_default());
+            from = to;
+        }
+        if together {
+            waiting.bytes.extend_from_slice(waiting.together[1]);
+        }
+        group.bytes.clear();
+        group.emptied.clear();
+        let end = self.end() + (waiting.bytes.len() - before) as u64;
+        self.end.store(end, Ordering::Release);
+        end
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Records that one thread made since it last let go of a lock.
+#[derive(Default)]
+struct Group {
+    bytes: Vec<u8>,
+    /// For each record its database, and where it ends in `bytes`.
+    parts: SmallVec<[(usize, usize); 8]>,
+    /// Databases that were emptied since the last record of another kind. Emptying happens in
+    /// every shard that has keys, under all locks, and is told once.
+    emptied: SmallVec<[usize; 4]>,
+}
+
+thread_local! {
+    /// The locks that a thread holds cover a group of effects, whichever shards they are on.
+    static GROUP: RefCell<Group> = RefCell::default();
+}
+
+/// Writes one shard's effects down.
+pub(crate) struct Tap {
+    pub(crate) shard: usize,
+    pub(crate) format: Format,
+}
+
+impl Recorder for Tap {
+    fn record(&mut self, effect: &Effect<'_>) {
+        GROUP.with_borrow_mut(|group| {
+            let db = match effect {
+                Effect::Clear { db } if group.emptied.contains(db) => return,
+                // It happens in every shard, under all locks; one of them tells.
+                Effect::Swap { .. } if self.shard != 0 => return,
+                Effect::Key { db, .. } | Effect::Clear { db } => *db,
+                Effect::Swap { a, .. } => *a,
+            };
+            match effect {
+                Effect::Clear { .. } => group.emptied.push(db),
+                _ => group.emptied.clear(),
+            }
+            let before = group.bytes.len();
+            (self.format.effect)(effect, &mut group.bytes);
+            if group.bytes.len() > before {
+                group.parts.push((db, group.bytes.len()));
+            }
+        });
+    }
+}
