@@ -36,7 +36,7 @@ impl Hashes {
     fn new(seed: u64) -> Self {
         let mut shard = shard(200, Policy::NoEviction);
         let mirror = Arc::new(Mutex::new(super::shard(200, Policy::NoEviction)));
-        shard.set_journal(Box::new(Mirror(Arc::clone(&mirror))));
+        shard.set_journal(Some(Box::new(Mirror(Arc::clone(&mirror)))));
         Self { shard, mirror, model: BTreeMap::new(), rng: Rng::new(seed), now: START }
     }
 
