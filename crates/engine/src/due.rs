@@ -6,20 +6,33 @@
 //! ```
 //!
 //! Whoever takes a note looks at the item: dead, it's nothing; due, it ends; moved, it's filed
-//! again. So a deadline moves later by a word in the header and nothing else.
-//! What always holds: an item with a due time has a note in the wheel, or its segment's earliest
+//! again. So a deadline moves later by a word in the header and nothing else. If too many notes
+//! pile up, all items are filed once in a new wheel, a few segments at a time, and the old one
+//! stays in force until that is done.
+//! What always holds: an item with a due time has a note in a wheel, or its segment's earliest
 //! due time is no later than its own.
 
 use crate::arena::Use;
 use crate::effect::{Cause, Change, Effect, Key};
 use crate::hash::{FieldEdit, PACKED_MAX_FIELDS};
 use crate::limits::{
-    EXPIRY_RETRY_MS, FIELDS_PER_EXPIRY, FILE_AHEAD_MS, WHEEL_AHEAD_MS, WHEEL_ENTRIES_PER_KEY,
-    WHEEL_ENTRIES_PER_LOOK, WHEEL_TICK_MS,
+    EXPIRY_RETRY_MS, FIELDS_PER_EXPIRY, FILE_AHEAD_MS, SEGMENTS_PER_FILING, WHEEL_AHEAD_MS,
+    WHEEL_ENTRIES_PER_KEY, WHEEL_ENTRIES_PER_LOOK, WHEEL_TICK_MS,
 };
 use crate::shard::{Entry, Shard, Spot};
-use crate::wheel::Note;
+use crate::wheel::{Note, Wheel};
 use layout::{Address, Form, Header, SegmentId, key};
+
+/// Filing every item once in a new wheel.
+#[derive(Debug)]
+pub(crate) struct Filing {
+    /// The wheel until then, whose notes hold until all items have been filed.
+    old: Wheel,
+    /// The directory that the walk is in; those of higher numbers are done.
+    directory: usize,
+    /// How many of its segments are still to be filed, from the front.
+    segments: usize,
+}
 
 impl Shard {
     /// Ends what is due and does a slice of the work that was put off: at most about `budget`
@@ -33,28 +46,26 @@ impl Shard {
     fn maintain_slice(&mut self, now: u64, budget: usize) -> bool {
         let mut left = budget;
         let more_segments = self.file_near_segments(now);
+        let more_filing = self.file_some_anew(now);
         while left > 0 {
-            let Some(mut notes) = self.wheel.take(now) else { break };
-            let mut later = notes.split_off(notes.len().min(left));
+            let Some(notes) = self.take_notes(now, left) else { break };
             left -= notes.len();
             let mut notes = notes.into_iter();
-            for note in notes.by_ref() {
+            while let Some(note) = notes.next_back() {
                 if !self.look_at(note, now) {
-                    // A large hash took the whole slice. The others' turn comes before its next.
-                    later.extend(notes);
-                    later.push(note);
-                    break;
+                    // A large hash took the whole slice and was filed again. The others' turn
+                    // comes before its next.
+                    self.wheel.put_back(notes.as_slice(), now);
+                    return true;
                 }
             }
-            if !later.is_empty() {
-                self.wheel.put_back(later);
-                return true;
-            }
         }
-        if self.wheel.len() > WHEEL_ENTRIES_PER_KEY * self.keys() + WHEEL_ENTRIES_PER_LOOK {
-            self.file_everything_anew(now);
-        }
-        self.free_detached(left) || more_segments || left == 0
+        self.free_detached(left) || more_segments || more_filing || left == 0
+    }
+
+    fn take_notes(&mut self, now: u64, most: usize) -> Option<Vec<Note>> {
+        let notes = self.wheel.take(now, most);
+        notes.or_else(|| self.filing.as_mut()?.old.take(now, most))
     }
 
     /// A time (Unix milliseconds) by which `maintain` has to run; `u64::MAX` for none. Costs
@@ -73,10 +84,8 @@ impl Shard {
     /// When something is due next, looked up anew.
     pub(crate) fn next_due(&self) -> Option<u64> {
         let segment = self.due.first().map(|(due, _)| due.saturating_sub(FILE_AHEAD_MS));
-        match (segment, self.wheel.next_due()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let old = self.filing.as_ref().and_then(|filing| filing.old.next_due());
+        [segment, self.wheel.next_due(), old].into_iter().flatten().min()
     }
 
     /// Sees to it that an item is looked at when it's due.
@@ -185,7 +194,8 @@ impl Shard {
 
     fn file_segment(&mut self, segment: SegmentId, now: u64) {
         for (at, header) in self.live_items(segment) {
-            if let Some(due) = self.due_time(at, header) {
+            let known = self.arena.meta(segment).due.get();
+            if let Some(due) = self.due_time(at, header).filter(|due| *due < known) {
                 self.file(at, due, now);
             }
         }
@@ -198,22 +208,52 @@ impl Shard {
         self.due.insert((due, segment.0));
     }
 
-    /// Forgets all notes and files every item once: old and double notes can't pile up.
-    fn file_everything_anew(&mut self, now: u64) {
-        self.wheel.clear();
-        let segments: Vec<SegmentId> = self
-            .roots
-            .iter()
-            .flatten()
-            .filter_map(|id| self.directories.get(*id as usize)?.as_ref())
-            .flat_map(|directory| directory.segments.iter().copied())
-            .collect();
-        for segment in segments {
+    /// Files a few segments' items anew if that is going on, or begins it if there are too many
+    /// notes, old and double ones; whether there is more to file.
+    fn file_some_anew(&mut self, now: u64) -> bool {
+        let Some(mut filing) = self.filing.take() else {
+            let most = WHEEL_ENTRIES_PER_KEY * self.keys() + WHEEL_ENTRIES_PER_LOOK;
+            if self.wheel.len() > most {
+                let old = std::mem::replace(&mut self.wheel, Wheel::new());
+                self.filing = Some(Filing { old, directory: self.directories.len(), segments: 0 });
+            }
+            return self.filing.is_some();
+        };
+        for _ in 0..SEGMENTS_PER_FILING {
+            let Some(segment) = self.next_to_file(&mut filing) else { return false };
             self.file_segment(segment, now);
+        }
+        self.filing = Some(filing);
+        true
+    }
+
+    /// The walk goes backwards: what is added to a directory meanwhile, which was filed as it was
+    /// written, and what moves from its end into a gap, stand behind it.
+    fn next_to_file(&self, filing: &mut Filing) -> Option<SegmentId> {
+        loop {
+            let attached = self.database_of(filing.directory as u32).is_some();
+            let directory = self.directories.get(filing.directory).filter(|_| attached);
+            let segments = directory.and_then(Option::as_ref).map_or(&[][..], |d| &d.segments);
+            filing.segments = filing.segments.min(segments.len());
+            if let Some(last) = filing.segments.checked_sub(1) {
+                filing.segments = last;
+                return segments.get(last).copied();
+            }
+            filing.directory = filing.directory.checked_sub(1)?;
+            filing.segments = usize::MAX;
         }
     }
 
-    fn keys(&self) -> usize {
+    /// Whether somebody will look at an item of that due time; slow, for the checker.
+    pub(crate) fn is_filed(&self, at: Address, due: u64) -> bool {
+        let meta = self.arena.meta(at.segment());
+        let old = self.filing.as_ref().map(|filing| &filing.old);
+        due >= meta.due.get()
+            || self.wheel.holds(at, meta.life.get())
+            || old.is_some_and(|old| old.holds(at, meta.life.get()))
+    }
+
+    pub(crate) fn keys(&self) -> usize {
         (0..self.roots.len()).map(|db| self.len(db) as usize).sum()
     }
 }

@@ -78,11 +78,8 @@ impl Shard {
         let key = Key::new(&self.config.secret, &bytes);
         let spot = self.locate(db, &key);
         expect(spot.is_some_and(|spot| spot.at == at), || format!("{}: not found", named()))?;
-        if let Some(due) = self.due_time(at, header)
-            && due < self.arena.meta(at.segment()).due.get()
-            && due != u64::MAX
-        {
-            expect(self.wheel.holds(at, self.arena.meta(at.segment()).life.get()), || {
+        if let Some(due) = self.due_time(at, header) {
+            expect(due == u64::MAX || self.is_filed(at, due), || {
                 format!("{}: due {due}, and nobody will look", named())
             })?;
         }

@@ -64,6 +64,8 @@ pub const FILE_AHEAD_MS: u64 = 8_000;
 pub const WHEEL_ENTRIES_PER_KEY: usize = 4;
 /// Entries of the wheel after which somebody looks whether they have become too many.
 pub const WHEEL_ENTRIES_PER_LOOK: usize = 1024;
+/// Segments whose items are filed anew in one step, when notes have piled up.
+pub const SEGMENTS_PER_FILING: usize = 2;
 /// Fields of one hash that one step of expiry removes.
 pub const FIELDS_PER_EXPIRY: usize = 256;
 /// Milliseconds after which fields are ended again if there was no room to write their hash.

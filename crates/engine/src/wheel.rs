@@ -54,11 +54,10 @@ impl Wheel {
 
     /// Files a note for `due` (Unix milliseconds), at most one turn of the wheel ahead.
     pub(crate) fn file(&mut self, note: Note, due: u64, now: u64) {
-        if self.len == 0 {
-            self.next = self.next.max(now / WHEEL_TICK_MS);
-        }
+        let tick = due / WHEEL_TICK_MS;
+        self.begin_by(tick, now);
         // A tick comes out when it's over, so that nothing in it is early.
-        let tick = (due / WHEEL_TICK_MS).clamp(self.next, self.next + WHEEL_TICKS as u64 - 1);
+        let tick = tick.clamp(self.next, self.next + WHEEL_TICKS as u64 - 1);
         // A key that is written again and again would leave a note each time.
         if let Some(notes) = self.ticks.get_mut(tick as usize % WHEEL_TICKS)
             && notes.last() != Some(&note)
@@ -68,8 +67,9 @@ impl Wheel {
         }
     }
 
-    /// Takes out the notes of the next tick that is over at `now`; `None` if there is no such.
-    pub(crate) fn take(&mut self, now: u64) -> Option<Vec<Note>> {
+    /// Takes out up to `most` notes of the next tick that is over at `now`, those that came last;
+    /// `None` if there is no such. Costs what it takes, however many are left.
+    pub(crate) fn take(&mut self, now: u64, most: usize) -> Option<Vec<Note>> {
         let current = now / WHEEL_TICK_MS;
         if self.len == 0 {
             self.next = self.next.max(current);
@@ -78,12 +78,13 @@ impl Wheel {
         // After a long pause no tick further back than one turn can hold anything.
         while self.next < current {
             let notes = self.ticks.get_mut(self.next as usize % WHEEL_TICKS)?;
-            self.next += 1;
             if !notes.is_empty() {
-                let notes = std::mem::take(notes);
-                self.len -= notes.len();
-                return Some(notes);
+                let rest = notes.len().saturating_sub(most);
+                let taken = if rest == 0 { std::mem::take(notes) } else { notes.split_off(rest) };
+                self.len -= taken.len();
+                return Some(taken);
             }
+            self.next += 1;
             if current - self.next > WHEEL_TICKS as u64 {
                 self.next = current - WHEEL_TICKS as u64;
             }
@@ -91,14 +92,21 @@ impl Wheel {
         None
     }
 
-    /// Puts back what there was no time for; it comes out first.
-    pub(crate) fn put_back(&mut self, notes: Vec<Note>) {
-        self.next = self.next.saturating_sub(1);
-        self.len += notes.len();
+    /// Puts back what there was no time for; it comes out first, the last of it before the rest.
+    pub(crate) fn put_back(&mut self, notes: &[Note], now: u64) {
+        self.begin_by(0, now);
         if let Some(tick) = self.ticks.get_mut(self.next as usize % WHEEL_TICKS) {
-            let mut notes = notes;
-            notes.append(tick);
-            *tick = notes;
+            tick.extend_from_slice(notes);
+            self.len += notes.len();
+        }
+    }
+
+    /// Moves the hand of an empty wheel to `now`, and back by one tick for what is overdue: it finds
+    /// a tick that is over, and comes out at once.
+    const fn begin_by(&mut self, tick: u64, now: u64) {
+        let over = (now / WHEEL_TICK_MS).saturating_sub(1);
+        if self.len == 0 && self.next < over || tick <= over && self.next > over {
+            self.next = over;
         }
     }
 
@@ -118,12 +126,6 @@ impl Wheel {
     pub(crate) fn holds(&self, at: Address, life: u32) -> bool {
         self.ticks.iter().flatten().any(|note| *note == Note::new(at, life))
     }
-
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        self.ticks.iter_mut().for_each(|tick| *tick = Vec::new());
-        self.len = 0;
-    }
 }
 
 #[cfg(test)]
@@ -134,13 +136,13 @@ mod tests {
     fn notes_come_out_when_due_and_never_early() {
         let mut wheel = Wheel::new();
         let start = 1_800_000_000_000;
-        assert_eq!(wheel.take(start), None);
+        assert_eq!(wheel.take(start, 9), None);
         for n in 0..600u64 {
             wheel.file(Note::new(Address(n), 1), start + n * 100, start);
         }
         let mut seen = 0;
         for now in (start..start + 61_000).step_by(50) {
-            while let Some(notes) = wheel.take(now) {
+            while let Some(notes) = wheel.take(now, 2) {
                 for note in notes {
                     let due = start + note.address().0 * 100;
                     assert!(due <= now && now < due + 64 + 64 + 50, "{due} {now}");
@@ -156,15 +158,34 @@ mod tests {
     fn a_long_pause_loses_nothing() {
         let mut wheel = Wheel::new();
         let start = 1_800_000_000_000;
-        assert_eq!(wheel.take(start), None);
+        assert_eq!(wheel.take(start, 9), None);
         wheel.file(Note::new(Address(1), 1), start + 60_000, start);
         wheel.file(Note::new(Address(2), 1), start + 10, start);
         let late = start + 100_000_000;
         let mut seen = Vec::new();
-        while let Some(notes) = wheel.take(late) {
+        while let Some(notes) = wheel.take(late, 9) {
             seen.extend(notes.iter().map(|note| note.address().0));
         }
         seen.sort_unstable();
         assert_eq!(seen, [1, 2]);
+    }
+
+    #[test]
+    fn what_is_overdue_comes_out_at_once_and_what_is_put_back_before_it() {
+        let mut wheel = Wheel::new();
+        let now = 1_800_000_000_000;
+        let note = |n| Note::new(Address(n), 1);
+        for round in 0..3 {
+            wheel.file(note(1), now - round * 40, now);
+            wheel.file(note(2), now + 5_000, now);
+            if round > 0 {
+                wheel.put_back(&[note(3), note(4)], now);
+                assert_eq!(wheel.take(now, 1), Some(vec![note(4)]));
+                assert_eq!(wheel.take(now, 1), Some(vec![note(3)]));
+            }
+            let first = wheel.take(now, 1);
+            assert_eq!(first, (round > 0).then(|| vec![note(1)]), "{round}");
+            assert_eq!(wheel.take(now, 1), None);
+        }
     }
 }

@@ -18,6 +18,7 @@ mod walk;
 pub use entry::{Entry, StringView};
 
 use crate::arena::{Arena, Owner};
+use crate::due::Filing;
 use crate::effect::{Effect, Journal, Key};
 use crate::evict::Policy;
 use crate::hash::BigHash;
@@ -85,6 +86,7 @@ pub struct Shard {
     pub(crate) prefixes: PrefixTable,
     pub(crate) space: Space,
     pub(crate) wheel: Wheel,
+    pub(crate) filing: Option<Filing>,
     /// Segments by the earliest due time of their items.
     pub(crate) due: BTreeSet<(u64, u32)>,
     pub(crate) big: Vec<Option<Box<BigHash>>>,
@@ -131,6 +133,7 @@ impl Shard {
             prefixes: PrefixTable::new(),
             space: Space::new(),
             wheel: Wheel::new(),
+            filing: None,
             due: BTreeSet::new(),
             big: Vec::new(),
             big_free: Vec::new(),

@@ -1,6 +1,7 @@
 //! The shard against a plain map, with a clock of its own; every few steps the whole shard is
 //! checked. `SEED=n` repeats a run.
 
+mod filing;
 mod overdue;
 
 use super::{Shard, ShardConfig};
