@@ -26,7 +26,7 @@ impl Service for Canned {
     type Client = ();
     type Worker = ();
 
-    fn worker(&self, _index: usize) {}
+    fn worker(&self, _index: usize, _bell: &Arc<server::os::wake::Wake>) {}
 
     fn connect(&self, _worker: &mut (), _entry: &Arc<Entry>, _now: Now) -> Result<(), Vec<u8>> {
         Ok(())

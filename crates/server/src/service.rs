@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 pub use crate::os::clock::Now;
+use crate::os::wake::Wake;
 use crate::registry::Entry;
 
 /// Which language a connection speaks: decided by the listener it came through.
@@ -25,8 +26,9 @@ pub trait Service: Send + Sync + 'static {
     /// What one worker keeps for itself: scratch space, counters.
     type Worker: Send;
 
-    /// Makes the state of the `index`-th worker; called once, on its thread.
-    fn worker(&self, index: usize) -> Self::Worker;
+    /// Makes the state of the `index`-th worker; called once, on its thread. Whoever rings the bell
+    /// has that worker look at [`Service::safe`] again.
+    fn worker(&self, index: usize, bell: &Arc<Wake>) -> Self::Worker;
 
     /// Welcomes a connection, or gives the bytes that tell it why not. `maxclients` and protected
     /// mode were checked before. `entry` is its row in the registry: the service keeps the labels
@@ -63,6 +65,11 @@ pub trait Service: Send + Sync + 'static {
     /// Returns when it wants to be called again at the latest, in milliseconds since the Unix
     /// epoch: now or earlier for "at once", `u64::MAX` for "not before the next request".
     fn end_of_turn(&self, worker: &mut Self::Worker, now: Now) -> u64;
+
+    /// The position up to which replies may leave; see [`Served::position`].
+    fn safe(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// What became of the input that [`Service::serve`] was given.
@@ -79,6 +86,8 @@ pub struct Served {
     pub close: bool,
     /// Bytes that follow the consumed ones and are thrown away unseen (the body of a refused value).
     pub swallow: u64,
+    /// What the replies tell isn't safe before [`Service::safe`] has come to this position.
+    pub position: u64,
     /// Serve nothing more of this connection before that time (ms since the Unix epoch).
     pub pause_until: Option<u64>,
     /// Something the administrator should read (an HTTP request on a data port); logged with the

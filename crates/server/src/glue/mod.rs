@@ -18,6 +18,7 @@ use node::{Connection, Limits, McAround, McConnection, Node, NodeConfig};
 use crate::config::{Config, Store};
 use crate::glue::host::ServerHost;
 use crate::os::arena::Mapping;
+use crate::os::wake::Wake;
 use crate::os::{heap, machine};
 use crate::registry::Entry;
 use crate::service::{Dialect, Now, Served, Service};
@@ -140,7 +141,7 @@ impl Service for Glue {
     type Client = Peer;
     type Worker = Scratch;
 
-    fn worker(&self, _: usize) -> Scratch {
+    fn worker(&self, _: usize, _: &Arc<Wake>) -> Scratch {
         Scratch {
             counters: self.host.counters.add(),
             settings: memcached::settings(&self.host.config()),
@@ -199,6 +200,7 @@ impl Service for Glue {
             want: served.want,
             close: served.close,
             swallow: served.swallow,
+            position: served.position,
             pause_until: served.pause_until,
             complaint: served.http.then_some(complaint),
         }
@@ -222,6 +224,11 @@ impl Service for Glue {
             self.node.forget(connection, &self.host, node::Now { ms: now.ms, us: now.us });
         }
         self.host.count_requests(client.entry.requests.load(Ordering::Relaxed));
+    }
+
+    #[inline]
+    fn safe(&self) -> u64 {
+        self.node.journal().safe()
     }
 
     fn end_of_turn(&self, worker: &mut Scratch, now: Now) -> u64 {

@@ -45,6 +45,11 @@ pub(super) struct Connection<C> {
     pub(super) over_ms: u64,
     /// When lingering ends (ms).
     pub(super) linger_ms: u64,
+    /// How far the service has to be safe before the replies so far may leave.
+    pub(super) position: u64,
+    /// Its replies wait for that; nothing more is served meanwhile, so that they don't wait for
+    /// ever.
+    pub(super) parked: bool,
     interest: Interest,
     input: Vec<u8>,
     /// Bytes of `input` that are done with.
@@ -72,6 +77,8 @@ impl<C> Connection<C> {
             pause_ms: 0,
             over_ms: 0,
             linger_ms: 0,
+            position: 0,
+            parked: false,
             interest: Interest::READ,
             input: Vec::new(),
             start: 0,
@@ -97,6 +104,7 @@ impl<C> Connection<C> {
     pub(super) fn may_serve(&self) -> bool {
         self.phase == Phase::Open
             && self.pause_ms == 0
+            && !self.parked
             && self.waiting_output() < limits::OUTPUT_SOFT
     }
 
@@ -107,7 +115,7 @@ impl<C> Connection<C> {
             Phase::Closing => false,
             Phase::Lingering => true,
         };
-        let wanted = Interest { read, write: self.waiting_output() > 0 };
+        let wanted = Interest { read, write: self.waiting_output() > 0 && !self.parked };
         (wanted != self.interest).then(|| {
             self.interest = wanted;
             wanted
@@ -198,6 +206,7 @@ impl<C> Connection<C> {
             let served = service.serve(state, &mut self.client, rest, target, now);
             at += served.consumed.min(rest.len());
             self.swallow = served.swallow;
+            self.position = self.position.max(served.position);
             let left = data.len() - at;
             // A service that waits must wait for something that has not come yet.
             self.want = if served.again { 0 } else { served.want.max(left.saturating_add(1)) };
@@ -299,6 +308,12 @@ impl<C> Connection<C> {
         }
         self.output.extend_from_slice(rest);
         true
+    }
+
+    /// Keeps `bytes` behind what waits already, all of it until the service is safe.
+    pub(super) fn park(&mut self, bytes: &[u8]) {
+        self.output.extend_from_slice(bytes);
+        self.parked = true;
     }
 
     /// Sends what waits, as far as the socket takes it. False if the connection is over.

@@ -2,8 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use super::{Common, Pool};
 use crate::limits;
 use crate::live::Live;
 use crate::os::clock::Clock;
+use crate::os::wake::Wake;
 use crate::os::{machine, socket};
 use crate::registry::{Entry, Registry};
 use crate::service::{Dialect, Now, Served, Service};
@@ -20,14 +22,24 @@ use crate::service::{Dialect, Now, Served, Service};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Lines in, lines out, at most four at a time: `PING`, `BIG n`, `QUIT`, `SWALLOW n`, `PAUSE ms`,
-/// `AUTH`.
-struct Words;
+/// `AUTH`, `SAFE n` (answered once the service is safe up to n).
+#[derive(Default)]
+struct Words {
+    safe: AtomicU64,
+    bells: Mutex<Vec<Arc<Wake>>>,
+}
 
 impl Service for Words {
     type Client = Arc<Entry>;
     type Worker = ();
 
-    fn worker(&self, _index: usize) {}
+    fn worker(&self, _index: usize, bell: &Arc<Wake>) {
+        self.bells.lock().unwrap().push(Arc::clone(bell));
+    }
+
+    fn safe(&self) -> u64 {
+        self.safe.load(Relaxed)
+    }
 
     fn connect(&self, _: &mut (), entry: &Arc<Entry>, _: Now) -> Result<Arc<Entry>, Vec<u8>> {
         Ok(Arc::clone(entry))
@@ -52,6 +64,10 @@ impl Service for Words {
             match word {
                 "PING" => out.extend_from_slice(b"+PONG\n"),
                 "BIG" => out.resize(out.len() + number as usize, b'x'),
+                "SAFE" => {
+                    out.extend_from_slice(b"+SAFE\n");
+                    served.position = number;
+                }
                 "AUTH" => client.authenticated.store(true, Relaxed),
                 "SWALLOW" => {
                     served.swallow = number;
@@ -82,6 +98,7 @@ impl Service for Words {
 struct Server {
     at: SocketAddr,
     pool: Option<Arc<Pool>>,
+    words: Arc<Words>,
     common: Arc<Common>,
     stopper: Stopper,
     thread: Option<JoinHandle<()>>,
@@ -98,12 +115,13 @@ impl Server {
         let at = socket::local_address(&listening).unwrap().unwrap();
         let listener =
             Listener { socket: listening, at: socket::Address::Tcp(at), dialect: Dialect::Resp };
-        let pool = Arc::new(Pool::start(&Arc::new(Words), &common, workers).unwrap());
+        let words = Arc::new(Words::default());
+        let pool = Arc::new(Pool::start(&words, &common, workers).unwrap());
         let stopper = Stopper::new().unwrap();
         let mut acceptor = Acceptor::new(vec![listener], stopper.clone()).unwrap();
         let running = Arc::clone(&pool);
         let thread = std::thread::spawn(move || acceptor.run(&running).unwrap());
-        Self { at, pool: Some(pool), common, stopper, thread: Some(thread) }
+        Self { at, pool: Some(pool), words, common, stopper, thread: Some(thread) }
     }
 
     fn connect(&self) -> TcpStream {
@@ -122,6 +140,12 @@ impl Server {
 
     fn registry(&self) -> &Registry {
         &self.common.registry
+    }
+
+    /// Makes the service safe up to a position.
+    fn make_safe(&self, position: u64) {
+        self.words.safe.store(position, Relaxed);
+        self.words.bells.lock().unwrap().iter().for_each(|bell| bell.ring());
     }
 
     /// Moves the manual clock and lets every worker look at it.
@@ -442,4 +466,32 @@ fn random_pieces_make_no_difference() {
         let _ = writing.join().unwrap();
         assert!(got == expected, "{} bytes instead of {}", got.len(), expected.len());
     }
+}
+
+#[test]
+fn replies_wait_until_what_they_tell_is_safe() {
+    let server = Server::start(Clock::system(), 1);
+    let (mut writer, mut reader) = (server.client(), server.client());
+    server.make_safe(1);
+    writer.write_all(b"PING\nSAFE 5\nPING\nSAFE 9\nPING\n").unwrap();
+    // While it waits, others are served; and nothing of it is answered in part.
+    for _ in 0..3 {
+        ping(&mut reader);
+    }
+    writer.set_nonblocking(true).unwrap();
+    let early = writer.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(early.kind(), std::io::ErrorKind::WouldBlock);
+    writer.set_nonblocking(false).unwrap();
+    server.make_safe(5);
+    ping(&mut reader);
+    server.make_safe(9);
+    let mut answer = [0; 30];
+    writer.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"+PONG\n+SAFE\n+PONG\n+SAFE\n+PONG\n");
+    ping(&mut writer);
+    // What never becomes safe is never answered, and the server stops all the same.
+    writer.write_all(b"SAFE 10\n").unwrap();
+    ping(&mut reader);
+    drop(server);
+    assert_eq!(writer.read(&mut [0; 1]).unwrap(), 0);
 }

@@ -16,11 +16,14 @@ use crate::limits;
 use crate::log::{self, Gate};
 use crate::os::poll::{Interest, Poll, Ready};
 use crate::os::socket::{self, Moved};
+use crate::os::wake::Wake;
 use crate::registry::{Arrival, Entry};
 use crate::service::{Now, Service};
 
 /// The token of the worker's wake-up.
 const WAKE: u64 = u64::MAX;
+/// The token of the bell that tells that parked replies may leave.
+const BELL: u64 = u64::MAX - 1;
 
 static COMPLAINTS: Gate = Gate::new();
 static EVICTIONS: Gate = Gate::new();
@@ -31,6 +34,7 @@ pub(super) struct Worker<S: Service> {
     service: Arc<S>,
     common: Arc<Common>,
     mailbox: Arc<Mailbox>,
+    bell: Arc<Wake>,
     poll: Poll,
     connections: Slab<Connection<S::Client>>,
     /// Where input lands that finds nothing waiting before it, one connection's after the other.
@@ -43,6 +47,8 @@ pub(super) struct Worker<S: Service> {
     spans: Vec<Span>,
     /// Connections with more complete requests than their share of a turn.
     resume: Vec<u64>,
+    /// Connections whose replies wait until the service is safe.
+    parked: Vec<u64>,
     turn: u64,
     now: Now,
     /// When the connections' deadlines are looked at next (ms).
@@ -67,12 +73,15 @@ impl<S: Service> Worker<S> {
     ) -> io::Result<Self> {
         let poll = Poll::new(limits::EVENTS_PER_TURN)?;
         poll.add(&*mailbox.wake, WAKE, Interest::READ)?;
+        let bell = Arc::new(Wake::new()?);
+        poll.add(&*bell, BELL, Interest::READ)?;
         let now = common.clock.now();
         Ok(Self {
             index,
             service,
             common,
             mailbox,
+            bell,
             poll,
             connections: Slab::new(),
             scratch: vec![0; limits::READS_PER_BATCH * limits::READ],
@@ -80,6 +89,7 @@ impl<S: Service> Worker<S> {
             out: Vec::new(),
             spans: Vec::new(),
             resume: Vec::new(),
+            parked: Vec::new(),
             turn: 0,
             now,
             sweep_ms: u64::MAX,
@@ -89,7 +99,7 @@ impl<S: Service> Worker<S> {
 
     /// Runs until told to stop.
     pub(super) fn run(mut self) -> io::Result<()> {
-        let mut state = self.service.worker(self.index);
+        let mut state = self.service.worker(self.index, &self.bell);
         loop {
             let events = self.poll.wait(self.sleep_ms())?;
             self.now = self.common.clock.now();
@@ -98,6 +108,7 @@ impl<S: Service> Worker<S> {
             for at in 0..events {
                 match self.poll.ready(at) {
                     Some(ready) if ready.token == WAKE => stop |= self.open_mail(&mut state),
+                    Some(ready) if ready.token == BELL => self.bell.hear(),
                     Some(ready) => self.ready(&mut state, ready),
                     None => {}
                 }
@@ -105,6 +116,7 @@ impl<S: Service> Worker<S> {
             self.serve_fresh(&mut state);
             self.go_on(&mut state);
             self.due_ms = self.service.end_of_turn(&mut state, self.now);
+            self.release(&mut state);
             self.flush(&mut state);
             if self.now.ms >= self.sweep_ms {
                 self.sweep(&mut state);
@@ -332,6 +344,14 @@ impl<S: Service> Worker<S> {
             self.resume.push(token);
         }
         let pause_ms = connection.pause_ms;
+        if connection.waiting_output() > 0
+            && !connection.parked
+            && connection.position > self.service.safe()
+        {
+            // Replies have joined what the socket did not take before.
+            connection.park(&[]);
+            self.parked.push(token);
+        }
         if to > from || connection.phase != Phase::Open {
             self.spans.push(Span { token, from, to });
         } else if connection.waiting_input() > 0 || pause_ms > 0 {
@@ -342,6 +362,31 @@ impl<S: Service> Worker<S> {
         }
     }
 
+    /// Sends the replies that waited until the service was safe.
+    fn release(&mut self, state: &mut S::Worker) {
+        if self.parked.is_empty() {
+            return;
+        }
+        let safe = self.service.safe();
+        for token in std::mem::take(&mut self.parked) {
+            let Some(connection) = self.connections.get_mut(token) else { continue };
+            if connection.position > safe {
+                self.parked.push(token);
+                continue;
+            }
+            connection.parked = false;
+            if !connection.send_waiting() {
+                self.close(state, token);
+                continue;
+            }
+            if connection.waiting_input() > 0 && connection.may_serve() {
+                connection.again = true;
+                self.resume.push(token);
+            }
+            self.settle(state, token);
+        }
+    }
+
     /// Writes this turn's replies, once per connection.
     fn flush(&mut self, state: &mut S::Worker) {
         if self.spans.is_empty() {
@@ -349,9 +394,17 @@ impl<S: Service> Worker<S> {
         }
         let mut spans = std::mem::take(&mut self.spans);
         let mut out = std::mem::take(&mut self.out);
+        let safe = self.service.safe();
         for span in spans.drain(..) {
             let Some(connection) = self.connections.get_mut(span.token) else { continue };
-            if connection.send(out.get(span.from..span.to).unwrap_or_default()) {
+            let replies = out.get(span.from..span.to).unwrap_or_default();
+            if connection.position > safe {
+                if !connection.parked {
+                    self.parked.push(span.token);
+                }
+                connection.park(replies);
+                self.settle(state, span.token);
+            } else if connection.send(replies) {
                 self.settle(state, span.token);
             } else {
                 self.close(state, span.token);
@@ -498,7 +551,10 @@ impl<S: Service> Worker<S> {
     fn finish(&mut self, state: &mut S::Worker) -> io::Result<()> {
         let tokens: Vec<u64> = self.connections.tokens().collect();
         for token in tokens {
-            if let Some(connection) = self.connections.get_mut(token) {
+            // What isn't safe now never will be: its client learns nothing, rather than a lie.
+            if let Some(connection) = self.connections.get_mut(token)
+                && !connection.parked
+            {
                 connection.send_waiting();
             }
             self.close(state, token);
