@@ -133,7 +133,7 @@ impl Shard {
 
     /// Frees up to `budget` nodes, segments and pages of what is gone already, large hashes and
     /// databases, and nothing that is there; whether there is more.
-    pub fn free_detached(&mut self, mut budget: usize) -> bool {
+    pub(crate) fn free_detached(&mut self, mut budget: usize) -> bool {
         self.free_nodes(&mut budget);
         self.free_directories(&mut budget);
         !(self.big_detached.is_empty() && self.detached.is_empty())
