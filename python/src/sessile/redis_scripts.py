@@ -10,11 +10,11 @@ The rules are those of `sessile.rules`; here they are over the hash of a session
     \\!t  in an alias, the key that it stands for; \\!r  in a tombstone
     all other fields are leaves of the document
 
-A user's index is a hash of the keys with the moments of their creation. ARGV[1] is the prefix of indexes, or empty
-where they live on other nodes (a cluster); then the engine keeps them. What always holds: the
-clock is the server's; a script that answers an error has changed nothing; a leaf that isn't
-touched is never parsed or written. Written for Lua 5.1 and Redis 5: no number above 2^53 but as
-text, no table passed to cjson.
+A user's index is a hash of the keys with the moments of their creation. ARGV[1] is the prefix of
+indexes, or empty where they live on other nodes (a cluster); then the engine keeps them. What
+always holds: the clock is the server's; a script that answers an error has changed nothing; a
+leaf that isn't touched is never parsed or written. Written for Lua 5.1 and Redis 5: no number
+above 2^53 but as text, no table passed to cjson.
 """
 
 from __future__ import annotations

@@ -151,9 +151,10 @@ def transact(prefix: bytes, home: bytes, work: Callable[[rules.View], T]) -> Pla
             except SessileError:
                 yield Ask((("UNWATCH",),), home, repeat=False)
                 raise
-        if not commands:
+        if not commands and len(view.hashes) + len(view.users) <= 1:
             yield Ask((("UNWATCH",),), home, repeat=False)
             return answer
+        # An empty transaction proves that what was read belongs to one moment.
         whole: tuple[Command, ...] = (("MULTI",), *commands, ("EXEC",))
         if checked((yield Ask(whole, home, repeat=False)))[-1] is not None:
             return answer
