@@ -437,26 +437,25 @@ def test_max_ends_a_session_in_use(bench: Bench) -> None:
 
 def test_max_counts_from_creation_and_rotation(bench: Bench) -> None:
     key, new = bench.session(Life(maximum=100)), bench.key()
-    bench.forward(0.2)
+    bench.forward(1.2)
     bench.engine.save(key, NONE, Life(maximum=100))
-    before = bench.engine.load(key).absolute_left
-    assert before <= 99_800
+    assert bench.engine.load(key).absolute_left < 99_000
     bench.engine.rotate(key, new, NONE, Life(maximum=100), hard=True)
-    assert bench.engine.load(new).absolute_left > before
+    assert bench.engine.load(new).absolute_left > 99_000
 
 
 def test_max_is_kept_by_a_rotation_that_names_none(bench: Bench) -> None:
     key, new = bench.session(Life(maximum=100)), bench.key()
-    bench.forward(0.2)
+    bench.forward(1.2)
     bench.engine.rotate(key, new, NONE, FOREVER, hard=True)
-    assert bench.engine.load(new).absolute_left <= 99_800
+    assert bench.engine.load(new).absolute_left < 99_000
 
 
 def test_max_is_removed_by_zero(bench: Bench) -> None:
-    key = bench.session(Life(expires_at=bench.now() + 300))
+    key = bench.session(Life(maximum=1))
     bench.engine.save(key, NONE, Life(maximum=0))
     assert bench.engine.load(key).absolute_left is None
-    bench.forward(0.4)
+    bench.forward(1.1)
     assert bench.engine.exists(key)
 
 

@@ -317,6 +317,31 @@ def test_server_commands_that_clients_read(client: redis.Redis) -> None:
     assert client.echo("hello") == b"hello"
 
 
+def test_commands_are_counted(client: redis.Redis) -> None:
+    client.config_resetstat()
+    for _ in range(40):
+        client.set("k", "v")
+    with pytest.raises(ResponseError):
+        client.hget("k", "f")
+    with pytest.raises(ResponseError):
+        client.execute_command("GET")
+    client.client_id()
+    commands = client.info("commandstats")
+    assert commands["cmdstat_set"]["calls"] == 40
+    assert commands["cmdstat_set"]["usec"] >= 0
+    assert commands["cmdstat_hget"]["failed_calls"] == 1
+    assert commands["cmdstat_get"]["calls"] == 0
+    assert commands["cmdstat_get"]["rejected_calls"] == 1
+    assert "cmdstat_client|id" in commands
+    latencies = client.info("latencystats")
+    assert set(latencies["latency_percentiles_usec_set"]) == {"p50", "p99", "p99.9"}
+    assert client.info("errorstats")["errorstat_WRONGTYPE"]["count"] == 1
+    histogram = client.execute_command("LATENCY HISTOGRAM", "set")
+    assert b"calls" in str(histogram).encode()
+    client.config_resetstat()
+    assert "cmdstat_set" not in client.info("commandstats")
+
+
 def test_scripts_are_refused_with_an_error_clients_understand(client: redis.Redis, store) -> None:
     """Scripting comes later; until then EVALSHA must be an error reply, not a hang."""
     with pytest.raises((NoScriptError, ResponseError)):

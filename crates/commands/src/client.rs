@@ -6,6 +6,7 @@
 //! Not for: its socket and buffers, which are the server's.
 
 use crate::row::Row;
+use crate::table::Number;
 use engine::{KeyHash, Watch};
 use protocol::args::OwnedArgs;
 use protocol::resp::RespVersion;
@@ -41,6 +42,8 @@ pub enum ReplyMode {
 pub struct Queued {
     /// Its row; of a subcommand, the subcommand's.
     pub row: &'static Row,
+    /// Its number.
+    pub number: Number,
     /// Its arguments.
     pub args: OwnedArgs,
 }
@@ -83,8 +86,8 @@ pub struct Client {
     pub watch: Option<Watch>,
     /// Those keys.
     pub watched: BTreeSet<WatchedKey>,
-    /// The name of its last command, for CLIENT LIST, in capitals: `GET`, `CLIENT|LIST`.
-    pub last_command: &'static str,
+    /// Its last command, or the one that is being executed.
+    pub command: Number,
     /// Whether the connection ends once the reply is sent.
     pub close: bool,
 }
@@ -105,7 +108,7 @@ impl Client {
             transaction: None,
             watch: None,
             watched: BTreeSet::new(),
-            last_command: "",
+            command: Number(0),
             close: false,
         }
     }

@@ -1,6 +1,7 @@
 //! What a handler works with: the time, the client, the locked shards, the reply.
 
 use crate::client::Client;
+use crate::counters::Counters;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::limits::REPLY_BYTES_MAX;
@@ -35,6 +36,8 @@ pub struct Ctx<'a> {
     pub shards: &'a mut dyn Shards,
     /// What lies around the store: settings, other clients, counters.
     pub host: &'a dyn Host,
+    /// Where commands are counted.
+    pub counters: &'a Counters,
     /// Where the answer goes.
     pub reply: Reply<'a>,
     /// The first key of the command and its hash, if it was hashed before.

@@ -13,16 +13,14 @@
 
 use crate::client::{Client, Queued, ReplyMode, Transaction, WatchedKey};
 use crate::context::Ctx;
+use crate::counters::{Command, Counters};
 use crate::failure::Failure;
-use crate::host::Host;
 use crate::limits::{QUEUED_BYTES_MAX, QUEUED_MAX};
-use crate::row::{Flags, Row};
-use crate::table::{find, find_subcommand, rows};
+use crate::row::{Flags, Outcome, Row};
+use crate::table::{Number, find_numbered, find_subcommand_numbered};
 use engine::{Full, KeyHash};
 use protocol::args::{Args, OwnedArgs};
 use protocol::resp::Reply;
-use std::collections::HashMap;
-use std::sync::LazyLock;
 
 /// What a client gets whose key is longer than any may be.
 pub const KEY_TOO_LONG: &str = "ERR a key may have 16000 bytes at most";
@@ -43,14 +41,14 @@ const QUOTED_BYTES: usize = 128;
 #[inline]
 pub fn admit(
     client: &mut Client,
-    host: &dyn Host,
+    counters: &Counters,
     args: Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Option<&'static Row> {
     let start = reply.len();
     let refusal = match look_up(args) {
         Ok(found) => {
-            client.last_command = found.full_name();
+            client.command = found.number;
             match check(client, args, found) {
                 Ok(Verdict::Execute) => return Some(found.row),
                 Ok(Verdict::Queued) => {
@@ -58,29 +56,34 @@ pub fn admit(
                     settle(client, reply, start);
                     return None;
                 }
-                Err(refusal) => refusal,
+                Err(refusal) => {
+                    counters.rejected(found.number);
+                    refusal
+                }
             }
         }
         Err(refusal) => refusal,
     };
     client.abort_transaction();
-    fail(host, &refusal, reply);
+    fail(counters, &refusal, reply);
     settle(client, reply, start);
     None
 }
 
-/// Executes a command under the locks that [`locks`] asked for.
+/// Executes a command under the locks that [`locks`] asked for. Answers the nanoseconds that it
+/// took, unless it's one that never takes long.
 ///
 /// # Errors
 /// [`Full`]: nothing was written; make room and run it again, or [`refuse`] it.
 #[inline]
-pub fn run(ctx: &mut Ctx<'_>, row: &'static Row, args: Args<'_>) -> Result<(), Full> {
+pub fn run(ctx: &mut Ctx<'_>, row: &'static Row, args: Args<'_>) -> Result<Option<u64>, Full> {
     let start = ctx.reply.len();
-    match (row.handler)(ctx, args) {
-        Ok(()) => {}
+    let mut took = None;
+    match call(ctx, (row, ctx.client.command), args) {
+        Ok(measured) => took = measured,
         Err(Failure::Error(line)) => {
             ctx.reply.truncate(start);
-            fail(ctx.host, &line, &mut ctx.reply);
+            fail(ctx.counters, &line, &mut ctx.reply);
         }
         Err(Failure::Full) => {
             ctx.reply.truncate(start);
@@ -88,13 +91,60 @@ pub fn run(ctx: &mut Ctx<'_>, row: &'static Row, args: Args<'_>) -> Result<(), F
         }
     }
     settle(ctx.client, &mut ctx.reply, start);
-    Ok(())
+    Ok(took)
+}
+
+/// Calls a handler and counts that. Answers as [`run`] does.
+#[inline]
+pub(crate) fn call(
+    ctx: &mut Ctx<'_>,
+    (row, number): (&'static Row, Number),
+    args: Args<'_>,
+) -> Result<Option<u64>, Failure> {
+    let counters: &Counters = ctx.counters;
+    let Some(command) = counters.of(number) else {
+        return (row.handler)(ctx, args).map(|()| None);
+    };
+    if command.is_due() || !row.is_brief() {
+        return call_timed(ctx, (row, command), args);
+    }
+    let outcome = (row.handler)(ctx, args);
+    count(command, &outcome);
+    outcome.map(|()| None)
+}
+
+#[inline(never)]
+fn call_timed(
+    ctx: &mut Ctx<'_>,
+    (row, command): (&'static Row, &Command),
+    args: Args<'_>,
+) -> Result<Option<u64>, Failure> {
+    let start = ctx.host.ticks_ns();
+    let outcome = (row.handler)(ctx, args);
+    let took = ctx.host.ticks_ns().saturating_sub(start);
+    if !matches!(outcome, Err(Failure::Full)) {
+        command.took(took, row.is_brief());
+    }
+    count(command, &outcome);
+    outcome.map(|()| (!row.is_brief()).then_some(took))
+}
+
+/// Counts a call; one that found no memory will be repeated.
+#[inline]
+fn count(command: &Command, outcome: &Outcome) {
+    match outcome {
+        Ok(()) => {}
+        Err(Failure::Error(_)) => command.failed(),
+        Err(Failure::Full) => return,
+    }
+    command.called();
 }
 
 /// Answers a request that was admitted but can't be run with an error line (without `-`).
-pub fn refuse(client: &mut Client, host: &dyn Host, line: &str, reply: &mut Reply<'_>) {
+pub fn refuse(client: &mut Client, counters: &Counters, line: &str, reply: &mut Reply<'_>) {
     let start = reply.len();
-    fail(host, line, reply);
+    counters.rejected(client.command);
+    fail(counters, line, reply);
     settle(client, reply, start);
 }
 
@@ -170,39 +220,16 @@ pub fn forget_watches(ctx: &mut Ctx<'_>) {
 }
 
 /// Writes an error line and counts it by its code.
-pub(crate) fn fail(host: &dyn Host, line: &str, reply: &mut Reply<'_>) {
-    host.failed(line.split(' ').next().unwrap_or_default());
+pub(crate) fn fail(counters: &Counters, line: &str, reply: &mut Reply<'_>) {
+    counters.error(line);
     reply.error(line);
 }
 
-/// The name of a command in capitals, of a subcommand `CONTAINER|SUBCOMMAND`.
-pub(crate) fn full_name(row: &'static Row, sub: Option<&'static Row>) -> &'static str {
-    match sub {
-        None => row.name,
-        Some(sub) => FULL_NAMES.get(&(row.name, sub.name)).map_or(row.name, String::as_str),
-    }
-}
-
-static FULL_NAMES: LazyLock<HashMap<(&str, &str), String>> = LazyLock::new(|| {
-    let subs = rows().flat_map(|row| row.subcommands.iter().map(move |sub| (row.name, sub.name)));
-    subs.map(|(row, sub)| ((row, sub), format!("{row}|{sub}"))).collect()
-});
-
-/// The row to execute, and the one that it is a subcommand of.
+/// The row to execute, and its number.
 #[derive(Clone, Copy)]
 struct Found {
     row: &'static Row,
-    container: Option<&'static Row>,
-}
-
-impl Found {
-    #[inline]
-    fn full_name(self) -> &'static str {
-        match self.container {
-            None => self.row.name,
-            Some(container) => full_name(container, Some(self.row)),
-        }
-    }
+    number: Number,
 }
 
 enum Verdict {
@@ -212,12 +239,13 @@ enum Verdict {
 
 #[inline]
 fn look_up(args: Args<'_>) -> Result<Found, String> {
-    let row = find(args.at(0)).ok_or_else(|| unknown(args))?;
+    let found = find_numbered(args.at(0)).ok_or_else(|| unknown(args))?;
+    let (row, number) = found;
     if row.subcommands.is_empty() || args.len() < 2 {
-        return Ok(Found { row, container: None });
+        return Ok(Found { row, number });
     }
-    match find_subcommand(row, args.at(1)) {
-        Some(sub) => Ok(Found { row: sub, container: Some(row) }),
+    match find_subcommand_numbered(found, args.at(1)) {
+        Some((row, number)) => Ok(Found { row, number }),
         None => Err(unknown_subcommand(row, args.at(1))),
     }
 }
@@ -231,14 +259,14 @@ fn check(client: &mut Client, args: Args<'_>, found: Found) -> Result<Verdict, S
         if is_exec(row) && client.authenticated {
             return Ok(Verdict::Execute);
         }
-        return Err(wrong_arity(found.full_name()));
+        return Err(wrong_arity(found.number.name()));
     }
     if !client.authenticated && !row.flags.has(Flags::NO_AUTH) {
         return Err("NOAUTH Authentication required.".to_owned());
     }
     match &mut client.transaction {
         None => Ok(Verdict::Execute),
-        Some(transaction) => queue(transaction, args, row),
+        Some(transaction) => queue(transaction, args, found),
     }
 }
 
@@ -246,7 +274,7 @@ fn check(client: &mut Client, args: Args<'_>, found: Found) -> Result<Verdict, S
 fn queue(
     transaction: &mut Transaction,
     args: Args<'_>,
-    row: &'static Row,
+    Found { row, number }: Found,
 ) -> Result<Verdict, String> {
     if row.flags.has(Flags::NOT_QUEUED) {
         return Ok(Verdict::Execute);
@@ -265,7 +293,7 @@ fn queue(
         return Err("ERR too many commands or too much data queued in a transaction".to_owned());
     }
     transaction.bytes = bytes;
-    transaction.queued.push(Queued { row, args });
+    transaction.queued.push(Queued { row, number, args });
     Ok(Verdict::Queued)
 }
 
@@ -274,7 +302,7 @@ fn transaction_locks(client: &Client, row: &'static Row, mut see: impl FnMut(&[u
     let Some(transaction) = client.transaction.as_ref().filter(|_| is_exec(row)) else {
         return locks_of(row);
     };
-    for Queued { row, args } in &transaction.queued {
+    for Queued { row, args, .. } in &transaction.queued {
         let args = args.as_args();
         row.keys.positions(args).for_each(|at| see(args.at(at)));
     }
@@ -344,6 +372,7 @@ pub(crate) fn excerpt(bytes: &[u8], most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::find;
     use crate::testing::Store;
 
     fn needs(store: &Store, line: &str) -> (Locks, Vec<String>) {

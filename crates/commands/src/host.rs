@@ -5,6 +5,7 @@
 //! Not for: keys and values, which commands reach through their shards.
 
 use crate::client::Client;
+use crate::counters::Totals;
 use std::fmt;
 
 /// Settings, other clients, counters: everything that a command may ask or tell the server.
@@ -42,8 +43,8 @@ pub trait Host: fmt::Debug {
     fn memory(&self) -> MemoryFacts;
     /// Gives unused memory back to the system.
     fn purge_memory(&self);
-    /// A request failed with this code, such as `WRONGTYPE`.
-    fn failed(&self, code: &str);
+    /// Nanoseconds of a clock that only goes forward; for timing, never for deadlines.
+    fn ticks_ns(&self) -> u64;
 
     /// The latest entries of the slow log, newest first, `count` at most.
     fn slow_log(&self, count: usize) -> Vec<SlowEntry>;
@@ -56,8 +57,10 @@ pub trait Host: fmt::Debug {
     fn latency(&self) -> Vec<LatencyEvent>;
     /// Drops the samples of these events, or of all if none is named; how many events had some.
     fn reset_latency(&self, events: &[&str]) -> usize;
-    /// How long requests took, command by command (LATENCY HISTOGRAM).
-    fn durations(&self) -> Vec<CommandDurations>;
+    /// What all workers counted of each command.
+    fn totals(&self) -> Totals;
+    /// Whether it may be told how long commands took (`latency-tracking`).
+    fn tells_latency(&self) -> bool;
 
     /// Whether that client may use DEBUG (`enable-debug-command`).
     fn may_debug(&self, client: u64) -> bool;
@@ -113,7 +116,7 @@ pub struct ClientFacts {
     pub resp: u32,
     /// Its library and the library's version.
     pub library: (String, String),
-    /// Its last command, as [`Client::last_command`].
+    /// Its last command, as [`Client::command`] names it.
     pub command: &'static str,
     /// Whether NO-EVICT holds.
     pub no_evict: bool,
@@ -177,17 +180,6 @@ pub struct LatencyEvent {
     pub max_ms: u64,
 }
 
-/// How long the requests of one command took.
-#[derive(Clone, Debug, Default)]
-pub struct CommandDurations {
-    /// The command's full name in lower case.
-    pub name: String,
-    /// How many there were.
-    pub calls: u64,
-    /// Of each bound in microseconds, how many took no longer.
-    pub buckets: Vec<(u64, u64)>,
-}
-
 /// A host with nothing around the store.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nobody;
@@ -222,7 +214,9 @@ impl Host for Nobody {
         MemoryFacts::default()
     }
     fn purge_memory(&self) {}
-    fn failed(&self, _: &str) {}
+    fn ticks_ns(&self) -> u64 {
+        0
+    }
     fn slow_log(&self, _: usize) -> Vec<SlowEntry> {
         Vec::new()
     }
@@ -236,8 +230,11 @@ impl Host for Nobody {
     fn reset_latency(&self, _: &[&str]) -> usize {
         0
     }
-    fn durations(&self) -> Vec<CommandDurations> {
-        Vec::new()
+    fn totals(&self) -> Totals {
+        Totals::default()
+    }
+    fn tells_latency(&self) -> bool {
+        false
     }
     fn may_debug(&self, _: u64) -> bool {
         false

@@ -16,6 +16,7 @@
 
 pub mod client;
 pub mod context;
+pub mod counters;
 pub mod dispatch;
 pub mod failure;
 pub mod families;
@@ -30,6 +31,7 @@ mod testing;
 
 pub use client::Client;
 pub use context::{Ctx, Shards};
+pub use counters::{Counters, Totals};
 pub use failure::Failure;
 pub use host::Host;
 pub use row::{Flags, Handler, Keys, Outcome, Row};

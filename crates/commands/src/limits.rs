@@ -8,6 +8,8 @@ pub const QUEUED_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const WATCHED_MAX: usize = 10_000;
 /// Bytes of a client's name, library name or library version.
 pub const LABEL_BYTES_MAX: usize = 4096;
+/// Different error codes that are counted.
+pub const ERROR_CODES_MAX: usize = 128;
 /// The longest nap that DEBUG SLEEP takes, in milliseconds.
 pub const DEBUG_SLEEP_MAX_MS: u64 = 600_000;
 /// The latest deadline of a hash field, in Unix milliseconds (the year 4199): what Redis can keep,

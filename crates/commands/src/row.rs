@@ -51,9 +51,6 @@ impl Flags {
     /// Needs every shard at once, so that nobody sees half of it done.
     pub const ALL_SHARDS: Self = Self(1 << 13);
 
-    /// Served while clients are paused: what a client says as it connects, and what ends a pause.
-    pub const NO_PAUSE: Self = Self(1 << 14);
-
     /// Whether all of `other` are set.
     #[inline]
     pub const fn has(self, other: Self) -> bool {
@@ -140,6 +137,12 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether it never takes long, so that timing every call would cost more than it tells.
+    #[inline]
+    pub const fn is_brief(&self) -> bool {
+        self.flags.has(Flags::FAST) || self.flags.has(Flags::BRIEF)
+    }
+
     /// Whether `count` arguments (names included) are acceptable.
     #[inline]
     pub const fn accepts(&self, count: usize) -> bool {

@@ -15,15 +15,37 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
     families::ALL.iter().flat_map(|family| family.iter())
 }
 
+/// A command's number: small, the same as long as the process lives. 0 is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Number(pub(crate) u16);
+
+impl Number {
+    /// The full name of the command in capitals, of a subcommand `CONTAINER|SUBCOMMAND`; empty
+    /// if it's none.
+    pub fn name(self) -> &'static str {
+        NAMES.get(usize::from(self.0)).map_or("", String::as_str)
+    }
+}
+
+/// The names of all numbers, from 0 on; subcommands follow their command.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(String::as_str)
+}
+
 /// The command of that name.
-#[inline]
 pub fn find(name: &[u8]) -> Option<&'static Row> {
+    find_numbered(name).map(|(row, _)| row)
+}
+
+/// The command of that name, and its number.
+#[inline]
+pub fn find_numbered(name: &[u8]) -> Option<(&'static Row, Number)> {
     let packed = pack(name)?;
     let table = &*TABLE;
     let mut at = slot(packed, table.len());
     loop {
         match table.get(at)? {
-            Some((found, row)) if *found == packed => return Some(row),
+            Some((found, row, number)) if *found == packed => return Some((row, *number)),
             Some(_) => at = (at + 1) & (table.len() - 1),
             None => return None,
         }
@@ -35,25 +57,46 @@ pub fn find_subcommand(row: &'static Row, name: &[u8]) -> Option<&'static Row> {
     row.subcommands.iter().find(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name))
 }
 
+/// The subcommand of that name of the command of that number, and its own number.
+pub fn find_subcommand_numbered(
+    (row, number): (&'static Row, Number),
+    name: &[u8],
+) -> Option<(&'static Row, Number)> {
+    let at = row.subcommands.iter().position(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name));
+    let at = at?;
+    Some((row.subcommands.get(at)?, Number(number.0 + 1 + at as u16)))
+}
+
 type Packed = [u64; NAME_MAX / 8];
+type Place = Option<(Packed, &'static Row, Number)>;
+
+static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let of = |row: &'static Row| {
+        let subs = row.subcommands.iter().map(move |sub| format!("{}|{}", row.name, sub.name));
+        std::iter::once(row.name.to_owned()).chain(subs)
+    };
+    std::iter::once(String::new()).chain(rows().flat_map(of)).collect()
+});
 
 /// An open table with at least three of four places empty.
-static TABLE: LazyLock<Vec<Option<(Packed, &'static Row)>>> = LazyLock::new(|| {
-    let mut named: HashMap<Packed, &'static Row> = HashMap::new();
+static TABLE: LazyLock<Vec<Place>> = LazyLock::new(|| {
+    let mut named: HashMap<Packed, (&'static Row, Number)> = HashMap::new();
+    let mut next = 1;
     for row in rows() {
         if let Some(packed) = pack(row.name.as_bytes()) {
-            named.insert(packed, row);
+            named.insert(packed, (row, Number(next)));
         }
+        next += 1 + row.subcommands.len() as u16;
     }
     let size = (named.len() * 4).next_power_of_two().max(64);
     let mut table = vec![None; size];
-    for (packed, row) in named {
+    for (packed, (row, number)) in named {
         let mut at = slot(packed, size);
         while table.get(at).is_some_and(Option::is_some) {
             at = (at + 1) & (size - 1);
         }
         if let Some(place) = table.get_mut(at) {
-            *place = Some((packed, row));
+            *place = Some((packed, row, number));
         }
     }
     table
@@ -111,7 +154,14 @@ mod tests {
         for row in rows() {
             let found = find(row.name.to_ascii_lowercase().as_bytes());
             assert!(found.is_some_and(|found| std::ptr::eq(found, row)), "{}", row.name);
+            let numbered = find_numbered(row.name.as_bytes()).unwrap();
+            assert_eq!(numbered.1.name(), row.name);
+            for sub in row.subcommands {
+                let found = find_subcommand_numbered(numbered, sub.name.as_bytes()).unwrap();
+                assert_eq!(found.1.name(), format!("{}|{}", row.name, sub.name));
+            }
         }
+        assert_eq!(Number::default().name(), "");
         assert!(find(b"").is_none() && find(b"nosuch").is_none() && find(&[b'x'; 99]).is_none());
     }
 }

@@ -12,6 +12,7 @@
 
 use crate::client::Client;
 use crate::context::{Ctx, Shards};
+use crate::counters::Counters;
 use crate::dispatch;
 use crate::host::Nobody;
 use engine::{Arena, HashKey, HeapBacking, Policy, Shard, ShardConfig};
@@ -33,6 +34,8 @@ pub(crate) struct Store {
     pub(crate) client: Client,
     /// What is asked beyond the shards.
     pub(crate) host: Nobody,
+    /// What was counted.
+    pub(crate) counters: Counters,
     /// The shards.
     pub(crate) shards: Plain,
 }
@@ -60,7 +63,13 @@ impl Store {
             })
             .collect();
         let client = Client::new(1, true);
-        Self { now: START, client, host: Nobody, shards: Plain(shards) }
+        Self {
+            now: START,
+            client,
+            host: Nobody,
+            counters: Counters::default(),
+            shards: Plain(shards),
+        }
     }
 
     /// The reply to a line: words, or text in double quotes with the escapes `\r \n \t \" \\ \xHH`.
@@ -82,6 +91,7 @@ impl Store {
             client: &mut self.client,
             shards: &mut self.shards,
             host: &self.host,
+            counters: &self.counters,
             hashed: None,
         };
         execute(&mut ctx, owned.as_args());
@@ -136,9 +146,9 @@ impl Shards for Plain {
 }
 
 fn execute(ctx: &mut Ctx<'_>, args: Args<'_>) {
-    let Some(row) = dispatch::admit(ctx.client, ctx.host, args, &mut ctx.reply) else { return };
+    let Some(row) = dispatch::admit(ctx.client, ctx.counters, args, &mut ctx.reply) else { return };
     if dispatch::run(ctx, row, args).is_err() {
-        dispatch::refuse(ctx.client, ctx.host, dispatch::OUT_OF_MEMORY, &mut ctx.reply);
+        dispatch::refuse(ctx.client, ctx.counters, dispatch::OUT_OF_MEMORY, &mut ctx.reply);
     }
 }
 

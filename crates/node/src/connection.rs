@@ -1,8 +1,9 @@
 //! A connection's state and a worker's scratch space.
 
-use commands::Client;
+use commands::{Client, Counters};
 use protocol::args::Span;
 use protocol::resp::{Decoder, RespLimits};
+use std::sync::Arc;
 
 /// A RESP connection, as the node sees it.
 #[derive(Debug)]
@@ -59,6 +60,8 @@ pub struct Worker {
     pub(crate) batch: Vec<Decoded>,
     /// The buckets of keys that requests of this turn are about.
     pub(crate) foreseen: Vec<(engine::Address, engine::KeyHash)>,
+    /// What this worker counts of its commands.
+    pub counters: Arc<Counters>,
 }
 
 /// A request of a batch: where its bytes begin, and its spans.

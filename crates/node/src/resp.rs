@@ -1,16 +1,17 @@
 //! RESP requests: a batch decoded, fetched ahead, and executed one by one.
 //!
 //! What always holds: requests of a connection are executed in their order; one that has to wait
-//! (CLIENT PAUSE) leaves its bytes and those after it in the input; what ends a pause never waits.
+//! (CLIENT PAUSE) leaves its bytes and those after it in the input.
 
 use crate::connection::{Connection, Decoded, Served, Worker};
 use crate::locks::Locked;
 use crate::{Node, Now};
+use commands::counters::NOWHERE;
 use commands::dispatch::{self, Locks};
-use commands::{Client, Ctx, Flags, Host, Keys, Row};
+use commands::{Client, Counters, Ctx, Flags, Host, Keys, Row};
 use engine::limits::KEY_MAX;
 use engine::{Full, KeyHash, prefetch};
-use protocol::args::Args;
+use protocol::args::{Args, Span};
 use protocol::resp::{Decoder, Outcome, Reply, first_key, is_http_verb};
 use smallvec::SmallVec;
 
@@ -29,8 +30,6 @@ pub trait World {
     fn host(&self) -> &dyn Host;
     /// Until when (Unix milliseconds) a request has to wait that writes, or that doesn't.
     fn paused(&self, writes: bool) -> Option<u64>;
-    /// Microseconds of a clock that only goes forward; for timing, never for deadlines.
-    fn clock_us(&self) -> u64;
     /// A command that isn't fast by nature took this long.
     fn took(&self, client: &Client, args: Args<'_>, microseconds: u64);
 }
@@ -39,6 +38,7 @@ pub trait World {
 struct Around<'a> {
     world: &'a dyn World,
     host: &'a dyn Host,
+    counters: &'a Counters,
     now: Now,
 }
 
@@ -54,9 +54,10 @@ impl Node {
         now: Now,
     ) -> Served {
         let mut served = Served::default();
-        let around = Around { world, host: world.host(), now };
+        let Worker { spans, batch, counters, .. } = worker;
+        let around = Around { world, host: world.host(), counters, now };
         for _ in 0..BATCHES {
-            let more = self.batch(worker, connection, &around, input, out, &mut served);
+            let more = self.batch((spans, batch), connection, &around, input, out, &mut served);
             served.position = connection.position;
             if !more {
                 return served;
@@ -81,6 +82,7 @@ impl Node {
             client,
             shards: &mut locked,
             host,
+            counters: &NOWHERE,
             reply,
             hashed: None,
         };
@@ -90,14 +92,13 @@ impl Node {
     /// One batch; whether there may be more.
     fn batch(
         &self,
-        worker: &mut Worker,
+        (spans, batch): (&mut Vec<Span>, &mut Vec<Decoded>),
         connection: &mut Connection,
         around: &Around<'_>,
         input: &[u8],
         out: &mut Vec<u8>,
         served: &mut Served,
     ) -> bool {
-        let Worker { spans, batch, .. } = worker;
         spans.clear();
         batch.clear();
         connection.limits.authenticated = connection.client.authenticated;
@@ -153,7 +154,7 @@ impl Node {
 
     fn execute_batch(
         &self,
-        (spans, batch): (&[protocol::args::Span], &[Decoded]),
+        (spans, batch): (&[Span], &[Decoded]),
         connection: &mut Connection,
         around: &Around<'_>,
         input: &[u8],
@@ -247,15 +248,13 @@ impl Node {
         let client = &mut connection.client;
         let mut reply = Reply::new(out, client.version);
         let in_transaction = client.transaction.is_some();
-        let Some(row) = dispatch::admit(client, around.host, args, &mut reply) else {
+        let Some(row) = dispatch::admit(client, around.counters, args, &mut reply) else {
             served.requests += 1;
             served.http = !in_transaction && is_http_verb(args.at(0));
             served.close |= client.close || served.http;
             return true;
         };
-        if let Some(until) = around.world.paused(dispatch::writes(client, row))
-            && !row.flags.has(Flags::NO_PAUSE)
-        {
+        if let Some(until) = around.world.paused(dispatch::writes(client, row)) {
             served.pause_until = Some(until);
             return false;
         }
@@ -289,7 +288,7 @@ impl Node {
         let line = if ended { dispatch::EXEC_OUT_OF_MEMORY } else { dispatch::OUT_OF_MEMORY };
         let client = &mut connection.client;
         let mut reply = Reply::new(out, client.version);
-        dispatch::refuse(client, around.host, line, &mut reply);
+        dispatch::refuse(client, around.counters, line, &mut reply);
     }
 
     #[inline]
@@ -312,7 +311,7 @@ impl Node {
         };
         let Some(mut locked) = locked else {
             let mut reply = Reply::new(out, version);
-            dispatch::refuse(client, around.host, dispatch::KEY_TOO_LONG, &mut reply);
+            dispatch::refuse(client, around.counters, dispatch::KEY_TOO_LONG, &mut reply);
             return Ok(());
         };
         let mut ctx = Ctx {
@@ -321,20 +320,16 @@ impl Node {
             client,
             shards: &mut locked,
             host: around.host,
+            counters: around.counters,
             reply: Reply::new(out, version),
             hashed,
         };
-        if row.flags.has(Flags::FAST) || row.flags.has(Flags::BRIEF) {
-            let outcome = dispatch::run(&mut ctx, row, args);
-            connection.position = connection.position.max(locked.end());
-            return outcome;
-        }
-        let start = around.world.clock_us();
         let outcome = dispatch::run(&mut ctx, row, args);
         connection.position = connection.position.max(locked.end());
-        let took = around.world.clock_us().saturating_sub(start);
-        around.world.took(&connection.client, args, took);
-        outcome
+        if let Some(nanoseconds) = outcome? {
+            around.world.took(&connection.client, args, nanoseconds / 1000);
+        }
+        Ok(())
     }
 
     /// Locks what a command needs; none if one of its keys is too long for any command.

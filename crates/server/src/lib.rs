@@ -6,7 +6,6 @@
 #![deny(unsafe_code)]
 
 pub mod config;
-pub mod durable;
 pub mod glue;
 pub mod limits;
 pub mod listen;

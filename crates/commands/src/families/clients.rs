@@ -216,7 +216,7 @@ fn take_own(facts: &mut ClientFacts, asking: &Client) {
     facts.db = asking.db;
     facts.name = text(&asking.name).into_owned();
     facts.library = (text(&asking.library.0).into_owned(), text(&asking.library.1).into_owned());
-    facts.command = asking.last_command;
+    facts.command = asking.command.name();
     facts.no_evict = asking.no_evict;
     facts.no_touch = asking.no_touch;
     facts.resp = if asking.version == RespVersion::Two { 2 } else { 3 };

@@ -5,7 +5,6 @@
 
 use super::support::{help, is, keyless, text};
 use crate::context::Ctx;
-use crate::dispatch::full_name;
 use crate::failure::Failure;
 use crate::ops::glob;
 use crate::row::{Flags, Handler, Keys, Outcome, Row};
@@ -98,7 +97,7 @@ impl Named {
     fn name(self) -> String {
         match self.container {
             None => self.row.name.to_ascii_lowercase(),
-            Some(container) => full_name(container, Some(self.row)).to_ascii_lowercase(),
+            Some(container) => format!("{}|{}", container.name, self.row.name).to_ascii_lowercase(),
         }
     }
 

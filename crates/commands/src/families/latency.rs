@@ -106,7 +106,11 @@ fn doctor(ctx: &mut Ctx<'_>, _: Args<'_>) -> Outcome {
 }
 
 fn histogram(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
-    let mut commands = ctx.host.durations();
+    let totals = ctx.host.totals();
+    let mut commands: Vec<_> = totals.commands().filter(|command| command.calls > 0).collect();
+    if !ctx.host.tells_latency() {
+        commands.clear();
+    }
     commands.retain(|command| {
         let name = command.name.as_bytes();
         let container = name.split(|byte| *byte == b'|').next().unwrap_or_default();
@@ -122,8 +126,9 @@ fn histogram(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
         ctx.reply.bulk(b"calls");
         ctx.reply.int(command.calls as i64);
         ctx.reply.bulk(b"histogram_usec");
-        ctx.reply.map(command.buckets.len());
-        for (bound, count) in command.buckets {
+        let buckets = command.histogram();
+        ctx.reply.map(buckets.len());
+        for (bound, count) in buckets {
             ctx.reply.int(bound as i64);
             ctx.reply.int(count as i64);
         }

@@ -6,7 +6,7 @@
 
 use crate::client::{Queued, Transaction, WatchedKey};
 use crate::context::Ctx;
-use crate::dispatch::{OUT_OF_MEMORY, fail, forget_watches};
+use crate::dispatch::{OUT_OF_MEMORY, call, fail, forget_watches};
 use crate::failure::Failure;
 use crate::limits::WATCHED_MAX;
 use crate::row::{Flags, Keys, Outcome, Row};
@@ -175,10 +175,10 @@ fn execute(ctx: &mut Ctx<'_>, queued: &[Queued]) -> Outcome {
     let mut changed = false;
     ctx.hashed = None;
     ctx.reply.array(queued.len());
-    for Queued { row, args } in queued {
+    for Queued { row, number, args } in queued {
         let start = ctx.reply.len();
         let may_answer = if row.flags.has(Flags::WRITE) { Ok(()) } else { ctx.reply_fits() };
-        match may_answer.and_then(|()| (row.handler)(ctx, args.as_args())) {
+        match may_answer.and_then(|()| call(ctx, (row, *number), args.as_args()).map(drop)) {
             Ok(()) => changed |= row.flags.has(Flags::WRITE),
             Err(Failure::Full) if !changed => return Err(Failure::Full),
             Err(failure) => {
@@ -187,7 +187,7 @@ fn execute(ctx: &mut Ctx<'_>, queued: &[Queued]) -> Outcome {
                     Failure::Full => OUT_OF_MEMORY,
                 };
                 ctx.reply.truncate(start);
-                fail(ctx.host, line, &mut ctx.reply);
+                fail(ctx.counters, line, &mut ctx.reply);
             }
         }
     }
@@ -196,6 +196,7 @@ fn execute(ctx: &mut Ctx<'_>, queued: &[Queued]) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use crate::counters::{Total, Totals};
     use crate::limits::WATCHED_MAX;
     use crate::testing::Store;
 
@@ -222,6 +223,32 @@ mod tests {
             ("EXEC", "-ERR EXEC without MULTI\r\n"),
             ("DISCARD", "-ERR DISCARD without MULTI\r\n"),
         ]);
+    }
+
+    #[test]
+    fn what_a_transaction_runs_is_counted() {
+        let mut store = Store::new();
+        for line in ["MULTI", "SET s a", "HGET s f", "CLIENT ID", "EXEC", "GET", "AUTH a b"] {
+            store.run(line);
+        }
+        let mut totals = Totals::default();
+        totals.add(&store.counters);
+        let counted = |total: &Total| (total.name.clone(), total.calls, total.failed);
+        let mut counted: Vec<_> = totals.commands().map(counted).collect();
+        counted.sort();
+        let expected = [
+            ("auth", 1, 1),
+            ("client|id", 1, 0),
+            ("exec", 1, 0),
+            ("get", 0, 0),
+            ("hget", 1, 1),
+            ("multi", 1, 0),
+            ("set", 1, 0),
+        ];
+        assert_eq!(counted, expected.map(|(name, calls, failed)| (name.to_owned(), calls, failed)));
+        let get = totals.commands().find(|total| total.name == "get").unwrap();
+        assert_eq!(get.rejected, 1);
+        assert_eq!(totals.errors.get("WRONGTYPE"), Some(&1));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! checked. `SEED=n` repeats a run.
 
 mod filing;
-mod freeing;
 mod overdue;
 
 use super::{Shard, ShardConfig};

@@ -27,9 +27,6 @@ impl World for Around {
     fn paused(&self, _: bool) -> Option<u64> {
         None
     }
-    fn clock_us(&self) -> u64 {
-        0
-    }
     fn took(&self, _: &Client, _: Args<'_>, _: u64) {}
 }
 

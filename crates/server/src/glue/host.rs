@@ -1,15 +1,12 @@
 //! What commands ask and tell the server.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use commands::Client;
-use commands::host::{
-    ClientFacts, CommandDurations, Host, LatencyEvent, MemoryFacts, Shutdown, SlowEntry, Tally,
-};
+use commands::host::{ClientFacts, Host, LatencyEvent, MemoryFacts, Shutdown, SlowEntry, Tally};
+use commands::{Client, Counters, Totals};
 use node::{Node, World};
 use protocol::args::Args;
 use protocol::resp::RespVersion;
@@ -37,7 +34,10 @@ pub(super) struct ServerHost {
     worth_noting_us: AtomicU64,
     slow: SlowLog,
     latency: Latency,
-    errors: Mutex<BTreeMap<String, u64>>,
+    /// What each worker counts of its commands.
+    commands: Mutex<Vec<Arc<Counters>>>,
+    /// What they stood at when they were set back.
+    commands_base: Mutex<Totals>,
     /// Requests of connections that are gone.
     past_requests: AtomicU64,
     /// What the counters stood at when they were set back.
@@ -52,8 +52,6 @@ pub(super) struct ServerHost {
 
 /// How long a paused connection sleeps before it asks again; UNPAUSE is heard that fast.
 const PAUSE_STEP_MS: u64 = 50;
-/// Different error codes that are counted.
-const ERROR_CODES_MAX: usize = 128;
 
 impl ServerHost {
     pub(super) fn new(
@@ -77,7 +75,8 @@ impl ServerHost {
             worth_noting_us: AtomicU64::new(0),
             slow: SlowLog::default(),
             latency: Latency::default(),
-            errors: Mutex::default(),
+            commands: Mutex::default(),
+            commands_base: Mutex::default(),
             past_requests: AtomicU64::new(0),
             base: Mutex::default(),
             pause_all: AtomicU64::new(0),
@@ -121,9 +120,18 @@ impl ServerHost {
         self.worth_noting_us.store(slow.min(latency), Ordering::Relaxed);
     }
 
-    /// Failed requests by error code.
-    pub(super) fn errors(&self) -> BTreeMap<String, u64> {
-        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// One more worker counts its commands.
+    pub(super) fn counts(&self, counters: &Arc<Counters>) {
+        let mut all = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Arc::clone(counters));
+    }
+
+    /// What all workers counted since the start.
+    fn totals_ever(&self) -> Totals {
+        let mut totals = Totals::default();
+        let all = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().for_each(|counters| totals.add(counters));
+        totals
     }
 
     fn is_allowed(&self, allowed: Allowed, client: u64) -> bool {
@@ -182,10 +190,6 @@ impl World for ServerHost {
         (until > now).then(|| until.min(now + PAUSE_STEP_MS))
     }
 
-    fn clock_us(&self) -> u64 {
-        self.now().mono_us
-    }
-
     fn took(&self, client: &Client, args: Args<'_>, microseconds: u64) {
         if microseconds < self.worth_noting_us.load(Ordering::Relaxed) {
             return;
@@ -239,7 +243,8 @@ impl Host for ServerHost {
     }
 
     fn reset_counters(&self) {
-        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let totals = self.totals_ever();
+        *self.commands_base.lock().unwrap_or_else(PoisonError::into_inner) = totals;
         let counters = info::Counters::of(self);
         *self.base.lock().unwrap_or_else(PoisonError::into_inner) = counters;
     }
@@ -265,7 +270,7 @@ impl Host for ServerHost {
         labels.name = text(&client.name);
         labels.library = text(&client.library.0);
         labels.library_version = text(&client.library.1);
-        labels.command = client.last_command;
+        labels.command = client.command.name();
     }
 
     fn pause(&self, until: u64, all: bool) {
@@ -300,13 +305,8 @@ impl Host for ServerHost {
         heap::give_back();
     }
 
-    fn failed(&self, code: &str) {
-        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = errors.get_mut(code) {
-            *count += 1;
-        } else if errors.len() < ERROR_CODES_MAX {
-            errors.insert(code.to_owned(), 1);
-        }
+    fn ticks_ns(&self) -> u64 {
+        self.common.clock.ticks_ns()
     }
 
     fn slow_log(&self, count: usize) -> Vec<SlowEntry> {
@@ -329,8 +329,13 @@ impl Host for ServerHost {
         self.latency.reset(events)
     }
 
-    fn durations(&self) -> Vec<CommandDurations> {
-        Vec::new()
+    fn totals(&self) -> Totals {
+        let base = self.commands_base.lock().unwrap_or_else(PoisonError::into_inner);
+        self.totals_ever().since(&base)
+    }
+
+    fn tells_latency(&self) -> bool {
+        self.config().latency_tracking
     }
 
     fn may_debug(&self, client: u64) -> bool {

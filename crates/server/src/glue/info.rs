@@ -55,6 +55,8 @@ pub(super) fn section(host: &ServerHost, name: &str, tally: &Tally, out: &mut St
         "stats" => stats(host, tally, out),
         "replication" => replication(host, out),
         "cpu" => cpu(out),
+        "commandstats" => commandstats(host, out),
+        "latencystats" => latencystats(host, out),
         "errorstats" => errorstats(host, out),
         "cluster" => out.push_str("# Cluster\r\ncluster_enabled:0\r\n"),
         _ => {}
@@ -141,7 +143,7 @@ fn persistence(out: &mut String) {
 fn stats(host: &ServerHost, tally: &Tally, out: &mut String) {
     let base = *host.base.lock().unwrap_or_else(PoisonError::into_inner);
     let counters = Counters::of(host).since(base);
-    let errors: u64 = host.errors().values().sum();
+    let errors: u64 = host.totals().errors.values().sum();
     let stats = tally.stats;
     out.push_str("# Stats\r\n");
     line(out, "total_connections_received", counters.connections);
@@ -175,9 +177,40 @@ fn cpu(out: &mut String) {
     line(out, "used_cpu_user", seconds(user));
 }
 
+fn commandstats(host: &ServerHost, out: &mut String) {
+    out.push_str("# Commandstats\r\n");
+    for command in host.totals().commands() {
+        let facts = format_args!(
+            "calls={},usec={},usec_per_call={:.2},rejected_calls={},failed_calls={}",
+            command.calls,
+            command.microseconds(),
+            command.microseconds_per_call(),
+            command.rejected,
+            command.failed
+        );
+        line(out, &format!("cmdstat_{}", command.name), facts);
+    }
+}
+
+fn latencystats(host: &ServerHost, out: &mut String) {
+    out.push_str("# Latencystats\r\n");
+    if !host.tells_latency() {
+        return;
+    }
+    for command in host.totals().commands() {
+        let percentile = |percent: f64| command.percentile(percent);
+        if let (Some(half), Some(most), Some(all)) =
+            (percentile(50.0), percentile(99.0), percentile(99.9))
+        {
+            let facts = format_args!("p50={half:.3},p99={most:.3},p99.9={all:.3}");
+            line(out, &format!("latency_percentiles_usec_{}", command.name), facts);
+        }
+    }
+}
+
 fn errorstats(host: &ServerHost, out: &mut String) {
     out.push_str("# Errorstats\r\n");
-    for (code, count) in host.errors() {
+    for (code, count) in host.totals().errors {
         line(out, &format!("errorstat_{code}"), format_args!("count={count}"));
     }
 }

@@ -142,7 +142,10 @@ impl Service for Glue {
     type Worker = Scratch;
 
     fn worker(&self, _: usize, _: &Arc<Wake>) -> Scratch {
+        let worker = node::Worker::default();
+        self.host.counts(&worker.counters);
         Scratch {
+            worker,
             counters: self.host.counters.add(),
             settings: memcached::settings(&self.host.config()),
             ..Scratch::default()

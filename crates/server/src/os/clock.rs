@@ -102,6 +102,18 @@ impl Clock {
         }
     }
 
+    /// Nanoseconds of a clock that only goes forward: only differences mean anything.
+    pub fn ticks_ns(&self) -> u64 {
+        match &*self.0 {
+            Inner::Manual(us) => us.load(Ordering::SeqCst).saturating_mul(1000),
+            Inner::System(_) => {
+                let at = clock_gettime(ClockId::Monotonic);
+                let ns = at.tv_sec.wrapping_mul(1_000_000_000).wrapping_add(at.tv_nsec);
+                u64::try_from(ns).unwrap_or(0)
+            }
+        }
+    }
+
     /// Draws time towards the wall clock; call about once a second, from one thread. Returns by how
     /// many microseconds the wall clock stepped since the last call, if it did.
     pub fn tune(&self) -> Option<i64> {

@@ -48,7 +48,12 @@ pub(super) const ROWS: &[Row] = &[
         "0",
         "Milliseconds from which LATENCY remembers an event; 0: none.",
     ),
-    Row::live("latency-tracking", Kind::Bool, "yes", "Measure the time that commands take."),
+    Row::live(
+        "latency-tracking",
+        Kind::Bool,
+        "yes",
+        "Tell how long commands take (LATENCY HISTOGRAM, INFO latencystats).",
+    ),
     Row::live("notify-keyspace-events", Kind::Text, "", "Events to publish; not in this version.")
         .barred("keyspace notifications are not in this version"),
 ];
