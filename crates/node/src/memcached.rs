@@ -4,12 +4,13 @@
 //! runs under the lock of its shard, one of many keys takes their shards in turn. A delayed
 //! `flush_all` that is due happens before any request.
 
+use crate::ahead::BATCH;
 use crate::connection::Served;
 use crate::locks::Locked;
 use crate::{Node, Now, World};
-use commands::memcached::{self, Counters, Ctx, Done, Settings};
+use commands::memcached::{self, Counters, Ctx, DATABASE, Done, Settings};
 use engine::KeyHash;
-use protocol::memcached::{McDecoder, McLimits, McOutcome, Request};
+use protocol::memcached::{McDecoder, McLimits, McOutcome, Request, keys_ahead};
 
 /// Requests executed in one call, so that a connection doesn't starve the others.
 const REQUESTS_PER_CALL: usize = 64;
@@ -59,10 +60,14 @@ impl Node {
         let enough = out.len() + OUTPUT_PER_CALL;
         let limits = McLimits { item_max: around.settings.item_size_max };
         self.flush_if_due(now);
-        for _ in 0..REQUESTS_PER_CALL {
+        for number in 0..REQUESTS_PER_CALL {
             let rest = input.get(served.consumed..).unwrap_or_default();
             if rest.is_empty() {
                 return served;
+            }
+            if number % BATCH == 1 {
+                // The first was foreseen; more than one came at once.
+                self.fetch_ahead(keys_ahead(rest), DATABASE);
             }
             let McConnection { client, decoder } = connection;
             let swallow = match decoder.decode(rest, &limits) {
@@ -126,6 +131,11 @@ impl Node {
         now: Now,
     ) -> (Done, u64) {
         let hashed = request.key().map(|key| (key, self.secret.hash(key)));
+        if let Request::Get { keys, .. } = request
+            && keys.clone().nth(1).is_some()
+        {
+            self.fetch_ahead(*keys, DATABASE);
+        }
         let before = out.len();
         for tries in 0..TRIES {
             let starved = self.is_short() && memcached::needs_memory(request);

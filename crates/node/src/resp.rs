@@ -3,6 +3,7 @@
 //! What always holds: requests of a connection are executed in their order; one that has to wait
 //! (CLIENT PAUSE) leaves its bytes and those after it in the input.
 
+use crate::ahead::BATCH;
 use crate::connection::{Connection, Decoded, Served, Worker};
 use crate::locks::Locked;
 use crate::{Node, Now};
@@ -10,13 +11,11 @@ use commands::counters::NOWHERE;
 use commands::dispatch::{self, Locks};
 use commands::{Client, Counters, Ctx, Flags, Host, Keys, Row};
 use engine::limits::KEY_MAX;
-use engine::{Full, KeyHash, prefetch};
+use engine::{Full, KeyHash};
 use protocol::args::{Args, Span};
-use protocol::resp::{Decoder, Outcome, Reply, first_key, is_http_verb};
+use protocol::resp::{Decoder, Outcome, Reply, is_http_verb};
 use smallvec::SmallVec;
 
-/// Requests decoded before they are executed.
-const BATCH: usize = 16;
 /// Batches of one connection in one call, so that it doesn't starve the others.
 const BATCHES: usize = 4;
 /// Bytes of replies after which a call ends.
@@ -166,10 +165,14 @@ impl Node {
             Args::new(input.get(decoded.base..).unwrap_or_default(), spans)
         };
         let enough = out.len() + OUTPUT_PER_CALL;
-        let mut hashes: SmallVec<[KeyHash; BATCH]> = SmallVec::new();
-        if batch.len() > 1 {
-            self.fetch_ahead(batch.iter().map(args_of), connection.client.db, &mut hashes);
-        }
+        let hashes = match batch {
+            [] | [_] => SmallVec::new(),
+            // Nearly every command that has a key has it first; for the others this is a waste.
+            _ => {
+                let keys = batch.iter().map(|decoded| args_of(decoded).at(1));
+                self.fetch_ahead(keys, connection.client.db)
+            }
+        };
         for (i, decoded) in batch.iter().enumerate() {
             let args = args_of(decoded);
             if !args.is_empty() {
@@ -190,48 +193,6 @@ impl Node {
             }
         }
         true
-    }
-
-    /// Begins to fetch what the first request of `input` is about; [`Node::foreseen`] goes on.
-    #[inline]
-    pub fn foresee(&self, worker: &mut Worker, connection: &Connection, input: &[u8]) {
-        let Some(key) = first_key(input) else { return };
-        let hash = self.secret.hash(key);
-        let (shard, db) = (hash.shard(self.shards.len()), connection.client.db);
-        if let Some(bucket) = prefetch::home_bucket(&self.arena, shard, db, hash) {
-            worker.foreseen.push((bucket, hash));
-        }
-    }
-
-    /// Begins to fetch the items of all requests that were foreseen.
-    #[inline]
-    pub fn foreseen(&self, worker: &mut Worker) {
-        for (bucket, hash) in worker.foreseen.drain(..) {
-            prefetch::item(&self.arena, bucket, hash);
-        }
-    }
-
-    /// Lets the cache misses of a batch overlap: first all buckets, then all items.
-    #[inline]
-    fn fetch_ahead<'a>(
-        &self,
-        requests: impl Iterator<Item = Args<'a>>,
-        db: usize,
-        hashes: &mut SmallVec<[KeyHash; BATCH]>,
-    ) {
-        let mut buckets: SmallVec<[_; BATCH]> = SmallVec::new();
-        for args in requests {
-            // Nearly every command that has a key has it first; for the others this is a waste.
-            let hash = self.secret.hash(args.at(1));
-            hashes.push(hash);
-            let shard = hash.shard(self.shards.len());
-            buckets.push(prefetch::home_bucket(&self.arena, shard, db, hash));
-        }
-        for (bucket, hash) in buckets.iter().zip(hashes.iter()) {
-            if let Some(bucket) = bucket {
-                prefetch::item(&self.arena, *bucket, *hash);
-            }
-        }
     }
 
     /// Executes one request; false if it has to wait.

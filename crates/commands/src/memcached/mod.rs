@@ -17,6 +17,7 @@ mod tests;
 mod text;
 mod world;
 
+pub use crate::ops::cache::DATABASE;
 pub use context::{Ctx, Settings};
 pub use counters::{Count, Counters};
 pub use flush::Flush;

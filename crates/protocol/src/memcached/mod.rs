@@ -10,6 +10,7 @@
 
 mod base64;
 mod decoder;
+mod glance;
 mod meta;
 mod number;
 mod request;
@@ -18,4 +19,5 @@ mod tests;
 mod text;
 
 pub use decoder::{McDecoder, McLimits, McOutcome};
+pub use glance::keys_ahead;
 pub use request::{Arithmetic, Delete, Flag, Flags, Get, Head, Mode, Request, Set, Storing, Words};

@@ -211,8 +211,13 @@ impl Service for Glue {
 
     #[inline]
     fn foresee(&self, worker: &mut Scratch, client: &Peer, input: &[u8]) {
-        if let Dialogue::Resp(connection) = &client.connection {
-            self.node.foresee(&mut worker.worker, connection, input);
+        match &client.connection {
+            Dialogue::Resp(connection) => {
+                self.node.foresee(&mut worker.worker, connection, input);
+            }
+            Dialogue::Memcached(connection) => {
+                self.node.foresee_memcached(&mut worker.worker, connection, input);
+            }
         }
     }
 
