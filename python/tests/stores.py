@@ -10,17 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pytest
+import redis
+
+from servers import RIVALS, StartError, Store, can_connect, free_port, server_bin
 from sessile.contract import AsyncEngine, Engine, Life
 from sessile.memory import MemoryEngine
 from sessile.ruled import Async
+from sessile.urls import open_async_engine, open_engine
 
 FIELDS = {b"name": b'"Ann" 1', b"cart.apple": b"2 2"}
 
@@ -120,18 +129,6 @@ def tag() -> str:
     return secrets.token_hex(2)
 
 
-@contextmanager
-def memory(face: str) -> Iterator[Bench]:
-    """`memory:` with a clock that can be moved."""
-    clock = MovedClock()
-    engine = MemoryEngine(clock)
-    with facing(engine if face == "sync" else Async(engine, waits=False), face) as facade:
-        yield Bench(facade, clock, clock.forward, tag())
-
-
-STORES: dict[str, Callable[[str], AbstractContextManager[Bench]]] = {"memory": memory}
-
-
 def together(count: int, work: Callable[[int], Any]) -> list[Any]:
     """Runs `work(0)` to `work(count - 1)` in threads that start at one moment."""
     gate = threading.Barrier(count)
@@ -142,3 +139,128 @@ def together(count: int, work: Callable[[int], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, range(count)))
+
+
+class World:
+    """The servers of this test run, each started when the first test wants it."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, RedisServer | Store] = {}
+
+    def redis(self) -> RedisServer:
+        """Debian's redis-server, with a user `noscript` that may run no scripts."""
+        if "redis" not in self._running:
+            server = RedisServer()
+            self._running["redis"] = server
+            server.start()
+            rules = ("on", ">pw", "~*", "&*", "+@all", "-@scripting")
+            server.command("ACL", "SETUSER", "noscript", *rules)
+        return self._running["redis"]  # type: ignore[return-value]
+
+    def sessile(self) -> Store:
+        """Our own server."""
+        if "sessile" not in self._running:
+            try:
+                found = server_bin()
+            except StartError as missing:
+                pytest.skip(str(missing))
+            if found == RIVALS:
+                pytest.skip("the rivals are under test, not our own server")
+            self._running["sessile"] = Store(command=found).start()
+        return self._running["sessile"]  # type: ignore[return-value]
+
+    def stop(self) -> None:
+        """Ends all servers."""
+        for server in self._running.values():
+            server.stop()
+
+
+class RedisServer:
+    """One redis-server on a free port, with a folder of its own and nothing on disk."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.port = free_port()
+        self.arguments = arguments
+        self.folder = Path(tempfile.mkdtemp(prefix="sessile-redis-"))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Starts it and waits until it answers."""
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--dir", str(self.folder), "--save", "", "--appendonly", "no"]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *self.arguments], stdout=log, stderr=log, start_new_session=True
+            )
+        wait_until(lambda: can_connect("127.0.0.1", self.port))
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def stop(self) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def command(self, *words: str | bytes | int) -> Any:
+        """Runs one command over a connection of its own."""
+        with redis.Redis(port=self.port) as client:
+            return client.execute_command(*words)
+
+
+def wait_until(done: Callable[[], object], seconds: float = 30) -> None:
+    """Waits until a condition holds; fails if it doesn't in time."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+@contextmanager
+def memory(face: str, world: World) -> Iterator[Bench]:
+    """`memory:` with a clock that can be moved."""
+    clock = MovedClock()
+    engine = MemoryEngine(clock)
+    with facing(engine if face == "sync" else Async(engine, waits=False), face) as facade:
+        yield Bench(facade, clock, clock.forward, tag())
+
+
+@contextmanager
+def at(url: str, face: str) -> Iterator[Bench]:
+    """The engine at a URL, on a store whose clock can't be moved."""
+    opener: Any = open_engine if face == "sync" else open_async_engine
+    with facing(opener(url), face) as facade:
+        yield Bench(facade, real_now, time.sleep, tag())
+
+
+def plain_redis(face: str, world: World) -> AbstractContextManager[Bench]:
+    """`redis://` on redis-server."""
+    return at(world.redis().url, face)
+
+
+def redis_without_scripts(face: str, world: World) -> AbstractContextManager[Bench]:
+    """`redis://` for a user without script rights."""
+    return at(world.redis().url.replace("//", "//noscript:pw@"), face)
+
+
+def redis_on_sessile(face: str, world: World) -> AbstractContextManager[Bench]:
+    """`redis://` on our own server, which has no scripts."""
+    return at(world.sessile().redis_url, face)
+
+
+STORES: dict[str, Callable[[str, World], AbstractContextManager[Bench]]] = {
+    "memory": memory,
+    "redis": plain_redis,
+    "redis_noscript": redis_without_scripts,
+    "redis_on_sessile": redis_on_sessile,
+}
+FACES = {"redis_noscript": ("sync",), "redis_on_sessile": ("async",)}
+"""Those that a store is tested with, where both would say nothing new."""
+BENCHES = [f"{name}-{face}" for name in STORES for face in FACES.get(name, ("sync", "async"))]

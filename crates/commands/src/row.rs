@@ -51,6 +51,9 @@ impl Flags {
     /// Needs every shard at once, so that nobody sees half of it done.
     pub const ALL_SHARDS: Self = Self(1 << 13);
 
+    /// Served while clients are paused: what a client says as it connects, and what ends a pause.
+    pub const NO_PAUSE: Self = Self(1 << 14);
+
     /// Whether all of `other` are set.
     #[inline]
     pub const fn has(self, other: Self) -> bool {

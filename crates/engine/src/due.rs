@@ -43,6 +43,14 @@ impl Shard {
         more
     }
 
+    /// As [`Shard::maintain`] while nothing is to end by its deadline: frees what is gone already.
+    /// `maintain` has to be called once it is to.
+    pub fn tidy(&mut self, now: u64, budget: usize) -> bool {
+        let more = self.free_detached(budget);
+        self.next_look = if more { now } else { u64::MAX };
+        more
+    }
+
     fn maintain_slice(&mut self, now: u64, budget: usize) -> bool {
         let mut left = budget;
         let more_segments = self.file_near_segments(now);

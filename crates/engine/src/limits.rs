@@ -50,6 +50,9 @@ pub const COPY_CREDIT_MAX: usize = 1024 * 1024;
 pub const RELOCATIONS_PER_OPENING: usize = 4;
 /// Segments relocated at most when one is needed at once and none is left.
 pub const RELOCATIONS_PER_SQUEEZE: usize = 12;
+/// Segments and pages of emptied databases that are freed at most when a segment is needed at
+/// once.
+pub const DETACHED_PER_SQUEEZE: usize = 64;
 /// Times that a write asks for room before it's refused, other shards taking what it gained.
 pub const SQUEEZES_PER_WRITE: usize = 8;
 /// Milliseconds of one tick of the wheel.

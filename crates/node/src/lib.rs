@@ -135,7 +135,9 @@ impl Node {
 
     /// Whether keys end on their own when they are due, or only when they are met.
     pub fn set_active_expire(&self, on: bool) {
-        self.active_expire.store(on, Ordering::Relaxed);
+        self.active_expire.store(on, Ordering::SeqCst);
+        // What falls due while it's off is noted nowhere. No lock: the caller may hold some.
+        self.looks.iter().for_each(|look| look.store(0, Ordering::SeqCst));
     }
 
     /// Where the effects of all shards come together.

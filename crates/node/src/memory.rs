@@ -55,7 +55,7 @@ impl Memory {
 
 /// Segments that eviction keeps free, so that writers needn't wait for it.
 const LOW_WATER: usize = 24;
-/// Pieces of a large hash freed in one step.
+/// Nodes of large hashes freed in one step.
 const SLICE: usize = 1024;
 /// Steps of eviction in one turn.
 const STEPS_PER_TURN: usize = 256;
@@ -152,23 +152,23 @@ impl Node {
         let number = self.memory.hand.fetch_add(1, Ordering::Relaxed) % self.shard_count();
         let Some(mut shard) = self.lock(number) else { return false };
         let before = self.arena.available();
-        let heap = shard.heap_bytes();
-        let mut gained = false;
+        // What a large hash that is gone has on the heap is freed before another key has to go.
+        let mut freed = shard.free_hashes(SLICE);
+        let mut gained = freed > 0;
         // A few keys at a time: the lock is held for microseconds.
         for _ in 0..8 {
+            if freed > 0 || self.arena.available() > before {
+                break;
+            }
             if !shard.make_room(limits.policy, limits.samples, now) {
                 break;
             }
             gained = true;
-            if shard.heap_bytes() < heap {
-                // A large hash went: what it had on the heap is the arena's now.
-                while shard.maintain(now, SLICE) {}
-                self.heap_shrank((heap - shard.heap_bytes()) as u64);
-                break;
-            }
-            if self.arena.available() > before {
-                break;
-            }
+            freed = shard.free_hashes(SLICE);
+        }
+        if freed > 0 {
+            // The arena may have it now.
+            self.heap_shrank(freed as u64);
         }
         self.note_look(number, shard.next_look());
         gained

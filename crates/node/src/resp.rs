@@ -1,7 +1,7 @@
 //! RESP requests: a batch decoded, fetched ahead, and executed one by one.
 //!
 //! What always holds: requests of a connection are executed in their order; one that has to wait
-//! (CLIENT PAUSE) leaves its bytes and those after it in the input.
+//! (CLIENT PAUSE) leaves its bytes and those after it in the input; what ends a pause never waits.
 
 use crate::ahead::BATCH;
 use crate::connection::{Connection, Decoded, Served, Worker};
@@ -215,7 +215,9 @@ impl Node {
             served.close |= client.close || served.http;
             return true;
         };
-        if let Some(until) = around.world.paused(dispatch::writes(client, row)) {
+        if let Some(until) = around.world.paused(dispatch::writes(client, row))
+            && !row.flags.has(Flags::NO_PAUSE)
+        {
             served.pause_until = Some(until);
             return false;
         }

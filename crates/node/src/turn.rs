@@ -21,9 +21,6 @@ impl Node {
         let mut next =
             if more || self.is_short() && self.relieve(now.ms) { now.ms } else { u64::MAX };
         next = next.min(self.flush.next().unwrap_or(u64::MAX));
-        if !self.active_expire.load(Ordering::Relaxed) {
-            return next;
-        }
         for (number, look) in self.looks.iter().enumerate() {
             if look.load(Ordering::Relaxed) <= now.ms {
                 self.look_after(number, now.ms);
@@ -37,12 +34,19 @@ impl Node {
         let Some(look) = self.looks.get(number) else { return };
         // Whoever holds the lock now may be doing the same; it's asked again next turn.
         let Some(mut shard) = self.try_lock(number) else { return };
+        // Switched off, keys end only when they are met; what is gone is freed all the same.
+        let expires = self.active_expire.load(Ordering::SeqCst);
         for _ in 0..SLICES_PER_TURN {
-            if !shard.maintain(now, SLICE) {
+            let more = if expires { shard.maintain(now, SLICE) } else { shard.tidy(now, SLICE) };
+            if !more {
                 break;
             }
         }
-        look.store(shard.next_look(), Ordering::Relaxed);
+        look.store(shard.next_look(), Ordering::SeqCst);
+        if self.active_expire.load(Ordering::SeqCst) != expires {
+            // It was switched meanwhile, and what the switch has stored is overwritten.
+            look.store(0, Ordering::SeqCst);
+        }
     }
 
     /// Brings memory back under a cap that was lowered or that the heap outgrew.

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod durable;
 pub mod glue;
 pub mod limits;
 pub mod listen;

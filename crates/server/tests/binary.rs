@@ -104,6 +104,32 @@ fn it_starts_serves_and_ends() {
 }
 
 #[test]
+fn a_pause_without_end_is_ended_by_somebody_new() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s.sock");
+    let _server =
+        Server::start(&["--unixsocket", socket.to_str().unwrap(), "--requirepass", "secret"]);
+    let say = |stream: &mut UnixStream, line: &str, expected: &str| {
+        stream.write_all(line.as_bytes()).unwrap();
+        let mut reply = vec![0; expected.len()];
+        stream.read_exact(&mut reply).unwrap();
+        assert_eq!(String::from_utf8_lossy(&reply), expected);
+    };
+    let connect = || UnixStream::connect(&socket).unwrap();
+    let (mut guilty, mut waiting, mut helper) = (connect(), connect(), connect());
+    for client in [&mut guilty, &mut waiting] {
+        say(client, "AUTH secret\r\n", "+OK\r\n");
+    }
+    say(&mut guilty, "CLIENT PAUSE 9223372036854775807\r\n", "+OK\r\n");
+    waiting.write_all(b"PING\r\n").unwrap();
+    // It connects as libraries do, which tell their name first.
+    let hello = "AUTH secret\r\nSELECT 0\r\nCLIENT SETINFO lib-name x\r\nCLIENT UNPAUSE\r\n";
+    say(&mut helper, hello, &"+OK\r\n".repeat(4));
+    say(&mut waiting, "", "+PONG\r\n");
+    exchange(&mut guilty);
+}
+
+#[test]
 fn without_descriptors_it_goes_on() {
     use rustix::process::{Pid, Resource, Rlimit, prlimit};
     let folder = tempfile::tempdir().unwrap();

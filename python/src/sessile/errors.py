@@ -12,6 +12,7 @@ __all__ = [
     "NotSupported",
     "SessileError",
     "SessionConflict",
+    "SessionGone",
     "SessionUnavailable",
 ]
 
@@ -34,6 +35,10 @@ class NotSupported(SessileError, NotImplementedError):
 
 class SessionConflict(SessileError):
     """Somebody else changed the session in the meantime, and strict mode was asked for."""
+
+
+class SessionGone(SessileError):
+    """The session ended while this request was being served: by a sign-out, or in time."""
 
 
 class SessionUnavailable(SessileError, ConnectionError):

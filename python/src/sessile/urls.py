@@ -25,6 +25,8 @@ SCHEMES = {
     "rediss": "sessile.redis",
     "valkey": "sessile.redis",
     "valkeys": "sessile.redis",
+    "redis+unix": "sessile.redis",
+    "valkey+unix": "sessile.redis",
     "redis+sentinel": "sessile.redis",
     "valkey+sentinel": "sessile.redis",
     "redis+cluster": "sessile.redis",

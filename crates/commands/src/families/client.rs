@@ -28,11 +28,17 @@ pub(super) const SUBCOMMANDS: &[Row] = &[
     row(("NO-TOUCH", 3), OWN, no_touch, "7.2.0", "Lets reads leave no trace on keys."),
     row(("PAUSE", -3), ADMIN, pause, "3.0.0", "Serves nobody, or no writers, for a while."),
     row(("REPLY", 3), OWN, reply, "3.2.0", "Chooses which replies are sent."),
-    row(("SETINFO", 4), OWN, set_info, "7.2.0", "Tells the client's library and its version."),
-    row(("SETNAME", 3), OWN, set_name, "2.6.9", "Names the connection."),
+    row(
+        ("SETINFO", 4),
+        OWN.and(Flags::NO_PAUSE),
+        set_info,
+        "7.2.0",
+        "Tells the client's library and its version.",
+    ),
+    row(("SETNAME", 3), OWN.and(Flags::NO_PAUSE), set_name, "2.6.9", "Names the connection."),
     row(("TRACKINGINFO", 2), OWN, tracking_info, "6.2.0", "Tells how keys are tracked."),
     row(("UNBLOCK", -3), ADMIN, unblock, "5.0.0", "Wakes a connection that waits."),
-    row(("UNPAUSE", 2), ADMIN, unpause, "6.2.0", "Ends a pause."),
+    row(("UNPAUSE", 2), ADMIN.and(Flags::NO_PAUSE), unpause, "6.2.0", "Ends a pause."),
 ];
 
 const fn row(

@@ -24,7 +24,7 @@ pub const ROWS: &[Row] = &[
     keyless(
         GROUP,
         ("HELLO", -1),
-        UNKNOWN.and(Flags::SKIP_SLOWLOG),
+        UNKNOWN.and(Flags::SKIP_SLOWLOG).and(Flags::NO_PAUSE),
         hello,
         "6.0.0",
         "Agrees on a protocol version, and on who the client is.",
@@ -32,12 +32,19 @@ pub const ROWS: &[Row] = &[
     keyless(
         GROUP,
         ("AUTH", -2),
-        UNKNOWN.and(Flags::SKIP_SLOWLOG),
+        UNKNOWN.and(Flags::SKIP_SLOWLOG).and(Flags::NO_PAUSE),
         auth,
         "1.0.0",
         "Authenticates the connection.",
     ),
-    keyless(GROUP, ("SELECT", 2), ALWAYS, select, "1.0.0", "Chooses the database."),
+    keyless(
+        GROUP,
+        ("SELECT", 2),
+        ALWAYS.and(Flags::NO_PAUSE),
+        select,
+        "1.0.0",
+        "Chooses the database.",
+    ),
     keyless(GROUP, ("PING", -1), Flags::FAST, ping, "1.0.0", "Answers, to show that it can."),
     keyless(GROUP, ("ECHO", 2), ALWAYS, echo, "1.0.0", "Returns its argument."),
     keyless(

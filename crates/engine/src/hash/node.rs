@@ -201,6 +201,14 @@ impl Node {
         }
     }
 
+    /// Whether another tree has this node too.
+    pub(super) fn is_shared(&self) -> bool {
+        match self {
+            Self::Leaf(leaf) => Arc::strong_count(leaf) > 1,
+            Self::Inner(inner) => Arc::strong_count(inner) > 1,
+        }
+    }
+
     /// Frees nodes from the end, at most `budget` of them; true if this one is now empty.
     pub(super) fn drop_slice(&mut self, budget: &mut usize, heap: &mut usize) -> bool {
         let Self::Inner(inner) = self else { return true };

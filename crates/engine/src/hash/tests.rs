@@ -267,9 +267,12 @@ fn a_tree_grows_deep_and_goes_away() {
     let mut names = big.expire(2_600, 9);
     names.sort();
     assert_eq!(names, [Box::from(number(1_007)), Box::from(number(2_007))]);
+    let mut whole = big.clone();
+    assert!(whole.drop_slice(&mut 1) && whole.is_empty(), "what is shared goes at once");
     let mut sliced = big.clone();
+    assert!(sliced.insert(Field { name: b"its own", value: b"", deadline: None }));
     let (mut slices, mut last) = (0, sliced.len());
-    while !sliced.drop_slice(50) {
+    while !sliced.drop_slice(&mut 50) {
         assert!(sliced.len() < last);
         last = sliced.len();
         slices += 1;

@@ -181,11 +181,15 @@ impl BigHash {
         Summary { len: self.len(), first_deadline: self.first_deadline(), ..summary }
     }
 
-    /// Frees up to `nodes` nodes from the end, fields and all; true once nothing is left. So a
-    /// large hash goes away in slices. What remains is a hash as any other.
-    pub fn drop_slice(&mut self, nodes: usize) -> bool {
-        let mut budget = nodes.max(1);
-        let empty = self.root.drop_slice(&mut budget, &mut self.heap);
+    /// Frees up to `budget` nodes from the end, fields and all, and takes them off it; true once
+    /// nothing is left. So a large hash goes away in slices. What remains is a hash as any other;
+    /// one that a clone still has goes at once.
+    pub fn drop_slice(&mut self, budget: &mut usize) -> bool {
+        if *budget == 0 {
+            return false;
+        }
+        *budget -= 1;
+        let empty = self.is_shared() || self.root.drop_slice(budget, &mut self.heap);
         if empty {
             self.root = Node::empty();
             self.heap = self.root.heap_bytes();
@@ -193,6 +197,11 @@ impl BigHash {
             self.root.shrink(&mut self.heap);
         }
         empty
+    }
+
+    /// Whether a clone has the same root still.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.root.is_shared()
     }
 
     /// All fields from the hash `from` on, each with its hash.

@@ -2,6 +2,7 @@
 //! checked. `SEED=n` repeats a run.
 
 mod filing;
+mod freeing;
 mod overdue;
 
 use super::{Shard, ShardConfig};

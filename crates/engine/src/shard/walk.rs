@@ -131,34 +131,54 @@ impl Shard {
         }
     }
 
-    /// Frees up to `budget` segments and pages of detached databases and large hashes; whether
-    /// there is more.
+    /// Frees up to `budget` nodes, segments and pages of what is gone already, large hashes and
+    /// databases, and nothing that is there; whether there is more.
     pub(crate) fn free_detached(&mut self, mut budget: usize) -> bool {
+        self.free_nodes(&mut budget);
+        self.free_directories(&mut budget);
+        !(self.big_detached.is_empty() && self.detached.is_empty())
+    }
+
+    /// Frees up to `budget` nodes of large hashes that are gone; answers how many bytes that
+    /// gives the heap back.
+    pub fn free_hashes(&mut self, mut budget: usize) -> usize {
+        self.free_nodes(&mut budget)
+    }
+
+    fn free_nodes(&mut self, budget: &mut usize) -> usize {
+        let mut freed = 0;
         while let Some(big) = self.big_detached.last_mut() {
-            if !big.drop_slice(budget.max(1)) {
-                return true;
+            let (before, shared) = (big.heap_bytes(), big.is_shared());
+            let gone = big.drop_slice(budget);
+            freed += if shared { 0 } else { before - big.heap_bytes() };
+            if !gone {
+                break;
             }
             self.big_detached.pop();
         }
+        freed
+    }
+
+    /// Frees up to `budget` segments and pages of databases that are gone, and takes them off it.
+    pub(crate) fn free_directories(&mut self, budget: &mut usize) {
         while let Some(id) = self.detached.last().copied() {
             while let Some(segment) = self.last_segment(id) {
-                if budget == 0 {
-                    return true;
+                if *budget == 0 {
+                    return;
                 }
-                budget -= 1;
+                *budget -= 1;
                 self.abandon(id, segment);
             }
             let Self { arena, pages, directories, .. } = self;
-            let Some(place) = directories.get_mut(id as usize) else { break };
+            let Some(place) = directories.get_mut(id as usize) else { return };
             if let Some(directory) = place
-                && !directory.index.free(arena, pages, &mut budget)
+                && !directory.index.free(arena, pages, budget)
             {
-                return true;
+                return;
             }
             *place = None;
             self.detached.pop();
         }
-        !self.big_detached.is_empty()
     }
 
     fn last_segment(&self, id: u32) -> Option<SegmentId> {

@@ -54,3 +54,34 @@ fn keys_end_on_time_unread_beside_many_others() {
         rig.node.check().unwrap();
     }
 }
+
+#[test]
+fn without_active_expiry_what_is_gone_is_freed_and_what_is_due_waits() {
+    let plan = Plan { shards: 4, policy: Policy::NoEviction, cap: 0, segments: 2000 };
+    let mut rig = Rig::new(plan);
+    let mut peer = Peer::resp(1);
+    rig.node.set_active_expire(false);
+    for n in 0..20_000 {
+        let (key, at) = (format!("key:{n}"), (START + 1_000).to_string());
+        let mut bytes = Vec::new();
+        encode(&[b"SET", key.as_bytes(), &[b'x'; 500], b"PXAT", at.as_bytes()], &mut bytes);
+        rig.feed(&mut peer, &bytes);
+    }
+    peer.out.clear();
+    let full = rig.node.arena_bytes();
+    assert_eq!(rig.say(&mut peer, "FLUSHALL"), Reply::ok());
+    assert_eq!(rig.say(&mut peer, &format!("SET late x PXAT {}", START + 1_000)), Reply::ok());
+    let mut turns = 0;
+    while rig.end_of_turn() <= rig.now {
+        turns += 1;
+        assert!(turns < 1_000, "it goes on and on");
+    }
+    assert!(rig.node.arena_bytes() < full / 2, "{} of {full}", rig.node.arena_bytes());
+    rig.now += 2_000;
+    assert_eq!(rig.end_of_turn(), u64::MAX, "nothing is to do");
+    assert_eq!(rig.say(&mut peer, "DBSIZE"), Reply::int(1));
+    rig.node.set_active_expire(true);
+    while rig.end_of_turn() <= rig.now {}
+    assert_eq!(rig.say(&mut peer, "DBSIZE"), Reply::int(0));
+    rig.node.check().unwrap();
+}

@@ -1,0 +1,414 @@
+//! The log: takes what the journal holds and brings it to a file, then to the disk.
+//!
+//! Under `always` the syncing thread takes all that waits, appends and syncs it, over and over: one
+//! sync serves everybody who came meanwhile. Under the other policies a worker appends at the end
+//! of its turn, unless a sync is on its way, which would keep it waiting: then the appending
+//! thread does it. Syncs of `everysec` start every half second, and when one takes so long that a
+//! second could be lost, replies wait for it.
+//! What always holds: the journal is called safe only up to what was appended (synced, under
+//! `always`) without an error.
+
+use crate::os::wake::Wake;
+use node::Node;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Time between two syncs of `everysec`.
+const SYNC_EVERY: Duration = Duration::from_millis(500);
+/// Age (ms) of the oldest unsynced byte at which replies wait for the sync.
+const UNSYNCED_MOST_MS: u64 = 900;
+
+/// When a reply may leave that tells of a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Policy {
+    /// After its bytes are on the disk.
+    Always,
+    /// After its bytes are in the file; they are on the disk within a second.
+    EverySecond,
+    /// After its bytes are in the file; the system decides when they are on the disk.
+    Never,
+}
+
+impl Policy {
+    /// The policy that `appendfsync` names.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "always" => Some(Self::Always),
+            "everysec" => Some(Self::EverySecond),
+            "no" => Some(Self::Never),
+            _ => None,
+        }
+    }
+
+    const fn from(number: u8) -> Self {
+        match number {
+            0 => Self::Always,
+            1 => Self::EverySecond,
+            _ => Self::Never,
+        }
+    }
+}
+
+/// A file that is appended to, or what stands for one.
+pub trait Medium: Send + Sync + fmt::Debug {
+    /// Appends all of `bytes`.
+    ///
+    /// # Errors
+    /// Whatever the system says; how much was written is unknown then.
+    fn append(&self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Returns when all that was appended is on the disk.
+    ///
+    /// # Errors
+    /// Whatever the system says; what is on the disk is unknown then.
+    fn sync(&self) -> io::Result<()>;
+}
+
+impl Medium for std::fs::File {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        io::Write::write_all(&mut &*self, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// What the bytes are put in before they are appended: a line of facts about them, say.
+pub trait Frame: Send {
+    /// Appends to `out` what stands for `bytes` in the file. All up to `synced` (a number of
+    /// bytes of this file) is on the disk.
+    fn frame(&mut self, bytes: &[u8], synced: u64, out: &mut Vec<u8>);
+}
+
+/// One increment: a file and how it's written.
+pub struct Increment {
+    /// Where the bytes go.
+    pub medium: Arc<dyn Medium>,
+    /// How they stand there.
+    pub frame: Box<dyn Frame>,
+    /// Bytes that are in it already.
+    pub size: u64,
+}
+
+/// What the log did, for INFO.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Facts {
+    /// Bytes of the current increment.
+    pub size: u64,
+    /// Syncs that were finished.
+    pub syncs: u64,
+    /// Syncs that are on their way.
+    pub syncing: bool,
+    /// Replies had to wait for a sync that took too long.
+    pub delayed: u64,
+    /// An append or a sync failed, and nothing has been written since.
+    pub failed: bool,
+}
+
+/// The log of a node.
+pub struct Log {
+    node: Arc<Node>,
+    out: Mutex<Out>,
+    /// Positions of the journal.
+    appended: AtomicU64,
+    synced: AtomicU64,
+    policy: AtomicU8,
+    syncing: AtomicBool,
+    failed: AtomicBool,
+    syncs: AtomicU64,
+    delayed: AtomicU64,
+    orders: Mutex<Orders>,
+    to_append: Condvar,
+    to_sync: Condvar,
+    bells: Mutex<Vec<Arc<Wake>>>,
+}
+
+/// The current file. Whoever holds its lock is the one who appends.
+struct Out {
+    increment: Option<Increment>,
+    /// The increment that begins at the journal's next cut.
+    next: Option<Increment>,
+    taken: Vec<u8>,
+    framed: Vec<u8>,
+    /// Bytes of the increment that are on the disk.
+    synced_size: u64,
+    /// When (ms) the oldest byte was appended that isn't on the disk; 0: all are.
+    unsynced_since: u64,
+}
+
+#[derive(Default)]
+struct Orders {
+    append: bool,
+    sync: bool,
+    stop: bool,
+}
+
+impl Log {
+    /// A log of `node`, which records already, into an increment.
+    pub fn new(node: Arc<Node>, increment: Increment, policy: Policy) -> Self {
+        let end = node.journal().safe();
+        Self {
+            out: Mutex::new(Out {
+                synced_size: increment.size,
+                increment: Some(increment),
+                next: None,
+                taken: Vec::new(),
+                framed: Vec::new(),
+                unsynced_since: 0,
+            }),
+            node,
+            appended: AtomicU64::new(end),
+            synced: AtomicU64::new(end),
+            policy: AtomicU8::new(policy as u8),
+            syncing: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            syncs: AtomicU64::new(0),
+            delayed: AtomicU64::new(0),
+            orders: Mutex::default(),
+            to_append: Condvar::new(),
+            to_sync: Condvar::new(),
+            bells: Mutex::default(),
+        }
+    }
+
+    /// Starts the two threads that end with [`Log::stop`].
+    ///
+    /// # Errors
+    /// If there can be no thread.
+    pub fn start(self: &Arc<Self>, now_ms: fn() -> u64) -> io::Result<Vec<JoinHandle<()>>> {
+        let spawn = |name: &str, work: fn(&Self, fn() -> u64)| {
+            let log = Arc::clone(self);
+            let thread = std::thread::Builder::new().name(name.to_owned());
+            thread.spawn(move || work(&log, now_ms))
+        };
+        Ok(vec![spawn("append", Self::append_on_order)?, spawn("sync", Self::sync_on_order)?])
+    }
+
+    /// Rings that bell whenever more is safe than before, by another thread's doing.
+    pub fn add_bell(&self, bell: &Arc<Wake>) {
+        lock(&self.bells).push(Arc::clone(bell));
+    }
+
+    /// What a worker does at the end of its turn, before its replies leave.
+    #[inline]
+    pub fn end_of_turn(&self, now_ms: u64) {
+        if !self.node.journal().has_waiting() || self.has_failed() {
+            return;
+        }
+        if self.policy() == Policy::Always {
+            self.order(|orders| orders.sync = true, &self.to_sync);
+        } else if self.syncing.load(Ordering::Acquire) {
+            self.order(|orders| orders.append = true, &self.to_append);
+        } else {
+            self.append_waiting(&mut lock(&self.out), now_ms);
+        }
+    }
+
+    /// Changes the policy from now on.
+    pub fn set_policy(&self, policy: Policy) {
+        self.policy.store(policy as u8, Ordering::Release);
+        self.order(|orders| orders.sync = true, &self.to_sync);
+    }
+
+    /// Appends and syncs all that there is; answers when it's done, or has failed.
+    ///
+    /// # Errors
+    /// What the append or the sync said.
+    pub fn flush(&self, now_ms: u64) -> io::Result<()> {
+        self.append_waiting(&mut lock(&self.out), now_ms);
+        self.sync()?;
+        if self.has_failed() { Err(io::Error::other("the log has failed before")) } else { Ok(()) }
+    }
+
+    /// The increment that begins where the journal is cut next.
+    pub fn prepare(&self, next: Increment) {
+        lock(&self.out).next = Some(next);
+    }
+
+    /// The position up to which everything is on the disk.
+    pub fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Whether an append or a sync has failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// What it did.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            size: lock(&self.out).increment.as_ref().map_or(0, |increment| increment.size),
+            syncs: self.syncs.load(Ordering::Relaxed),
+            syncing: self.syncing.load(Ordering::Relaxed),
+            delayed: self.delayed.load(Ordering::Relaxed),
+            failed: self.has_failed(),
+        }
+    }
+
+    /// Ends the threads, after they have finished what they do.
+    pub fn stop(&self) {
+        self.order(|orders| orders.stop = true, &self.to_append);
+        self.to_sync.notify_all();
+    }
+
+    fn policy(&self) -> Policy {
+        Policy::from(self.policy.load(Ordering::Acquire))
+    }
+
+    fn order(&self, what: impl FnOnce(&mut Orders), who: &Condvar) {
+        what(&mut lock(&self.orders));
+        who.notify_one();
+    }
+
+    /// The appending thread: appends while a sync keeps the workers from doing it.
+    fn append_on_order(&self, now_ms: fn() -> u64) {
+        let mut orders = lock(&self.orders);
+        while !orders.stop {
+            if !std::mem::take(&mut orders.append) {
+                orders = wait(&self.to_append, orders);
+                continue;
+            }
+            drop(orders);
+            self.append_waiting(&mut lock(&self.out), now_ms());
+            self.ring();
+            orders = lock(&self.orders);
+        }
+    }
+
+    /// The syncing thread.
+    fn sync_on_order(&self, now_ms: fn() -> u64) {
+        let mut orders = lock(&self.orders);
+        while !orders.stop {
+            let asked = std::mem::take(&mut orders.sync);
+            let policy = self.policy();
+            if policy == Policy::Never || policy == Policy::Always && !asked {
+                orders = wait(&self.to_sync, orders);
+                continue;
+            }
+            drop(orders);
+            if policy == Policy::Always {
+                self.append_waiting(&mut lock(&self.out), now_ms());
+            }
+            // What went wrong is remembered in `failed`.
+            let _ = self.sync();
+            self.ring();
+            orders = lock(&self.orders);
+            if policy == Policy::EverySecond && !orders.stop {
+                let waited = self.to_sync.wait_timeout(orders, SYNC_EVERY);
+                orders = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
+    /// Appends what the journal holds.
+    fn append_waiting(&self, out: &mut Out, now_ms: u64) {
+        if self.has_failed() {
+            return;
+        }
+        while let Some(taken) = self.node.journal().take(&mut out.taken) {
+            if taken.after_cut
+                && let Some(next) = out.next.take()
+            {
+                // The old file's last bytes must not be younger on the disk than the new one's.
+                if let Some(Err(error)) = out.increment.as_ref().map(|old| old.medium.sync()) {
+                    return self.fail("sync", &error);
+                }
+                out.synced_size = next.size;
+                out.increment = Some(next);
+            }
+            let Some(increment) = &mut out.increment else { return };
+            out.framed.clear();
+            increment.frame.frame(&out.taken, out.synced_size, &mut out.framed);
+            if let Err(error) = increment.medium.append(&out.framed) {
+                return self.fail("append to", &error);
+            }
+            increment.size += out.framed.len() as u64;
+            if out.unsynced_since == 0 {
+                out.unsynced_since = now_ms;
+            }
+            self.appended.store(taken.end, Ordering::Release);
+        }
+        match self.policy() {
+            Policy::Always => {}
+            Policy::EverySecond if self.is_late(out, now_ms) => {
+                self.delayed.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => self.node.journal().set_safe(self.appended.load(Ordering::Acquire)),
+        }
+    }
+
+    /// Whether so much time has passed since the oldest unsynced byte that a reply that left now
+    /// could tell of something that is lost a second later.
+    fn is_late(&self, out: &Out, now_ms: u64) -> bool {
+        out.unsynced_since != 0 && now_ms.saturating_sub(out.unsynced_since) >= UNSYNCED_MOST_MS
+    }
+
+    /// Syncs what was appended so far. Appending goes on meanwhile.
+    fn sync(&self) -> io::Result<()> {
+        let (medium, size, position, since) = {
+            let mut out = lock(&self.out);
+            let position = self.appended.load(Ordering::Acquire);
+            if position == self.synced() || self.has_failed() {
+                return Ok(());
+            }
+            let Some(increment) = &out.increment else { return Ok(()) };
+            let (medium, size) = (Arc::clone(&increment.medium), increment.size);
+            self.syncing.store(true, Ordering::Release);
+            (medium, size, position, std::mem::take(&mut out.unsynced_since))
+        };
+        let synced = medium.sync();
+        self.syncing.store(false, Ordering::Release);
+        if let Err(error) = synced {
+            lock(&self.out).unsynced_since = since;
+            self.fail("sync", &error);
+            return Err(error);
+        }
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.synced.fetch_max(position, Ordering::AcqRel);
+        self.node.journal().set_safe(position);
+        let mut out = lock(&self.out);
+        if out.increment.as_ref().is_some_and(|now| Arc::ptr_eq(&now.medium, &medium)) {
+            out.synced_size = out.synced_size.max(size);
+        }
+        if self.policy() != Policy::Always {
+            self.node.journal().set_safe(self.appended.load(Ordering::Acquire));
+        }
+        Ok(())
+    }
+
+    fn fail(&self, what: &str, error: &io::Error) {
+        if !self.failed.swap(true, Ordering::AcqRel) {
+            crate::log::warning(format_args!(
+                "can't {what} the append-only file: {error}; writes are refused from now on"
+            ));
+        }
+    }
+
+    fn ring(&self) {
+        lock(&self.bells).iter().for_each(|bell| bell.ring());
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("policy", &self.policy()).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wait<'a, T>(who: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    who.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! The log over a disk that the test holds still, breaks, and looks at.
+
+use super::{Frame, Increment, Log, Medium, Policy};
+use crate::os::wake::Wake;
+use engine::{Arena, Change, Effect, HashKey, HeapBacking, Key, Meta};
+use node::{Format, Limits, Node, NodeConfig};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+
+/// A disk that does one thing at a time, when it's told.
+#[derive(Debug, Default)]
+struct Disk {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    appended: Vec<u8>,
+    synced: usize,
+    syncs: usize,
+    /// A sync has begun and waits to be let through.
+    waiting: bool,
+    hold: bool,
+    broken: bool,
+}
+
+impl Disk {
+    fn with<T>(&self, what: impl FnOnce(&mut State) -> T) -> T {
+        let done = what(&mut self.state.lock().unwrap());
+        self.changed.notify_all();
+        done
+    }
+
+    fn until(&self, what: impl Fn(&State) -> bool) {
+        let state = self.state.lock().unwrap();
+        drop(self.changed.wait_while(state, |state| !what(state)).unwrap());
+    }
+}
+
+impl Medium for Disk {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        self.with(|state| {
+            if state.broken {
+                return Err(io::Error::other("the disk is broken"));
+            }
+            state.appended.extend_from_slice(bytes);
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let size = self.with(|state| {
+            state.waiting = true;
+            state.appended.len()
+        });
+        self.until(|state| !state.hold);
+        self.with(|state| {
+            state.waiting = false;
+            if state.broken {
+                return Err(io::Error::other("the disk is broken"));
+            }
+            (state.synced, state.syncs) = (size, state.syncs + 1);
+            Ok(())
+        })
+    }
+}
+
+/// Bytes as they are.
+struct Plain;
+
+impl Frame for Plain {
+    fn frame(&mut self, bytes: &[u8], _: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(bytes);
+    }
+}
+
+struct Rig {
+    node: Arc<Node>,
+    disk: Arc<Disk>,
+    log: Arc<Log>,
+    threads: Vec<JoinHandle<()>>,
+    written: u64,
+}
+
+const NOW: u64 = 1_800_000_000_000;
+
+impl Rig {
+    fn new(policy: Policy) -> Self {
+        let arena = Arc::new(Arena::new(Box::new(HeapBacking::new(64)), 64));
+        let limits = Limits { maxmemory: 0, policy: engine::Policy::NoEviction, samples: 5 };
+        let secret = HashKey([1, 2]);
+        let config = NodeConfig { shards: 2, databases: 1, bands: 1, secret, limits };
+        let node = Arc::new(Node::new(arena, config));
+        node.start_journal(Format {
+            effect: |_, out| out.extend_from_slice(b"record;"),
+            select: |_, _| (),
+            together: [b"", b""],
+        });
+        let disk = Arc::new(Disk::default());
+        let log = Arc::new(Log::new(Arc::clone(&node), increment(&disk), policy));
+        let threads = log.start(|| NOW).unwrap();
+        Self { node, disk, log, threads, written: 0 }
+    }
+
+    /// A change; the position after it.
+    fn write(&mut self) -> u64 {
+        self.written += 1;
+        let name = format!("key:{}", self.written);
+        let key = Key::new(&self.node.secret(), name.as_bytes());
+        let change = Change::Put { value: b"value", meta: Meta::default() };
+        let effect = Effect::Key { db: 0, key, change };
+        let number = key.hash.shard(2);
+        self.node.with_shard(number, |shard| shard.apply(&effect, NOW)).unwrap().unwrap();
+        self.node.journal().end()
+    }
+
+    fn safe(&self) -> u64 {
+        self.node.journal().safe()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.disk.with(|state| state.hold = false);
+        self.log.stop();
+        self.threads.drain(..).for_each(|thread| thread.join().unwrap());
+    }
+}
+
+fn increment(disk: &Arc<Disk>) -> Increment {
+    let medium: Arc<dyn Medium> = Arc::<Disk>::clone(disk);
+    Increment { medium, frame: Box::new(Plain), size: 0 }
+}
+
+#[test]
+fn always_is_safe_after_the_sync_and_one_sync_serves_all_who_came_meanwhile() {
+    let mut rig = Rig::new(Policy::Always);
+    rig.disk.with(|state| state.hold = true);
+    let first = rig.write();
+    rig.log.end_of_turn(NOW);
+    rig.disk.until(|state| state.waiting);
+    for _ in 0..20 {
+        rig.write();
+        rig.log.end_of_turn(NOW);
+    }
+    assert_eq!(rig.safe(), 0, "appended, but not on the disk");
+    let last = rig.node.journal().end();
+    rig.disk.with(|state| state.hold = false);
+    rig.disk.until(|state| state.synced as u64 == last);
+    assert!(rig.disk.with(|state| state.syncs) <= 3, "a sync for each write");
+    rig.log.flush(NOW).unwrap();
+    assert!(first < last && rig.safe() == last && rig.log.synced() == last);
+}
+
+#[test]
+fn everysec_is_safe_at_once_and_a_sync_keeps_nobody_waiting() {
+    let mut rig = Rig::new(Policy::EverySecond);
+    let bell = Arc::new(Wake::new().unwrap());
+    rig.log.add_bell(&bell);
+    let end = rig.write();
+    rig.log.end_of_turn(NOW);
+    assert_eq!(rig.safe(), end);
+    rig.disk.with(|state| state.hold = true);
+    rig.write();
+    rig.log.end_of_turn(NOW);
+    rig.log.set_policy(Policy::EverySecond);
+    rig.disk.until(|state| state.waiting);
+    // Another thread appends now, and what it appended is safe before the sync ends.
+    let end = rig.write();
+    rig.log.end_of_turn(NOW);
+    rig.disk.until(|state| state.appended.len() as u64 == end);
+    while rig.safe() < end {
+        std::thread::yield_now();
+    }
+    // Unless that sync began so long ago that a second of answered writes could be lost.
+    let late = rig.write();
+    rig.log.end_of_turn(NOW);
+    rig.disk.until(|state| state.appended.len() as u64 == late);
+    while rig.safe() < late {
+        std::thread::yield_now();
+    }
+    let mut out = super::lock(&rig.log.out);
+    let much_later = NOW + super::UNSYNCED_MOST_MS;
+    rig.written += 1;
+    let applied = rig.node.with_shard(0, |shard| {
+        let key = Key::new(&HashKey([1, 2]), b"late");
+        let change = Change::Put { value: b"value", meta: Meta::default() };
+        shard.apply(&Effect::Key { db: 0, key, change }, NOW)
+    });
+    assert!(applied.is_some_and(|applied| applied.is_ok()));
+    rig.log.append_waiting(&mut out, much_later);
+    drop(out);
+    assert!(rig.safe() < rig.node.journal().end() && rig.log.facts().delayed == 1);
+    rig.disk.with(|state| state.hold = false);
+    while rig.safe() < rig.node.journal().end() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn nothing_is_safe_after_a_failure() {
+    for policy in [Policy::Always, Policy::EverySecond, Policy::Never] {
+        let mut rig = Rig::new(policy);
+        let end = rig.write();
+        rig.log.end_of_turn(NOW);
+        rig.log.flush(NOW).unwrap();
+        rig.disk.with(|state| state.broken = true);
+        rig.write();
+        rig.log.end_of_turn(NOW);
+        assert!(rig.log.flush(NOW).is_err());
+        rig.disk.with(|state| state.broken = false);
+        rig.write();
+        rig.log.end_of_turn(NOW);
+        assert!(rig.log.flush(NOW).is_err(), "{policy:?}: what was lost is not forgotten");
+        assert!(rig.log.has_failed() && rig.safe() == end && rig.log.synced() == end);
+    }
+}
+
+#[test]
+fn a_cut_begins_the_next_file_and_the_old_one_is_on_the_disk_before() {
+    let mut rig = Rig::new(Policy::Never);
+    let before = rig.write();
+    struct Nobody;
+    impl engine::Keeper for Nobody {
+        fn keep(&mut self, _: usize, _: &[u8], _: engine::Entry<'_>) {}
+    }
+    let next = Arc::new(Disk::default());
+    rig.log.prepare(increment(&next));
+    assert_eq!(rig.node.begin_snapshot(|_| Box::new(Nobody)), before);
+    let after = rig.write();
+    rig.log.end_of_turn(NOW);
+    assert_eq!(rig.disk.with(|state| (state.appended.len(), state.synced)), (7, 7));
+    assert_eq!(next.with(|state| state.appended.len()), 7);
+    assert_eq!((before, after, rig.safe()), (7, 14, 14));
+}

@@ -1,0 +1,413 @@
+"""Documents: a nested dict as leaves, and what changed in it as a patch.
+
+```text
+{"cart": {"pear": 2, "plum": {}}, "seen": [1, 2]}
+
+cart.pear   2 0          a leaf: JSON text, a space, its order stamp in base 36
+cart.plum   {} 1         the marker of an empty dict
+seen        [1,2] 2      lists are leaves
+```
+
+Leaves of one document may be changed by many at once, so order can't follow from where they
+stand: each carries a stamp, and decoding sorts by it. What always holds: decoding gives back what
+was encoded, types and order of keys included; a patch touches only what changed, and what it
+deletes goes with all below it, leaves that were never seen here too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from itertools import islice
+from typing import Any
+
+from sessile.contract import Changes, Push
+from sessile.errors import DocumentError
+from sessile.paths import DEPTH_MAX, METADATA, PATH_MAX, Component, Path, component, join, show
+from sessile.paths import split as split_path
+from sessile.values import Atomic
+from sessile.values import decode as decode_value
+from sessile.values import encode as encode_value
+
+__all__ = ["LEAVES_MAX", "Base", "Codec", "Intents", "decode", "encode", "encode_changes"]
+
+LEAVES_MAX = 4096
+"""Leaves of a document, at most."""
+MARKER = b"{}"
+
+_STAMPED = re.compile(rb"(.+) ([0-9a-z]{1,12})", re.DOTALL)
+_DIGITS = b"0123456789abcdefghijklmnopqrstuvwxyz"
+_UNORDERED = 36**12
+
+Place = tuple[int, bytes]
+"""Where a leaf stands among all: by its stamp, and by its name if others have the same stamp."""
+
+_START: Place = (-1, b"")
+_NOWHERE: Place = (_UNORDERED + 1, b"")
+
+
+@dataclass(slots=True)
+class Base:
+    """The leaves as they were last loaded or saved."""
+
+    leaves: dict[bytes, tuple[bytes, int]] = field(default_factory=dict)
+    """By name: the JSON text and the stamp."""
+    next_stamp: int = 0
+    """Larger than every stamp."""
+
+    def advanced(self, changes: Changes) -> Base:
+        """The base after these changes were saved, as far as can be known from here."""
+        from sessile.merge import merge
+
+        return read(merge({name: stamped(*leaf) for name, leaf in self.leaves.items()}, changes))
+
+
+@dataclass(slots=True)
+class Intents:
+    """What a request said that it wants, beside what it changed in the document itself.
+
+    Whoever notes an intent makes the same change in the document, so that it can be read back;
+    the text of what stood there then tells whether it was assigned anew afterwards.
+    """
+
+    clear: bool = False
+    """Everything goes first, leaves that were never seen too."""
+    replace: list[Path] = field(default_factory=list)
+    """Dicts that go first as a whole; what stands there now is set anew."""
+    increment: dict[Path, int | float] = field(default_factory=dict)
+    push: dict[Path, list[tuple[Any, int | None]]] = field(default_factory=dict)
+    init: dict[Path, Any] = field(default_factory=dict)
+    expected: dict[bytes, bytes] = field(default_factory=dict)
+    """By name: the text that the leaf has if only the intent changed it."""
+
+    def __bool__(self) -> bool:
+        return bool(self.clear or self.replace or self.increment or self.push or self.init)
+
+    def note(self, path: Path, value: Any) -> None:
+        """Notes what the leaf of an increment, a push or an init holds here now."""
+        self.expected[join(path)] = encode_value(value, path)
+
+
+class Codec:
+    """Documents with one set of rules.
+
+    `atomic` are patterns (as of `fnmatch`) of top-level keys, and of dotted paths, whose dicts are
+    one leaf; keys that begin with `_` always are. `size_max` bounds the bytes of all leaves.
+    """
+
+    __slots__ = ("atomic", "size_max")
+
+    def __init__(self, *, atomic: Sequence[str] = (), size_max: int | None = None) -> None:
+        self.atomic = tuple(atomic)
+        self.size_max = size_max
+
+    def decode(self, fields: Mapping[bytes, bytes]) -> tuple[dict[Component, Any], Base]:
+        """The document of a session's fields, and the base for what changes in it."""
+        base = read(fields)
+        document: dict[Component, Any] = {}
+        last = sorted(base.leaves.items(), key=lambda leaf: (leaf[1][1], leaf[0]))
+        for name, (text, _) in last:
+            try:
+                place(document, split_path(name), text)
+            except DocumentError:
+                # Somebody else's field: it's no part of the document, and left alone.
+                del base.leaves[name]
+        return document, base
+
+    def encode(self, document: Mapping[Any, Any]) -> dict[bytes, bytes]:
+        """The fields of a new session."""
+        return self.changes(Base(), document).set
+
+    def changes(
+        self, base: Base, document: Mapping[Any, Any], intents: Intents | None = None
+    ) -> Changes:
+        """What has to be changed so that a session with this base becomes this document."""
+        intents = intents or Intents()
+        changes = Changes()
+        if intents.clear:
+            changes.delete_trees.append(b"")
+        elif intents.replace:
+            changes.delete_trees.extend(map(join, intents.replace))
+        known = remaining(base, changes.delete_trees)
+        walk = _Walk(self, known, base.next_stamp)
+        walk.children(document, ())
+        self._check_bounds(walk.texts)
+        self._intend(intents, walk, changes)
+        gone(known, walk, document, changes)
+        changes.set.update(walk.changed())
+        return changes
+
+    def is_atomic(self, path: Path, value: Mapping[Any, Any]) -> bool:
+        """Whether a dict at this path is one leaf."""
+        last = path[-1]
+        if isinstance(value, Atomic) or (isinstance(last, str) and last.startswith("_")):
+            return True
+        if not self.atomic:
+            return False
+        dotted = ".".join(map(str, path))
+        return any(fnmatchcase(dotted, pattern) for pattern in self.atomic)
+
+    def _check_bounds(self, texts: Mapping[bytes, bytes]) -> None:
+        if len(texts) > LEAVES_MAX:
+            raise DocumentError(f"the session has {len(texts)} leaves, {LEAVES_MAX} are the most")
+        if self.size_max is not None:
+            size = sum(len(name) + len(text) for name, text in texts.items())
+            if size > self.size_max:
+                raise DocumentError(f"the session has {size} bytes, {self.size_max} are the most")
+
+    def _intend(self, intents: Intents, walk: _Walk, changes: Changes) -> None:
+        """Says what was intended, unless the leaf was assigned anew afterwards."""
+        stands = {name for name, text in intents.expected.items() if walk.texts.get(name) == text}
+        for path, value in intents.init.items():
+            if (name := join(path)) in stands:
+                changes.init[name] = stamped(encode_value(value, path), walk.keep(name))
+        for path, by in intents.increment.items():
+            if (name := join(path)) in stands:
+                changes.increment[name] = by
+                walk.keep(name)
+        for path, pushes in intents.push.items():
+            if (name := join(path)) in stands:
+                walk.keep(name)
+                changes.push.extend(
+                    Push(name, encode_value(value, path), trim) for value, trim in pushes
+                )
+
+
+class _Walk:
+    """One walk over a document: its leaves, and stamps that keep their order."""
+
+    __slots__ = ("above", "codec", "kept", "known", "next_stamp", "spent", "stamps", "texts")
+
+    def __init__(self, codec: Codec, known: Mapping[bytes, tuple[bytes, int]], stamp: int) -> None:
+        self.codec = codec
+        self.known = known
+        self.next_stamp = stamp
+        self.texts: dict[bytes, bytes] = {}
+        self.stamps: dict[bytes, int] = {}
+        self.above: set[int] = set()
+        self.kept: set[bytes] = set()
+        self.spent: set[bytes] = set()
+        """Markers of dicts that aren't empty any more."""
+
+    def children(self, value: Mapping[Any, Any], path: Path, prefix: bytes = b"") -> Place:
+        """Takes in all below a dict; the first place among it."""
+        if len(path) >= DEPTH_MAX:
+            raise DocumentError(
+                f"{show(path)} is nested too deeply, {DEPTH_MAX} dicts are the most"
+            )
+        if id(value) in self.above:
+            raise DocumentError(f"{show(path)} contains itself")
+        self.above.add(id(value))
+        first, last = _NOWHERE, _START
+        for key, item in value.items():
+            if type(key) is not str and (type(key) is not int):
+                key = plain_key(key, path)
+            start = len(self.texts)
+            last_before, last = last, self.child(item, (*path, key), prefix + component(key))
+            if last <= last_before:
+                last = self.restamp(start)
+            if last < first:
+                first = last
+        self.above.discard(id(value))
+        return first
+
+    def child(self, value: Any, path: Path, name: bytes) -> Place:
+        if len(name) > PATH_MAX:
+            raise DocumentError(f"the path of {show(path)[:60]}... is longer than {PATH_MAX} bytes")
+        if isinstance(value, dict) and not self.codec.is_atomic(path, value):
+            if value:
+                return self.below(value, path, name)
+            text = MARKER
+        else:
+            text = encode_value(value, path)
+        self.texts[name] = text
+        known = self.known.get(name)
+        stamp = self.new_stamp() if known is None else known[1]
+        self.stamps[name] = stamp
+        return stamp, name
+
+    def below(self, value: Mapping[Any, Any], path: Path, name: bytes) -> Place:
+        """Takes in a dict that has something in it."""
+        start = len(self.texts)
+        first = self.children(value, path, name + b".")
+        marker = self.known.get(name)
+        if marker is None:
+            return first
+        if all(leaf in self.known for leaf in islice(self.texts, start, None)):
+            # Another request has put them there; to look at them must not change anything.
+            return min(first, (marker[1], name))
+        self.spent.add(name)
+        return first
+
+    def restamp(self, start: int) -> Place:
+        """Gives the leaves that were taken in since `start` new stamps; the first place."""
+        names = list(islice(self.texts, start, None))
+        for name in names:
+            self.stamps[name] = self.new_stamp()
+        return self.stamps[names[0]], names[0]
+
+    def new_stamp(self) -> int:
+        self.next_stamp += 1
+        return self.next_stamp - 1
+
+    def keep(self, name: bytes) -> int:
+        """Leaves a leaf to an intent; its stamp."""
+        self.kept.add(name)
+        return self.stamps[name]
+
+    def changed(self) -> Iterator[tuple[bytes, bytes]]:
+        """The leaves that aren't as they were."""
+        for name, text in self.texts.items():
+            leaf = (text, self.stamps[name])
+            known = self.known.get(name)
+            if known == leaf or name in self.kept:
+                continue
+            if known is None or known[1] != leaf[1] or rewritten(known[0]) != text:
+                yield name, stamped(*leaf)
+
+
+def rewritten(text: bytes) -> bytes:
+    """A JSON text that somebody else wrote, as it would stand if it had been written here."""
+    return encode_value(decode_value(text))
+
+
+def gone(
+    known: Mapping[bytes, tuple[bytes, int]],
+    walk: _Walk,
+    document: Mapping[Any, Any],
+    changes: Changes,
+) -> None:
+    """Says which leaves and dicts aren't there any more."""
+    trees: set[bytes] = set()
+    for name, (text, _) in known.items():
+        if name in walk.texts:
+            continue
+        path = split_path(name)
+        depth, there = reach(document, path, walk.codec)
+        if there is not None:
+            # A dict or a leaf stands in the way. A dict with something in it needs no marker and
+            # has replaced a leaf by being set; a leaf replaces all below it by being set.
+            if isinstance(there, dict) and not there:
+                trees.add(join(path[:depth]))
+            elif name in walk.spent and text == MARKER:
+                changes.delete.append(name)
+            continue
+        top = path[: depth + 1]
+        if len(top) == len(path) and text != MARKER:
+            changes.delete.append(name)
+        else:
+            trees.add(join(top))
+    for name in [name for name in walk.texts if walk.texts[name] == MARKER]:
+        # An empty dict in the place of another's leaves: those go, seen or not.
+        if name in known and known[name][0] != MARKER:
+            trees.add(name)
+    changes.delete_trees.extend(sorted(trees))
+    changes.delete[:] = [name for name in changes.delete if name not in trees]
+
+
+def reach(document: Mapping[Any, Any], path: Path, codec: Codec) -> tuple[int, Any]:
+    """How far a path leads into a document: to a leaf or the dict at its end, or to nothing."""
+    here: Any = document
+    for depth, key in enumerate(path):
+        if key not in here:
+            return depth, None
+        here = here[key]
+        at = depth + 1
+        is_dict = isinstance(here, dict) and not codec.is_atomic(path[:at], here)
+        if not is_dict:
+            return at, ...
+        if not here:
+            return at, here
+    return len(path), here
+
+
+def plain_key(key: Any, path: Path) -> Component:
+    """A key of a derived class as what it is; DocumentError for what is no key."""
+    if isinstance(key, str):
+        return str.__str__(key)
+    if isinstance(key, int) and not isinstance(key, bool):
+        return int(key)
+    raise DocumentError(f"{show(path)} has the key {key!r}, which isn't str or int")
+
+
+def remaining(base: Base, trees: Iterable[bytes]) -> Mapping[bytes, tuple[bytes, int]]:
+    """The leaves of a base that are left when these trees are gone."""
+    left = base.leaves
+    for tree in trees:
+        below = tree + b"."
+        left = {
+            name: leaf
+            for name, leaf in left.items()
+            if tree and name != tree and not name.startswith(below)
+        }
+    return left
+
+
+def read(fields: Mapping[bytes, bytes]) -> Base:
+    """The leaves of a session's fields. What has no stamp comes last."""
+    base = Base()
+    for name, leaf in fields.items():
+        if name.startswith(METADATA):
+            continue
+        found = _STAMPED.fullmatch(leaf)
+        if found is None:
+            base.leaves[name] = (leaf, _UNORDERED)
+            continue
+        stamp = int(found[2], 36)
+        base.leaves[name] = (found[1], stamp)
+        if stamp >= base.next_stamp:
+            base.next_stamp = stamp + 1
+    return base
+
+
+def place(document: dict[Component, Any], path: Path, text: bytes) -> None:
+    """Puts a leaf into a document. A marker beside children means nothing."""
+    here = document
+    for part in path[:-1]:
+        below = here.get(part)
+        if type(below) is not dict:
+            below = here[part] = {}
+        here = below
+    last = path[-1]
+    if text == MARKER:
+        here.setdefault(last, {})
+    elif not isinstance(here.get(last), dict):
+        here[last] = decode_value(text)
+
+
+def stamped(text: bytes, stamp: int) -> bytes:
+    """A leaf as it's stored."""
+    return text if stamp >= _UNORDERED else b"%b %b" % (text, base36(stamp))
+
+
+def base36(number: int) -> bytes:
+    if number < 36:
+        return _DIGITS[number : number + 1]
+    digits = bytearray()
+    while number:
+        number, digit = divmod(number, 36)
+        digits.append(_DIGITS[digit])
+    digits.reverse()
+    return bytes(digits)
+
+
+_PLAIN = Codec()
+
+
+def decode(fields: Mapping[bytes, bytes]) -> tuple[dict[Component, Any], Base]:
+    """`Codec.decode` with no rules of one's own."""
+    return _PLAIN.decode(fields)
+
+
+def encode(document: Mapping[Any, Any]) -> dict[bytes, bytes]:
+    """`Codec.encode` with no rules of one's own."""
+    return _PLAIN.encode(document)
+
+
+def encode_changes(
+    base: Base, document: Mapping[Any, Any], intents: Intents | None = None
+) -> Changes:
+    """`Codec.changes` with no rules of one's own."""
+    return _PLAIN.changes(base, document, intents)

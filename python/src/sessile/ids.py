@@ -1,0 +1,89 @@
+"""Ids: what a browser holds, and what the store knows instead.
+
+A store never sees an id. It sees the handle, a hash of it, so that whoever reads the store can't
+take over a session; and a handle is never a valid id, so it can't be sent as one. With keys the
+hash is keyed: the first key makes handles, the others still find them.
+What always holds: an id has at least 128 random bits from the operating system; whether something
+could be an id is decided before anything is sent anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sessile.errors import ConfigurationError
+
+__all__ = ["DJANGO", "ROUTING_LENGTH", "URL_SAFE", "Shape", "handle", "handles", "new_id", "route"]
+
+BITS_LEAST = 128
+HANDLE_LENGTH = 64
+"""A handle is SHA-256 in lower-case hexadecimal."""
+ROUTING_LENGTH = 4
+"""Characters of an id that choose the node of a cluster; rotation keeps them."""
+_DOMAIN = b"sessile session handle 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What ids look like."""
+
+    alphabet: str
+    length: int
+
+    def __post_init__(self) -> None:
+        bits = (self.length - ROUTING_LENGTH) * math.log2(len(set(self.alphabet)) or 1)
+        if bits < BITS_LEAST:
+            raise ConfigurationError(f"ids of {self.length} characters can be guessed")
+        if self.length >= HANDLE_LENGTH:
+            raise ConfigurationError(f"ids have less than {HANDLE_LENGTH} characters")
+
+    def fits(self, text: object) -> bool:
+        """Whether this could be an id."""
+        return (
+            isinstance(text, str)
+            and len(text) == self.length
+            and all(letter in self.alphabet for letter in text)
+        )
+
+
+DJANGO = Shape("abcdefghijklmnopqrstuvwxyz0123456789", 32)
+"""Lower-case letters and digits, as Django's own."""
+URL_SAFE = Shape("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", 43)
+"""256 bits, for frameworks that leave the choice."""
+
+
+def new_id(shape: Shape = DJANGO, *, like: str | None = None) -> str:
+    """A new id. `like` is one that it shall share its routing characters with."""
+    choice = secrets.SystemRandom().choice
+    start = "" if like is None else route(like)
+    return start + "".join(choice(shape.alphabet) for _ in range(shape.length - len(start)))
+
+
+def route(id: str) -> str:
+    """The characters of an id that choose its node."""
+    return id[:ROUTING_LENGTH]
+
+
+def handle(id: str, namespace: str, keys: Sequence[bytes | str] = ()) -> bytes:
+    """What the store knows the session as: by the first key, or by none."""
+    return handles(id, namespace, keys)[0]
+
+
+def handles(id: str, namespace: str, keys: Sequence[bytes | str] = ()) -> list[bytes]:
+    """All that it may be known as, the current one first."""
+    message = b"\0".join([_DOMAIN, namespace.encode(), id.encode()])
+    if not keys:
+        return [hashlib.sha256(message).hexdigest().encode()]
+    return [_keyed(key, message) for key in keys]
+
+
+def _keyed(key: bytes | str, message: bytes) -> bytes:
+    secret = key.encode() if isinstance(key, str) else key
+    if len(secret) < 16:
+        raise ConfigurationError("a key for ids has 16 bytes at least")
+    return hmac.new(secret, message, hashlib.sha256).hexdigest().encode()

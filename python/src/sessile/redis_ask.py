@@ -1,0 +1,60 @@
+"""The words between plans and those who move bytes: what is asked, and an error as an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+__all__ = ["Address", "Ask", "Command", "Plan", "Refused"]
+
+T = TypeVar("T")
+Command: TypeAlias = "tuple[bytes | str | int, ...]"
+Address: TypeAlias = "tuple[str, int]"
+"""Host and port; the path of a socket and 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Commands to send at once, on one connection, to the node that holds a key."""
+
+    commands: tuple[Command, ...]
+    key: bytes
+    """Any key of the node; empty where any node will do."""
+    repeat: bool = True
+    """Whether it may be sent again, on another connection, when one was lost."""
+    at: Address | None = None
+    """The very node to ask, whatever the key."""
+
+
+Plan: TypeAlias = Generator[Ask, list[Any], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An error that the server answered."""
+
+    code: str
+    """Its first word."""
+    text: str = ""
+
+    @property
+    def forbids_scripts(self) -> bool:
+        """Whether it means that this server or user runs no scripts."""
+        unknown = self.code == "ERR" and self.text.lower().startswith("unknown command")
+        return self.code == "NOPERM" or unknown
+
+    @property
+    def passes(self) -> bool:
+        """Whether it means that the store can't now, but may soon."""
+        return self.code in {
+            "LOADING",
+            "OOM",
+            "READONLY",
+            "MASTERDOWN",
+            "NOREPLICAS",
+            "CLUSTERDOWN",
+            "TRYAGAIN",
+            "MISCONF",
+            "BUSY",
+        }

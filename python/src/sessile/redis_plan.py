@@ -1,0 +1,322 @@
+"""What is said to Redis for each operation, and what its answers mean; nobody here moves bytes.
+
+A plan is a generator: it yields an `Ask` (commands for the node that holds a key), is sent their
+replies, and returns the operation's answer. `sessile.redis` drives it, with sockets or with
+asyncio. What always holds: one operation is one ask, unless a script has to be sent first, a
+cluster keeps the user's index on another node, or scripts are forbidden; what may be sent twice
+does the same as if sent once.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sessile import redis_scripts as scripts
+from sessile import redis_watch as watch
+from sessile import rules
+from sessile.contract import ROTATED, Changes, Life, Listed, Loaded, Rotated
+from sessile.errors import DocumentError, SessileError, SessionConflict, SessionUnavailable
+from sessile.redis_ask import Ask, Command, Plan, Refused
+
+__all__ = ["Plans", "Shape"]
+
+LOG = logging.getLogger("sessile.redis")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What plans must know of the store and of the settings."""
+
+    prefix: bytes = b"sessile:user:"
+    """What the keys of users' indexes begin with."""
+    replicas: int = 0
+    """How many replicas must have heard of an END, ENDALL or ROTATE before it is answered."""
+    patience: int = 400
+    """How long they may take, in milliseconds."""
+
+
+class Plans:
+    """The plans for one server, or one primary at a time: all keys within reach of a script."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.forbidden = False
+        """Whether the server refused scripts; then optimistic transactions do their work."""
+
+    def create(
+        self,
+        key: bytes,
+        fields: Mapping[bytes, bytes],
+        life: Life,
+        user: str | None,
+        limit: int | None,
+        token: bytes | None,
+    ) -> Plan[int | None]:
+        once = token or secrets.token_bytes(8)
+        args = [
+            self.shape.prefix,
+            *life_words(life),
+            user_word(user if user else None),
+            b"" if limit is None else limit,
+            once.hex(),
+            *pairs(fields),
+        ]
+        reply = yield from self.script(
+            scripts.CREATE,
+            [key],
+            args,
+            lambda view: rules.create(view, key, fields, life, user, limit, once),
+        )
+        return version_of(reply)
+
+    def load(self, key: bytes, slide: bool) -> Plan[Loaded | Rotated | None]:
+        reply = yield from self.script(
+            scripts.LOAD,
+            [key],
+            [self.shape.prefix, b"1" if slide else b"0"],
+            lambda view: rules.load(view, key, slide),
+        )
+        if isinstance(reply, list):
+            return loaded(reply)
+        return ROTATED if reply == b"ROTATED" else reply
+
+    def save(
+        self,
+        key: bytes,
+        changes: Changes,
+        life: Life,
+        expected: int | None,
+        user: str | None,
+        token: bytes | None,
+    ) -> Plan[int | None]:
+        once = token
+        if once is None and (expected is not None or changes.increment or changes.push):
+            once = secrets.token_bytes(8)
+        args = [
+            self.shape.prefix,
+            *life_words(life),
+            user_word(user),
+            once.hex() if once else b"",
+            b"" if expected is None else expected,
+            *patch(changes),
+        ]
+        reply = yield from self.script(
+            scripts.SAVE,
+            [key],
+            args,
+            lambda view: rules.save(view, key, changes, life, expected, user, once),
+        )
+        return version_of(reply)
+
+    def rotate(
+        self,
+        key: bytes,
+        new_key: bytes,
+        changes: Changes,
+        life: Life,
+        expected: int | None,
+        user: str | None,
+        limit: int | None,
+        grace: int,
+        hard: bool,
+        create: Mapping[bytes, bytes] | None,
+        token: bytes | None,
+    ) -> Plan[int | None]:
+        once = token or secrets.token_bytes(8)
+        args = [
+            self.shape.prefix,
+            *life_words(life),
+            user_word(user),
+            once.hex(),
+            b"" if expected is None else expected,
+            b"" if limit is None else limit,
+            grace,
+            b"1" if hard else b"0",
+            b"",
+            *([b"0"] if create is None else [b"1", *pairs(create)]),
+            *patch(changes),
+        ]
+        reply = yield from self.script(
+            scripts.ROTATE,
+            [key, new_key],
+            args,
+            lambda view: rules.rotate(
+                view,
+                key,
+                new_key,
+                changes,
+                life,
+                expected=expected,
+                user=user,
+                limit=limit,
+                grace=grace,
+                hard=hard,
+                fallback=create,
+                token=once,
+            ),
+            confirm=True,
+        )
+        return version_of(reply)
+
+    def end(self, keys: Sequence[bytes]) -> Plan[int]:
+        reply = yield from self.script(
+            scripts.END,
+            keys,
+            [self.shape.prefix],
+            lambda view: rules.end(view, keys),
+            confirm=True,
+        )
+        return int(reply[0] if isinstance(reply, list) else reply)
+
+    def touch(self, key: bytes) -> Plan[bool]:
+        reply = yield from self.script(
+            scripts.TOUCH, [key], [self.shape.prefix], lambda view: rules.touch(view, key)
+        )
+        return bool(reply)
+
+    def sessions_of(self, user: str, names: Sequence[bytes]) -> Plan[list[Listed]]:
+        reply = yield from self.script(
+            scripts.LIST,
+            [],
+            [self.shape.prefix, user.encode(), *names],
+            lambda view: rules.sessions_of(view, user, names),
+            home=self.index(user),
+        )
+        return [row if isinstance(row, Listed) else listed(row, names) for row in reply]
+
+    def end_all(self, user: str, keep: bytes | None) -> Plan[int]:
+        reply = yield from self.script(
+            scripts.END_ALL,
+            [],
+            [self.shape.prefix, user.encode(), keep or b""],
+            lambda view: rules.end_all(view, user, keep),
+            home=self.index(user),
+            confirm=True,
+        )
+        return int(reply)
+
+    def exists(self, key: bytes) -> Plan[bool]:
+        answer = yield from self.load(key, False)
+        return isinstance(answer, Loaded)
+
+    def ping(self) -> Plan[None]:
+        reply = (yield Ask((("PING",),), b""))[0]
+        if isinstance(reply, Refused):
+            raise failure(reply)
+
+    def index(self, user: str) -> bytes:
+        """The key of a user's index."""
+        return self.shape.prefix + user.encode()
+
+    def script(
+        self,
+        script: scripts.Script,
+        keys: Sequence[bytes],
+        args: Sequence[bytes | str | int],
+        instead: Callable[[rules.View], Any],
+        *,
+        home: bytes = b"",
+        confirm: bool = False,
+    ) -> Plan[Any]:
+        """Runs a script, sending its text if the server hasn't got it; or does `instead`.
+
+        `confirm` waits for replicas, if the settings say so.
+        """
+        home = home or keys[0]
+        if not self.forbidden:
+            rest = (len(keys), *keys, *args)
+            after: tuple[Command, ...] = ()
+            if confirm and self.shape.replicas:
+                after = (("WAIT", self.shape.replicas, self.shape.patience),)
+            replies = yield Ask((("EVALSHA", script.digest, *rest), *after), home)
+            if isinstance(replies[0], Refused) and replies[0].code == "NOSCRIPT":
+                replies = yield Ask((("EVAL", script.text, *rest), *after), home)
+            if not (isinstance(replies[0], Refused) and replies[0].forbids_scripts):
+                return self.judged(replies, bool(after))
+            self.forbidden = True
+            LOG.warning(
+                "the server allows no scripts (%s): each write takes several round trips instead",
+                replies[0].code,
+            )
+        answer = yield from watch.transact(self.shape.prefix, home, instead)
+        if confirm and self.shape.replicas:
+            wait: Command = ("WAIT", self.shape.replicas, self.shape.patience)
+            self.judged([None, *(yield Ask((wait,), home))], True)
+        return answer
+
+    def judged(self, replies: list[Any], confirmed: bool) -> Any:
+        """The reply of a script, or the exception that it stands for."""
+        for reply in replies:
+            if isinstance(reply, Refused):
+                raise failure(reply)
+        if confirmed and replies[-1] < self.shape.replicas:
+            raise SessionUnavailable("done, but not confirmed by enough replicas in time")
+        return replies[0]
+
+
+def failure(refused: Refused) -> SessileError:
+    """The exception for an error that the server answered."""
+    if refused.code == "CONFLICT":
+        return SessionConflict("the session was changed in the meantime")
+    if refused.code == "REFUSED":
+        return DocumentError(refused.text)
+    if refused.passes:
+        return SessionUnavailable(f"the store refuses at the moment: {refused.code}")
+    return SessileError(f"the store refuses: {refused.code} {refused.text}".strip())
+
+
+def version_of(reply: Any) -> int | None:
+    """Scripts answer the version with the user before, rules the version alone."""
+    version: int | None = reply[0] if isinstance(reply, list) else reply
+    return version
+
+
+def loaded(reply: list[Any]) -> Loaded | Rotated | None:
+    """The answer of LOAD."""
+    now, ttl, flat = reply
+    words = iter(flat)
+    return watch.loaded(dict(zip(words, words, strict=False)), now, ttl)
+
+
+def listed(row: list[Any], names: Sequence[bytes]) -> Listed:
+    """One row of LIST."""
+    key, created, seen, values = row
+    fields = {n: v for n, v in zip(names, values, strict=True) if v is not None}
+    return Listed(key=key, created=created, last_seen=seen, fields=fields)
+
+
+def life_words(life: Life) -> tuple[bytes | int, bytes | int, bytes | int]:
+    words = (life.idle, life.maximum, life.expires_at)
+    return tuple(b"" if word is None else word for word in words)  # type: ignore[return-value]
+
+
+def user_word(user: str | None) -> bytes:
+    return b"" if user is None else b"=" + user.encode()
+
+
+def pairs(fields: Mapping[bytes, bytes]) -> list[bytes | int]:
+    """A list of names and values, with its length before it."""
+    words: list[bytes | int] = [len(fields)]
+    for pair in fields.items():
+        words += pair
+    return words
+
+
+def patch(changes: Changes) -> list[bytes | str | int]:
+    """The patch as the scripts read it."""
+    words: list[bytes | str | int] = [len(changes.delete_trees), *changes.delete_trees]
+    words += [len(changes.delete), *changes.delete]
+    words += pairs(changes.set)
+    words += pairs(changes.init)
+    words.append(len(changes.increment))
+    for name, by in changes.increment.items():
+        words += [name, repr(by)]
+    words.append(len(changes.push))
+    for push in changes.push:
+        words += [push.name, push.value, b"" if push.trim is None else push.trim]
+    return words

@@ -1,0 +1,375 @@
+"""Connections to Redis nodes, and the two ways of moving bytes over them: sockets and asyncio.
+
+`Pools.run` and `AsyncPools.run` do what `sessile.redis_conduct` asks for, over connections of
+redis-py. What always holds: a connection goes back to its pool only when each command sent has
+had its reply; after an error, a time-out or a cancelled await it's closed; a process that was
+forked, or another event loop, begins with no connections; at most `pool` of them exist for a
+node, and waiting for one ends after `pool_wait` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from redis import ConnectionError as RedisConnectionError
+from redis import ResponseError, connection, exceptions
+from redis import TimeoutError as RedisTimeoutError
+from redis.asyncio import connection as async_connection
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from sessile.errors import SessionUnavailable
+from sessile.redis_ask import Address, Command, Refused
+from sessile.redis_conduct import Exchange, Failure, Steps
+from sessile.redis_url import Settings
+
+__all__ = ["AsyncPools", "Pools"]
+
+LOG = logging.getLogger("sessile.redis")
+T = TypeVar("T")
+FULL = "all {} connections are in use, and none came back in time"
+CODES: dict[type[Exception], str] = {
+    exceptions.NoScriptError: "NOSCRIPT",
+    exceptions.NoPermissionError: "NOPERM",
+    exceptions.ReadOnlyError: "READONLY",
+    exceptions.OutOfMemoryError: "OOM",
+    exceptions.TryAgainError: "TRYAGAIN",
+    exceptions.MasterDownError: "MASTERDOWN",
+    exceptions.ClusterDownError: "CLUSTERDOWN",
+    exceptions.ExecAbortError: "EXECABORT",
+}
+
+
+KNOWN = inspect.signature(connection.AbstractConnection.__init__).parameters
+SILENT = {name: None for name in ("driver_info", "lib_name", "lib_version") if name in KNOWN}
+"""What keeps redis-py from introducing itself, which costs two round trips per connection."""
+if "driver_info" in SILENT:
+    SILENT = {"driver_info": None}
+
+
+class Pool:
+    """Connections of one process to one node."""
+
+    def __init__(self, make: Callable[[], Any], room: int, patience: float) -> None:
+        self.idle: list[Any] = []
+        self._make = make
+        self._limit = room
+        self._room = threading.BoundedSemaphore(room)
+        self._patience = patience
+
+    def take(self) -> tuple[Any, bool]:
+        """A connection, and whether it was used before. Raises SessionUnavailable."""
+        if not self._room.acquire(timeout=self._patience):
+            raise SessionUnavailable(FULL.format(self._limit))
+        try:
+            return self.idle.pop(), True
+        except IndexError:
+            return self._make(), False
+
+    def give(self, connection: Any) -> None:
+        """Takes back a connection in good order."""
+        self.idle.append(connection)
+        self._room.release()
+
+    def drop(self, connection: Any) -> None:
+        """Closes a connection that isn't, and those that were kept: they may be no better."""
+        self._room.release()
+        connection.disconnect()
+        self.clear()
+
+    def clear(self) -> None:
+        """Closes the connections that nobody uses."""
+        while self.idle:
+            self.idle.pop().disconnect()
+
+
+class Pools:
+    """The connections of one engine in this process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pools: dict[tuple[Address, str], Pool] = {}
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._advice = Advice()
+
+    def run(self, steps: Steps[T]) -> T:
+        """Does the exchanges that `steps` asks for and answers its result."""
+        pool: Pool | None = None
+        held: Any = None
+        used = False
+        try:
+            step = next(steps)
+            while True:
+                wanted = self._pool(step)
+                if wanted is not pool:
+                    if pool is not None and held is not None:
+                        pool.give(held)
+                    pool, held = wanted, None
+                if held is None:
+                    held, used = pool.take()
+                try:
+                    if not used:
+                        self._greet(held, step)
+                    outcome: Any = exchange(held, step.commands)
+                except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+                    outcome = failure(error, used)
+                except BaseException:
+                    dead, held = held, None
+                    pool.drop(dead)
+                    raise
+                if type(outcome) is Failure:
+                    dead, held = held, None
+                    pool.drop(dead)
+                used = True
+                step = steps.send(outcome)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        finally:
+            if pool is not None and held is not None:
+                pool.give(held)
+
+    def close(self) -> None:
+        """Closes the connections that nobody uses."""
+        for pool in list(self._pools.values()):
+            pool.clear()
+
+    def _pool(self, step: Exchange) -> Pool:
+        if self._pid != os.getpid():
+            # The parent's connections stay the parent's: forgetting them closes our copies only.
+            self._pools, self._lock, self._pid = {}, threading.Lock(), os.getpid()
+        pool = self._pools.get((step.address, step.role))
+        if pool is None:
+            with self._lock:
+                pool = self._pools.get((step.address, step.role)) or self._new(step)
+                self._pools[step.address, step.role] = pool
+        return pool
+
+    def _new(self, step: Exchange) -> Pool:
+        given = self._settings
+        arguments = given.arguments(step.address, step.role)
+        arguments.update(SILENT, retry=Retry(NoBackoff(), 0))
+        kind: Any = connection.Connection
+        if given.kind == "unix":
+            kind = connection.UnixDomainSocketConnection
+        elif given.tls is not None:
+            kind = connection.SSLConnection
+        return Pool(lambda: kind(**arguments), given.pool, given.pool_wait)
+
+    def _greet(self, held: Any, step: Exchange) -> None:
+        if self._advice.due and not step.role:
+            self._advice.heard(exchange(held, Advice.COMMANDS))
+
+
+def exchange(held: Any, commands: tuple[Command, ...]) -> list[Any]:
+    """Sends commands and reads their replies."""
+    held.send_packed_command(packed(held, commands), check_health=False)
+    replies = []
+    for _ in commands:
+        try:
+            replies.append(held.read_response())
+        except ResponseError as error:
+            replies.append(refused(error))
+    return replies
+
+
+def packed(held: Any, commands: tuple[Command, ...]) -> Any:
+    """The bytes of commands; redis-py packs a single one faster."""
+    if len(commands) == 1:
+        return held.pack_command(*commands[0])
+    return held.pack_commands(commands)
+
+
+class AsyncPool:
+    """Connections of one event loop to one node."""
+
+    def __init__(self, make: Callable[[], Any], room: int, patience: float) -> None:
+        self.idle: list[Any] = []
+        self._make = make
+        self._limit = room
+        self._room = asyncio.Semaphore(room)
+        self._patience = patience
+
+    async def take(self) -> tuple[Any, bool]:
+        """A connection, and whether it was used before. Raises SessionUnavailable."""
+        if self._room.locked():
+            try:
+                await asyncio.wait_for(self._room.acquire(), self._patience)
+            except asyncio.TimeoutError:
+                raise SessionUnavailable(FULL.format(self._limit)) from None
+        else:
+            await self._room.acquire()
+        return (self.idle.pop(), True) if self.idle else (self._make(), False)
+
+    def give(self, connection: Any) -> None:
+        """Takes back a connection in good order."""
+        self.idle.append(connection)
+        self._room.release()
+
+    async def drop(self, connection: Any) -> None:
+        """Closes a connection that isn't, and those that were kept: they may be no better."""
+        self._room.release()
+        await connection.disconnect(nowait=True)
+        await self.clear()
+
+    async def clear(self) -> None:
+        """Closes the connections that nobody uses."""
+        while self.idle:
+            await self.idle.pop().disconnect(nowait=True)
+
+
+class LoopPools:
+    """The connections of one engine in one event loop."""
+
+    def __init__(self) -> None:
+        self.pools: dict[tuple[Address, str], AsyncPool] = {}
+        self.pid = os.getpid()
+        self.keeper: AsyncGenerator[None, None] | None = None
+
+    async def keep(self) -> None:
+        """Has the connections closed when the loop shuts its asynchronous generators down."""
+        self.keeper = self._kept()
+        await anext(self.keeper)
+
+    async def _kept(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self.clear()
+
+    async def clear(self) -> None:
+        for pool in list(self.pools.values()):
+            await pool.clear()
+
+
+class AsyncPools:
+    """The connections of one engine in this process, apart for each event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopPools] = WeakKeyDictionary()
+        self._advice = Advice()
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Does the exchanges that `steps` asks for and answers its result."""
+        pool: AsyncPool | None = None
+        held: Any = None
+        used = False
+        try:
+            step = next(steps)
+            while True:
+                wanted = await self._pool(step)
+                if wanted is not pool:
+                    if pool is not None and held is not None:
+                        pool.give(held)
+                    pool, held = wanted, None
+                if held is None:
+                    held, used = await pool.take()
+                try:
+                    if not used:
+                        await self._greet(held, step)
+                    outcome: Any = await exchange_async(held, step.commands)
+                except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+                    outcome = failure(error, used)
+                except BaseException:
+                    dead, held = held, None
+                    await pool.drop(dead)
+                    raise
+                if type(outcome) is Failure:
+                    dead, held = held, None
+                    await pool.drop(dead)
+                used = True
+                step = steps.send(outcome)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        finally:
+            if pool is not None and held is not None:
+                pool.give(held)
+
+    async def close(self) -> None:
+        """Closes the connections of this event loop that nobody uses."""
+        pools = self._loops.get(asyncio.get_running_loop())
+        if pools is not None:
+            await pools.clear()
+
+    async def _pool(self, step: Exchange) -> AsyncPool:
+        loop = asyncio.get_running_loop()
+        pools = self._loops.get(loop)
+        if pools is None or pools.pid != os.getpid():
+            pools = self._loops[loop] = LoopPools()
+            await pools.keep()
+        pool = pools.pools.get((step.address, step.role))
+        if pool is None:
+            pool = pools.pools[step.address, step.role] = self._new(step)
+        return pool
+
+    def _new(self, step: Exchange) -> AsyncPool:
+        given = self._settings
+        arguments = given.arguments(step.address, step.role)
+        arguments.update(SILENT, retry=AsyncRetry(NoBackoff(), 0))
+        kind: Any = async_connection.Connection
+        if given.kind == "unix":
+            kind = async_connection.UnixDomainSocketConnection
+        elif given.tls is not None:
+            kind = async_connection.SSLConnection
+        return AsyncPool(lambda: kind(**arguments), given.pool, given.pool_wait)
+
+    async def _greet(self, held: Any, step: Exchange) -> None:
+        if self._advice.due and not step.role:
+            self._advice.heard(await exchange_async(held, Advice.COMMANDS))
+
+
+async def exchange_async(held: Any, commands: tuple[Command, ...]) -> list[Any]:
+    """Sends commands and reads their replies."""
+    await held.send_packed_command(packed(held, commands), check_health=False)
+    replies = []
+    for _ in commands:
+        try:
+            replies.append(await held.read_response())
+        except ResponseError as error:
+            replies.append(refused(error))
+    return replies
+
+
+class Advice:
+    """Looks once at how the server evicts, and warns if that ends sessions that are in use."""
+
+    COMMANDS: tuple[Command, ...] = (("INFO", "memory"),)
+
+    def __init__(self) -> None:
+        self.due = True
+
+    def heard(self, replies: list[Any]) -> None:
+        self.due = False
+        info = replies[0] if isinstance(replies[0], bytes) else b""
+        if b"maxmemory_policy:allkeys-" in info:
+            LOG.warning(
+                "the server evicts any key when its memory is full (maxmemory-policy allkeys-*): "
+                "users will be signed out; use volatile-ttl or noeviction for sessions"
+            )
+
+
+def failure(error: Exception, used: bool) -> Failure:
+    """What went wrong on a connection that had been used before, or not."""
+    late = isinstance(error, (RedisTimeoutError, TimeoutError))
+    return Failure(f"{type(error).__name__}: {error}", late, used and not late)
+
+
+def refused(error: ResponseError) -> Refused:
+    """An error that the server answered. redis-py cuts off the codes that it knows."""
+    if isinstance(error, exceptions.AskError):  # MovedError is one of them
+        code = "MOVED" if isinstance(error, exceptions.MovedError) else "ASK"
+        return Refused(code, f"{error.slot_id} {error.host}:{error.port}")
+    for kind in type(error).__mro__:
+        if kind in CODES:
+            return Refused(CODES[kind], str(error))
+    code, _, text = str(error).partition(" ")
+    return Refused(code, text) if code.isupper() else Refused("ERR", str(error))

@@ -1,0 +1,544 @@
+"""One session during one request, without any framework.
+
+A `Session` knows an id, the document that was loaded under it and what the request did to it; it
+does no I/O. What must be asked of the store is a plan: a generator that yields steps (a step
+takes an engine and calls it) and is sent the answers. `run` lets an Engine carry a plan out,
+`arun` an AsyncEngine; so sync and async differ only in who moves the bytes.
+
+    session = Session(settings, cookie_value)
+    run(engine, session.load())          # no I/O if there is nothing to load
+    session.data["cart"] = {"apple": 1}
+    run(engine, session.finish())        # one SAVE; Action.SAVE
+
+What always holds: an id that isn't well-formed is as good as none and sends nothing; an id that
+the server didn't issue is never adopted; a session that is gone is never created again under its
+old id; a new user gets a new id, asked for or not; while a session is ROTATED or the store can't
+be reached, `may_set_cookie` and `may_delete_cookie` are False.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from enum import Enum
+from operator import methodcaller
+from typing import Any, TypeVar
+
+from sessile import _stand_in as document
+from sessile import _stand_in as ids
+from sessile.contract import ROTATED, AsyncEngine, Changes, Engine, Life, Loaded, Rotated
+from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
+from sessile.settings import Expiry, Settings
+
+__all__ = ["Action", "Plan", "Session", "Standing", "Step", "arun", "run"]
+
+T = TypeVar("T")
+Step = Callable[[Any], Any]
+"""One operation: takes an engine, answers its answer (from an AsyncEngine, an awaitable)."""
+Plan = Generator[Step, Any, T]
+
+TRIES = 3
+"""Ids tried for a new session. With 128 random bits the second one is never needed."""
+RENEWAL = 10
+"""With sliding, a cookie is set anew after a tenth of its age."""
+ISSUED = b"\\!issued"
+"""Metadata: when the cookie was last set, Unix seconds. Written only with sliding."""
+SELF = b"\\!self"
+"""Metadata: how the newest handle begins. Written only where an old id may stand for it."""
+
+
+def run(engine: Engine, plan: Plan[T]) -> T:
+    """Carries a plan out."""
+    try:
+        step = next(plan)
+        while True:
+            try:
+                answer = step(engine)
+            except Exception as error:
+                step = plan.throw(error)
+            else:
+                step = plan.send(answer)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+async def arun(engine: AsyncEngine, plan: Plan[T]) -> T:
+    """Carries a plan out, with `await`."""
+    try:
+        step = next(plan)
+        while True:
+            try:
+                answer = await step(engine)
+            except Exception as error:
+                step = plan.throw(error)
+            else:
+                step = plan.send(answer)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+class Standing(Enum):
+    """What is known of the session."""
+
+    NEW = "new"
+    """There is none in the store: no id, an unknown one, or it was ended by this request."""
+    UNREAD = "unread"
+    """There is a well-formed id, and nothing was asked yet."""
+    LIVE = "live"
+    """It was loaded or written."""
+    ROTATED = "rotated"
+    """It got another id, which the browser has been told or is being told."""
+    OUTAGE = "outage"
+    """The store couldn't be read, and the settings say that reads go on as nobody."""
+
+
+class Action(Enum):
+    """What the end of a request asks of the store."""
+
+    NOTHING = "nothing"
+    CREATE = "create"
+    SAVE = "save"
+    TOUCH = "touch"
+    """Nothing changed, but it was used: an empty SAVE."""
+    ROTATE = "rotate"
+
+
+class Session:
+    """The state of one session in one request; see the module for how it's used."""
+
+    def __init__(self, settings: Settings, id: str | None = None) -> None:
+        """`id` is what the browser sent, whatever that is."""
+        self.settings = settings
+        good = isinstance(id, str) and ids.well_formed(id, settings.alphabet, (settings.length,))
+        self.given = bool(id)
+        """Whether the browser sent anything."""
+        self.standing = Standing.UNREAD if good else Standing.NEW
+        self.accessed = False
+        """Whether the request looked at it. Frameworks set it."""
+        self.changed = False
+        """Whether the request said that it changed the session. Frameworks set it."""
+        self.failure: Exception | None = None
+        """Why the store couldn't serve this request."""
+        self.rotates_hard = False
+        """Whether a pending rotation leaves no alias, whatever SESSILE_GRACE says."""
+        self._id: str | None = id if good else None
+        self._next: str | None = None
+        self._key: bytes | None = None
+        self._data: dict[str, Any] | None = None if good else {}
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nothing is known of what the store has."""
+        self._base = document.Base()
+        self._intents = document.Intents()
+        self._loaded: Loaded | None = None
+        self._version: int | None = None
+        self._user: str | None = None
+        self._expiry = Expiry()
+        self._ceiling: int | None = None
+        self._renew = False
+        self._alias = False
+
+    # ---- what the framework sees
+
+    @property
+    def id(self) -> str | None:
+        """The id that the browser has or shall get; `None` if there is no session."""
+        return self._next or self._id
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The document, plain dicts and lists. Load it first."""
+        if self._data is None:
+            raise RuntimeError("the session has not been loaded")
+        return self._data
+
+    @data.setter
+    def data(self, value: dict[str, Any]) -> None:
+        self._data = value
+
+    @property
+    def is_read(self) -> bool:
+        """Whether `data` is there."""
+        return self._data is not None
+
+    @property
+    def modified(self) -> bool:
+        """Whether there is anything to write: said so, or found by comparing."""
+        return self.changed or bool(self._next and self._id) or bool(self._intents) or self.differs
+
+    @property
+    def differs(self) -> bool:
+        """Whether the document isn't as it was loaded or last written."""
+        if self._data is None or self.standing is Standing.UNREAD:
+            return False
+        if self.standing is not Standing.LIVE:
+            return bool(self._data)
+        return bool(document.encode_changes(self._base, self._data, self._intents))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is neither a session nor anything to make one of."""
+        return self.id is None and not self._data
+
+    @property
+    def user(self) -> str:
+        """Whose session it is in the store; empty for nobody's or if it wasn't loaded."""
+        return self._user or ""
+
+    @property
+    def may_set_cookie(self) -> bool:
+        """Whether the browser may be told `id`: never an id that another one has replaced."""
+        return self.standing is Standing.LIVE and self._id is not None and not self._alias
+
+    @property
+    def may_delete_cookie(self) -> bool:
+        """Whether what the browser sent is known to be useless."""
+        return self.given and self.standing is Standing.NEW and self._id is None
+
+    @property
+    def wants_cookie(self) -> bool:
+        """With sliding: whether the browser's cookie is old enough to be set again."""
+        return self._renew
+
+    # ---- what a request does, without I/O
+
+    def clear(self) -> None:
+        """Empties the document, also of what this request never saw; loads nothing."""
+        self._data = {}
+        self._intents.clear()
+        self.changed = True
+
+    def rotate(self, *, hard: bool = False) -> str:
+        """Picks the next id, which the next write makes valid; answers it."""
+        self._next = self._new_id()
+        self.rotates_hard = self.rotates_hard or hard
+        self.changed = True
+        return self._next
+
+    def replace(self, path: Sequence[str], value: Any) -> None:
+        """Puts a value in the place of whatever is there, dicts included."""
+        self._place(path)[path[-1]] = value
+        if self.standing is not Standing.NEW:
+            self._intents.replace(path, value)
+        self.changed = True
+
+    def delete(self, path: Sequence[str]) -> None:
+        """Removes whatever is there."""
+        self._place(path).pop(path[-1], None)
+        if self.standing is not Standing.NEW:
+            self._intents.delete(path)
+        self.changed = True
+
+    def incr(self, path: Sequence[str], by: int | float = 1) -> None:
+        """Adds to a number in the store; parallel requests add up. No load is needed."""
+        self._locally(path, lambda there: (there or 0) + by)
+        if self.standing is not Standing.NEW:
+            self._intents.incr(path, by)
+        self.changed = True
+
+    def push(self, path: Sequence[str], value: Any, trim: int | None = None) -> None:
+        """Appends to a list in the store and keeps its last `trim`. No load is needed."""
+        self._locally(path, lambda there: [*(there or []), value][-trim if trim else 0 :])
+        if self.standing is not Standing.NEW:
+            self._intents.push(path, value, trim)
+        self.changed = True
+
+    def init(self, path: Sequence[str], value: Any) -> None:
+        """Sets a value unless there is one in the store. No load is needed."""
+        self._locally(path, lambda there: value if there is None else there)
+        if self.standing is not Standing.NEW:
+            self._intents.init(path, value)
+        self.changed = True
+
+    def _place(self, path: Sequence[str]) -> dict[str, Any]:
+        """The dict that holds the last part of a path, in what this request sees."""
+        place = self._data if self._data is not None else {}
+        for part in path[:-1]:
+            below = place.get(part)
+            if not isinstance(below, dict):
+                below = place[part] = {}
+            place = below
+        return place
+
+    def _locally(self, path: Sequence[str], change: Callable[[Any], Any]) -> None:
+        """Shows this request what the store will make of an intent."""
+        if self._data is not None:
+            place = self._place(path)
+            place[path[-1]] = change(place.get(path[-1]))
+
+    # ---- plans
+
+    def load(self) -> Plan[None]:
+        """Reads the session, once; nothing if there is no well-formed id."""
+        if self.standing is not Standing.UNREAD or self._data is not None:
+            return
+        found: Loaded | Rotated | None = None
+        slide = self.settings.slide
+        try:
+            for key in self._keys(self._id):
+                found = yield methodcaller("load", key, slide=slide)
+                if found is not None:
+                    self._key = key
+                    break
+        except SessionUnavailable as error:
+            self.failure = error
+            if self.settings.outage != "anonymous":
+                raise
+            self.standing, self._data = Standing.OUTAGE, {}
+            return
+        self._take(found)
+
+    def finish(self, *, touch: bool = False) -> Plan[Action]:
+        """What the end of a request has to write; the answer is what was done.
+
+        `touch` counts an unchanged session as used. Raises SessionGone if it ended meanwhile,
+        SessionConflict if it was changed meanwhile and SESSILE_STRICT is set, or if changes were
+        made under an id that has been replaced.
+        """
+        if not self.modified:
+            if not (touch or self._renew) or self.standing in QUIET or self.id is None:
+                return Action.NOTHING
+        elif self.is_empty:
+            return Action.NOTHING
+        return (yield from self.save())
+
+    def save(self) -> Plan[Action]:
+        """Writes now: creates, rotates, or merges into a session that exists. As `finish`."""
+        if self.standing is Standing.OUTAGE:
+            raise SessionUnavailable("the session was not read, so it can't be written")
+        if self.standing is Standing.NEW or (
+            self.standing is Standing.ROTATED and self._user_now()
+        ):
+            yield from self.create(self._next)
+            return Action.CREATE
+        if self.standing is Standing.ROTATED:
+            raise SessionConflict("the session has another id by now; send the request again")
+        if self._next is None and self._user_changed():
+            self.rotate(hard=True)
+        changes = document.encode_changes(self._base, self._data or {}, self._intents)
+        return (yield from self._rotate(changes) if self._next else self._save(changes))
+
+    def create(self, id: str | None = None) -> Plan[None]:
+        """Makes a new session of the document, under `id` or a new one.
+
+        Raises SessionConflict if `id` is given and there is a session, or if it isn't well-formed.
+        """
+        user, life = self._user_now(), self._life(fresh=True)
+        fields = document.encode(self._data or {})
+        if self.settings.slide:
+            fields[ISSUED] = self._moment()
+        if id is not None and not self._good(id):
+            raise SessionConflict("not an id that a session could have")
+        for _ in range(TRIES):
+            chosen = id or self._new_id()
+            key = self._keys(chosen)[0]
+            version = yield methodcaller(
+                "create", key, fields, life, user=user or None, limit=self.settings.limit
+            )
+            if version is not None:
+                self._data = self._data or {}
+                self._settle(chosen, key, version, document.Base(fields), user)
+                return
+            if id is not None and id != self._next:
+                break
+            id = None
+        raise SessionConflict("there is a session with this id")
+
+    def end(self) -> Plan[int]:
+        """Ends the session in the store, at once; the document stays in this request."""
+        keys = self._keys(self._id)
+        self._next = None
+        if not keys:
+            return 0
+        count: int = yield methodcaller("end", *keys)
+        return count
+
+    def flush(self) -> Plan[None]:
+        """Ends the session and starts from nothing, as a sign-out does; loads nothing."""
+        if self.standing is not Standing.ROTATED:
+            yield from self.end()
+            self.standing = Standing.NEW
+        self._id = self._next = self._key = None
+        self._data = {}
+        self._forget()
+        self.changed = True
+
+    def forget(self) -> None:
+        """Takes the session for one that isn't there: it reads empty and has no id."""
+        self.standing, self._id, self._next, self._key = Standing.NEW, None, None, None
+        self._data = {}
+        self._forget()
+
+    def exists(self, id: str | None) -> Plan[bool]:
+        """Whether there is a session with an id. An id waiting to be used stands for its old one.
+
+        The old id of a pending rotation is no longer a session for this request.
+        """
+        if self._next and self._id:
+            if id == self._id:
+                return False
+            id = self._id if id == self._next else id
+        for key in self._keys(id) if self._good(id) else []:
+            if (yield methodcaller("exists", key)):
+                return True
+        return False
+
+    # ---- parts of plans
+
+    def _take(self, found: Loaded | Rotated | None) -> None:
+        """Takes what LOAD answered."""
+        if found is None:
+            self.forget()
+        elif isinstance(found, Rotated):
+            assert found is ROTATED
+            self.standing, self._data = Standing.ROTATED, {}
+        else:
+            self._data, self._base = document.decode(found.fields)
+            self.standing, self._loaded = Standing.LIVE, found
+            self._version, self._user = found.version, found.user
+            self._expiry = self.settings.expiry_of(self._data)
+            if found.absolute_left is not None:
+                self._ceiling = now_ms() + found.absolute_left
+            mark = self._known(SELF)
+            self._alias = bool(mark and self._key) and mark != mark_of(self._key or b"")
+            self._renew = self.settings.slide and not self._alias and self._is_old()
+
+    def _save(self, changes: Changes) -> Plan[Action]:
+        key, life = (yield from self._find()), self._life(fresh=False)
+        wrote = bool(changes)
+        if self.settings.slide and not self._alias and (changes or self._renew):
+            changes.set[ISSUED] = self._moment()
+        if changes.delete_trees and self._known(SELF):
+            changes.set[SELF] = self._known(SELF)
+        unread = self.standing is Standing.UNREAD and self._data is not None
+        user = self._user_now() if unread or self._user_changed() else None
+        expected = self._version if self.settings.strict and wrote else None
+        version = yield methodcaller("save", key, changes, life, expected=expected, user=user)
+        if version is None:
+            raise SessionGone("the session ended while this request was being served")
+        owner = self._user if user is None else user
+        self._settle(self._id, key, version, self._base.advanced(changes), owner)
+        return Action.SAVE if changes else Action.TOUCH
+
+    def _rotate(self, changes: Changes) -> Plan[Action]:
+        settings = self.settings
+        key, life = (yield from self._find()), self._life(fresh=True)
+        new_id = self._next or self._new_id()
+        new_key = self._keys(new_id)[0]
+        user, changed = self._user_now(), self._user_changed()
+        hard = self.rotates_hard or changed
+        if settings.slide:
+            changes.set[ISSUED] = self._moment()
+        if settings.grace or self._known(SELF):
+            changes.set[SELF] = mark_of(new_key)
+        fallback = document.encode(self.data) if changed and user else None
+        expected = self._version if settings.strict else None
+        version = yield methodcaller(
+            "rotate",
+            key,
+            new_key,
+            changes,
+            life,
+            expected=expected,
+            user=user if changed else None,
+            limit=settings.limit if changed and user else None,
+            grace=0 if hard else settings.grace,
+            hard=hard,
+            create=fallback,
+        )
+        if version is None:
+            raise SessionGone("the session ended while this request was being served")
+        owner = user if changed else self._user
+        self._settle(new_id, new_key, version, self._base.advanced(changes), owner)
+        return Action.ROTATE
+
+    def _settle(
+        self, id: str | None, key: bytes, version: int, base: document.Base, user: str | None
+    ) -> None:
+        """The store has what this request has."""
+        self._id, self._key, self._next, self._version = id, key, None, version
+        self._base, self._intents, self._user = base, document.Intents(), user
+        self.rotates_hard = self.changed = self._renew = False
+        if self._data is not None:
+            self.standing = Standing.LIVE
+            self._expiry = self.settings.expiry_of(self._data)
+
+    def _find(self) -> Plan[bytes]:
+        """The key under which the session lives; asks only if there are several ID_KEYS."""
+        keys = [self._key] if self._key else self._keys(self._id)
+        for key in keys[:-1]:
+            if (yield methodcaller("exists", key)):
+                return key
+        return keys[-1]
+
+    # ---- small questions
+
+    def _good(self, id: str | None) -> bool:
+        settings = self.settings
+        return id is not None and ids.well_formed(id, settings.alphabet, (settings.length,))
+
+    def _new_id(self) -> str:
+        return ids.new_id(self.settings.alphabet, self.settings.length)
+
+    def _keys(self, id: str | None) -> list[bytes]:
+        """The keys that an id may have, the newest first."""
+        if id is None:
+            return []
+        settings = self.settings
+        found = ids.handles(id, settings.namespace, settings.id_keys)
+        return [settings.prefix + handle for handle in found]
+
+    def _known(self, name: bytes) -> bytes:
+        """A leaf of metadata as it was loaded; empty if there was none."""
+        return self._loaded.fields.get(name, b"") if self._loaded else b""
+
+    def _user_now(self) -> str:
+        """Whose session it is by its document."""
+        return self.settings.user(self.settings.user_of(self._data or {}))
+
+    def _user_changed(self) -> bool:
+        """Whether the document says another user than the store knows."""
+        if self._data is None:
+            return False
+        return self._user_now() != (self._user or "")
+
+    def _life(self, *, fresh: bool) -> Life:
+        """How long the session lives from now on. `fresh` starts the absolute time anew."""
+        if self._data is None:
+            return Life()
+        settings, expiry = self.settings, self.settings.expiry_of(self._data)
+        if expiry.at is None:
+            idle = settings.idle if expiry.idle is None else expiry.idle
+            unlimited = 0 if self._expiry.at is not None else None
+            return Life(idle=idle, maximum=settings.maximum or unlimited)
+        ends = expiry.at
+        if settings.maximum:
+            # A date may bring the end nearer, never past what MAX allows.
+            ceiling = None if fresh else self._ceiling
+            ends = min(ends, ceiling or now_ms() + settings.maximum * 1000)
+        return Life(idle=0, expires_at=max(ends, 1))
+
+    def _moment(self) -> bytes:
+        return str(now_ms() // 1000).encode()
+
+    def _is_old(self) -> bool:
+        """Whether the cookie was set more than a part of its age ago."""
+        issued = self._known(ISSUED)
+        age = now_ms() // 1000 - int(issued) if issued.isdigit() else self.settings.idle
+        idle = self._expiry.idle or self.settings.idle
+        return self._expiry.at is None and age * RENEWAL > idle
+
+
+QUIET = (Standing.ROTATED, Standing.OUTAGE)
+"""Nothing is written and no cookie changes, unless the request says so explicitly."""
+
+
+def mark_of(key: bytes) -> bytes:
+    """How a handle begins, as a leaf: enough to tell it from another, too little to use it."""
+    return b'"' + key.rpartition(b":")[2][:8] + b'"'
+
+
+def now_ms() -> int:
+    """The wall clock in Unix milliseconds."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,201 @@
+"""The settings of sessions, with one set of names for every framework.
+
+`Settings` holds what `sessile.session` must know: where sessions are kept, how ids look, how long
+a session lives, and how the framework tells the user and the expiry of a document. `read` makes
+one from a framework's configuration. What always holds: a setting that can't be used raises
+ConfigurationError, which names it; nothing here does I/O, and engines are opened once a process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
+
+from sessile.contract import AsyncEngine, Engine
+from sessile.errors import ConfigurationError
+from sessile.urls import open_async_engine, open_engine
+
+__all__ = ["LOWERCASE", "NAMES", "Expiry", "Settings", "read"]
+
+LOWERCASE: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
+"""The alphabet of ids in Django: 32 of these hold 165 bits."""
+NAMES: Final = {
+    "SESSILE_URL": "where sessions are kept",
+    "SESSILE_NAMESPACE": "what separates this app's sessions and users from another's",
+    "SESSILE_ID_KEYS": "keys that ids are hashed with, the newest first",
+    "SESSILE_MAX_AGE": "seconds after sign-in at which a session ends, used or not",
+    "SESSILE_SLIDE": "whether reading counts as use",
+    "SESSILE_ATOMIC": "patterns of paths that are stored in one piece",
+    "SESSILE_STRICT": "whether two writers of one session conflict",
+    "SESSILE_GRACE": "seconds for which a renewed id still works for its own user",
+    "SESSILE_LIMIT": "how many sessions a user may have",
+    "SESSILE_SIZE_MAX": "bytes that a session may hold",
+    "SESSILE_READ_OUTAGE": "what a read does in an outage: error or anonymous",
+}
+SIZE_MAX: Final = 1024 * 1024
+NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """When a document says that its session ends. Both `None`: when the settings say."""
+
+    idle: int | None = None
+    """Seconds without use; 0 for no limit."""
+    at: int | None = None
+    """A moment, Unix milliseconds, instead of any idle timeout."""
+
+
+def nobody(document: Mapping[str, Any]) -> str:
+    """The user of sessions in a framework that knows no users."""
+    return ""
+
+
+def as_set(document: Mapping[str, Any]) -> Expiry:
+    """The expiry of a document that says nothing of it."""
+    return Expiry()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one app wants of its sessions."""
+
+    url: str
+    namespace: str = "app"
+    idle: int = 14 * 86400
+    """Seconds without use after which a session ends; 0 for never."""
+    maximum: int = 0
+    """Seconds after creation or rotation at which it ends, used or not; 0 for never."""
+    alphabet: str = LOWERCASE
+    length: int = 32
+    """Characters of an id."""
+    id_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    slide: bool = False
+    atomic: tuple[str, ...] = ()
+    strict: bool = False
+    grace: int = 0
+    limit: int | None = None
+    size_max: int = SIZE_MAX
+    outage: Literal["error", "anonymous"] = "error"
+    user_of: Callable[[Mapping[str, Any]], str] = nobody
+    """Whose session a document is; empty for nobody's. Part of the user's name in the store."""
+    expiry_of: Callable[[Mapping[str, Any]], Expiry] = as_set
+
+    @property
+    def prefix(self) -> bytes:
+        """What the keys of this app's sessions begin with."""
+        return b"sessile:" + self.namespace.encode() + b":"
+
+    def user(self, name: str) -> str:
+        """The name of an app's user in the store; empty for nobody."""
+        return f"{self.namespace}:{name}" if name else ""
+
+    def engine(self) -> Engine:
+        """The engine of this URL, one for the whole process."""
+        return cast(Engine, opened(self.url, open_engine, ENGINES))
+
+    def async_engine(self) -> AsyncEngine:
+        """The asyncio engine of this URL, one for the whole process."""
+        if self.url.partition(":")[0] == "memory":
+            return cast(AsyncEngine, in_process(self.url))
+        return cast(AsyncEngine, opened(self.url, open_async_engine, ASYNC_ENGINES))
+
+
+def read(get: Callable[[str], Any], **others: Any) -> Settings:
+    """Settings from what `get` answers for each of NAMES, `None` where nothing is set.
+
+    SESSILE_URL may also stand in the environment. `others` are fields that the framework has
+    settings of its own for.
+    """
+    url = get("SESSILE_URL") or os.environ.get("SESSILE_URL") or "embedded:"
+    return Settings(
+        url=url,
+        namespace=namespace(get("SESSILE_NAMESPACE")),
+        id_keys=id_keys(get("SESSILE_ID_KEYS")),
+        maximum=number("SESSILE_MAX_AGE", get("SESSILE_MAX_AGE"), 0),
+        slide=flag("SESSILE_SLIDE", get("SESSILE_SLIDE")),
+        atomic=tuple(texts("SESSILE_ATOMIC", get("SESSILE_ATOMIC"))),
+        strict=flag("SESSILE_STRICT", get("SESSILE_STRICT")),
+        grace=number("SESSILE_GRACE", get("SESSILE_GRACE"), 0),
+        limit=number("SESSILE_LIMIT", get("SESSILE_LIMIT"), 0) or None,
+        size_max=number("SESSILE_SIZE_MAX", get("SESSILE_SIZE_MAX"), SIZE_MAX),
+        outage=outage(get("SESSILE_READ_OUTAGE")),
+        **others,
+    )
+
+
+def namespace(value: Any) -> str:
+    if value is None:
+        return "app"
+    if not isinstance(value, str) or not NAMESPACE.fullmatch(value):
+        raise ConfigurationError(
+            "SESSILE_NAMESPACE must be 1 to 64 letters, digits, dots, dashes or underscores"
+        )
+    return value
+
+
+def id_keys(value: Any) -> tuple[bytes, ...]:
+    keys = tuple(
+        key.encode() if isinstance(key, str) else key
+        for key in ([value] if isinstance(value, str | bytes) else value or ())
+    )
+    if not all(isinstance(key, bytes) and len(key) >= 16 for key in keys):
+        raise ConfigurationError("SESSILE_ID_KEYS: each key must have at least 16 bytes")
+    return keys
+
+
+def number(name: str, value: Any, default: int) -> int:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigurationError(f"{name} must be a whole number, 0 or more")
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    if value not in (None, True, False):
+        raise ConfigurationError(f"{name} must be True or False")
+    return bool(value)
+
+
+def texts(name: str, value: Any) -> Iterable[str]:
+    values = [value] if isinstance(value, str) else list(value or ())
+    if not all(isinstance(one, str) for one in values):
+        raise ConfigurationError(f"{name} must be a list of patterns")
+    return values
+
+
+def outage(value: Any) -> Literal["error", "anonymous"]:
+    if value in (None, "error"):
+        return "error"
+    if value == "anonymous":
+        return "anonymous"
+    raise ConfigurationError("SESSILE_READ_OUTAGE must be 'error' or 'anonymous'")
+
+
+LOCK = threading.Lock()
+ENGINES: dict[str, Any] = {}
+ASYNC_ENGINES: dict[str, Any] = {}
+
+
+def opened(url: str, opener: Callable[[str], Any], there: dict[str, Any]) -> Any:
+    """The engine that this process has for a URL. Engines see to forks and loops themselves."""
+    engine = there.get(url)
+    if engine is None:
+        with LOCK:
+            engine = there.get(url)
+            if engine is None:
+                engine = there[url] = opener(url)
+    return engine
+
+
+def in_process(url: str) -> Any:
+    """The asyncio face of a store that lives in this process: both must be one store."""
+    from sessile.ruled import Async
+
+    engine = opened(url, open_engine, ENGINES)
+    return opened(url, lambda _: Async(engine, waits=False), ASYNC_ENGINES)

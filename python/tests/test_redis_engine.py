@@ -1,0 +1,393 @@
+"""The Redis engine where the contract doesn't look: outages, connections, forks, event loops.
+
+Every failure is a real one: servers are killed and stopped, connections cut by a proxy between
+a request and its reply, awaits cancelled at every step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy import Proxy
+from sessile.contract import Changes, Life, Loaded, Push
+from sessile.errors import SessileError, SessionUnavailable
+from sessile.urls import open_async_engine, open_engine
+from stores import FIELDS, RedisServer, World, tag, together, wait_until
+
+FOREVER = Life()
+SLACK = 5.0
+"""Seconds that a slow machine may add to a bound before a test calls it broken."""
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A server that the test may kill."""
+    server = RedisServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def key() -> bytes:
+    return f"t:{tag()}{os.urandom(16).hex()}".encode()
+
+
+def sockets() -> int:
+    """How many sockets this process has open."""
+    links = []
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            links.append(str(entry.readlink()))
+        except OSError:
+            continue
+    return sum(link.startswith("socket:") for link in links)
+
+
+# outages
+
+
+def test_outage_is_told_at_once_and_passes(server: RedisServer) -> None:
+    engine = open_engine(server.url)
+    one = key()
+    engine.create(one, FIELDS, FOREVER)
+    server.kill()
+    began = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(SessionUnavailable):
+            engine.load(one)
+    assert time.monotonic() - began < SLACK
+    server.start()
+
+    def works() -> bool:
+        try:
+            engine.ping()
+        except SessionUnavailable:
+            return False
+        return True
+
+    wait_until(works, 5)
+    engine.close()
+
+
+def test_outage_of_a_server_that_hangs_costs_one_time_out_each(server: RedisServer) -> None:
+    engine = open_engine(server.url + "?timeout=0.2")
+    engine.ping()
+    assert server.process is not None
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            began = time.monotonic()
+            with pytest.raises(SessionUnavailable):
+                engine.ping()
+            assert time.monotonic() - began < 0.2 + SLACK
+        with pytest.raises(SessionUnavailable, match="isn't asked"):
+            engine.ping()
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    engine.close()
+
+
+def test_outage_async(server: RedisServer) -> None:
+    async def main() -> None:
+        engine = open_async_engine(server.url)
+        await engine.ping()
+        server.kill()
+        for _ in range(5):
+            with pytest.raises(SessionUnavailable):
+                await engine.ping()
+        await engine.close()
+
+    asyncio.run(main())
+
+
+def test_nothing_listens() -> None:
+    engine = open_engine("redis://127.0.0.1:1")
+    with pytest.raises(SessionUnavailable, match="reached"):
+        engine.ping()
+
+
+def test_a_wrong_password_is_told_without_the_password(world: World) -> None:
+    engine = open_engine(world.redis().url.replace("//", "//noscript:wrong-pw@"))
+    with pytest.raises(SessileError) as caught:
+        engine.ping()
+    assert "wrong-pw" not in str(caught.value)
+    assert "wrong-pw" not in repr(engine.__dict__)
+
+
+# connections
+
+
+def test_a_connection_that_the_server_closed_is_replaced(world: World) -> None:
+    engine = open_engine(world.redis().url)
+    one = key()
+    engine.create(one, {b"n": b"0"}, FOREVER)
+    for n in range(1, 6):
+        world.redis().command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        assert engine.save(one, Changes(increment={b"n": 1}), FOREVER)
+        assert dict(engine.load(one).fields) == {b"n": b"%d" % n}  # type: ignore[union-attr]
+    engine.close()
+
+
+def test_a_script_that_the_server_forgot_is_sent_again(world: World) -> None:
+    engine = open_engine(world.redis().url)
+    one = key()
+    engine.create(one, FIELDS, FOREVER)
+    world.redis().command("SCRIPT", "FLUSH")
+    assert isinstance(engine.load(one), Loaded)
+    engine.close()
+
+
+def test_a_lost_reply_is_asked_for_again_and_nothing_is_done_twice(world: World) -> None:
+    with Proxy(world.redis().port) as proxy:
+        engine = open_engine(f"redis://127.0.0.1:{proxy.port}")
+        one, new = key(), key()
+        proxy.drop_replies(1)
+        assert engine.create(one, FIELDS, FOREVER)
+        for _ in range(3):
+            proxy.drop_replies(1)
+            changes = Changes(increment={b"n": 1}, push=[Push(b"l", b"1")])
+            assert engine.save(one, changes, FOREVER)
+        loaded = engine.load(one)
+        assert isinstance(loaded, Loaded)
+        assert (loaded.fields[b"n"], loaded.fields[b"l"]) == (b"3", b"[1,1,1]")
+        proxy.drop_replies(1)
+        strict = Changes(set={b"a": b"1"})
+        assert engine.save(one, strict, FOREVER, expected=loaded.version)
+        proxy.drop_replies(1)
+        assert engine.rotate(one, new, Changes(increment={b"n": 1}), FOREVER, user="ann")
+        after = engine.load(new)
+        assert isinstance(after, Loaded)
+        assert after.fields[b"n"] == b"4"
+        proxy.drop_replies(2)
+        with pytest.raises(SessionUnavailable):
+            engine.load(new)
+        engine.close()
+
+
+def test_waiting_for_a_connection_ends(world: World) -> None:
+    with Proxy(world.redis().port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}?pool=2&pool_wait=0.05&timeout=2"
+        engine = open_engine(url)
+        together(2, lambda _: engine.ping())
+        proxy.hold()
+
+        def ask(_: int) -> str:
+            try:
+                engine.ping()
+            except SessionUnavailable as error:
+                return str(error)
+            return "answered"
+
+        answers = together(4, ask)
+        assert sum("in use" in answer for answer in answers) == 2
+        engine.close()
+
+        async def main() -> None:
+            engine = open_async_engine(url)
+            answers = await asyncio.gather(
+                *(engine.ping() for _ in range(4)), return_exceptions=True
+            )
+            assert sum("in use" in str(answer) for answer in answers) == 2
+            await engine.close()
+
+        asyncio.run(main())
+
+
+def test_a_forked_child_makes_its_own_connections(world: World) -> None:
+    engine = open_engine(world.redis().url)
+    one = key()
+    engine.create(one, {b"n": b"0"}, FOREVER)
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                for _ in range(50):
+                    engine.save(one, Changes(increment={b"n": 1}), FOREVER)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    for _ in range(50):
+        engine.save(one, Changes(increment={b"n": 1}), FOREVER)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    assert engine.load(one).fields[b"n"] == b"250"  # type: ignore[union-attr]
+    engine.close()
+
+
+def test_a_thousand_short_loops_leave_no_socket(world: World) -> None:
+    engine = open_async_engine(world.redis().url)
+    gc.collect()
+    before = sockets()
+    for _ in range(1_000):
+        asyncio.run(engine.ping())
+    gc.collect()
+    assert sockets() <= before
+
+
+def test_a_cancelled_await_leaves_no_reply_behind(world: World) -> None:
+    """With one connection, a reply left behind would be the next request's answer."""
+
+    async def main() -> None:
+        engine = open_async_engine(world.redis().url + "?pool=1&pool_wait=5")
+        keys = [key() for _ in range(4)]
+        for n, one in enumerate(keys):
+            await engine.create(one, {b"n": b"%d" % n}, FOREVER)
+
+        async def ask(n: int) -> None:
+            loaded = await engine.load(keys[n])
+            assert isinstance(loaded, Loaded)
+            assert loaded.fields[b"n"] == b"%d" % n
+
+        for steps in range(1_500):
+            task = asyncio.ensure_future(ask(steps % 4))
+            for _ in range(steps % 12):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            if not task.cancelled() and task.exception() is not None:
+                raise task.exception() or AssertionError
+            await ask((steps + 1) % 4)
+        await engine.close()
+
+    asyncio.run(main())
+
+
+def test_parallel_tasks_of_one_loop(world: World) -> None:
+    async def main() -> None:
+        engine = open_async_engine(world.redis().url + "?pool=5&pool_wait=20")
+        one = key()
+        await engine.create(one, {}, FOREVER)
+        change = Changes(increment={b"n": 1})
+        await asyncio.gather(*(engine.save(one, change, FOREVER) for _ in range(200)))
+        loaded = await engine.load(one)
+        assert isinstance(loaded, Loaded)
+        assert loaded.fields[b"n"] == b"200"
+        await engine.close()
+
+    asyncio.run(main())
+
+
+# what is announced, and how much is asked
+
+
+def test_eviction_of_any_key_is_warned_of_once(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    engine = open_engine(server.url)
+    with caplog.at_level(logging.WARNING, "sessile.redis"):
+        together(3, lambda _: engine.ping())
+        engine.close()
+        engine.ping()
+    assert 1 <= sum("allkeys" in record.message for record in caplog.records) <= 3
+    engine.close()
+
+
+def test_missing_script_rights_are_announced_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = open_engine(world.redis().url.replace("//", "//noscript:pw@"))
+    with caplog.at_level(logging.WARNING, "sessile.redis"):
+        for _ in range(3):
+            assert engine.create(key(), FIELDS, FOREVER)
+    assert sum("no scripts" in record.message for record in caplog.records) == 1
+    engine.close()
+
+
+def test_each_operation_is_one_command(server: RedisServer) -> None:
+    """By the server's own count; scripts are known already, and counted as they come in."""
+    engine = open_engine(server.url)
+    one, new, user = key(), key(), "test:1"
+    operations: list[Any] = [
+        lambda: engine.create(one, FIELDS, Life(idle=60), user=user, limit=3),
+        lambda: engine.load(one),
+        lambda: engine.load(one, slide=True),
+        lambda: engine.save(one, Changes(set={b"a": b"1"}), Life(idle=60)),
+        lambda: engine.rotate(one, new, Changes(), Life(idle=60), user=user, limit=3),
+        lambda: engine.touch(new),
+        lambda: engine.sessions_of(user),
+        lambda: engine.exists(new),
+        lambda: engine.end(new),
+        lambda: engine.end_all(user),
+    ]
+    for operation in operations:
+        operation()
+    world_key = "cmdstat_evalsha"
+    one, new = key(), key()
+    for operation in operations:
+        before = calls(server, world_key)
+        operation()
+        assert calls(server, world_key) == before + 1
+    assert calls(server, "cmdstat_eval") == 8
+    engine.close()
+
+
+def calls(server: RedisServer, name: str) -> int:
+    """How often the server has run a command."""
+    stats = server.command("INFO", "commandstats")
+    return int(stats[name]["calls"]) if name in stats else 0
+
+
+def test_replicas_that_must_confirm_are_waited_for(server: RedisServer) -> None:
+    replica = RedisServer("--replicaof", "127.0.0.1", str(server.port))
+    replica.start()
+    try:
+        wait_until(lambda: server.command("INFO", "replication")["connected_slaves"] == 1)
+        wait_until(lambda: replica.command("INFO", "replication")["master_link_status"] == "up")
+        engine = open_engine(server.url + "?wait=1")
+        one, new = key(), key()
+        engine.create(one, FIELDS, FOREVER, user="ann")
+        assert engine.rotate(one, new, Changes(), FOREVER, hard=True)
+        assert engine.end(new) == 1
+        assert replica.command("EXISTS", new) == 0
+        assert engine.end_all("ann") == 0
+    finally:
+        replica.stop()
+    engine.create(one := key(), FIELDS, FOREVER)
+    with pytest.raises(SessionUnavailable, match="replicas"):
+        engine.end(one)
+    engine.close()
+
+
+def test_a_hash_that_is_no_session_is_left_alone(world: World) -> None:
+    engine = open_engine(world.redis().url)
+    for words in (("HSET", "{}", "a", "1"), ("SET", "{}", "x"), ("RPUSH", "{}", "x")):
+        one = key()
+        world.redis().command(*(one if word == "{}" else word for word in words))
+        assert engine.load(one) is None
+        assert engine.save(one, Changes(set={b"a": b"2"}), FOREVER) is None
+        assert engine.rotate(one, key(), Changes(), FOREVER) is None
+        assert engine.create(one, FIELDS, FOREVER) is None
+        assert engine.end(one) == 0
+        assert world.redis().command("EXISTS", one) == 1
+    engine.close()
+
+
+def test_the_index_goes_with_its_sessions(world: World) -> None:
+    engine = open_engine(world.redis().url)
+    one, user = key(), f"test:{tag()}{tag()}"
+    index = "sessile:user:" + user
+    engine.create(one, FIELDS, Life(idle=60), user=user)
+    assert 60 < world.redis().command("TTL", index) <= 180
+    engine.save(one, Changes(), Life(idle=6000))
+    assert world.redis().command("TTL", index) > 6000
+    other = key()
+    engine.create(other, FIELDS, FOREVER, user=user)
+    assert world.redis().command("TTL", index) == -1
+    engine.end(one, other)
+    assert world.redis().command("EXISTS", index) == 0
+    engine.close()
