@@ -27,6 +27,7 @@ import redis
 
 from servers import RIVALS, StartError, Store, can_connect, free_port, server_bin
 from sessile.contract import AsyncEngine, Engine, Life
+from sessile.file import FileEngine
 from sessile.memory import MemoryEngine
 from sessile.ruled import Async
 from sessile.urls import open_async_engine, open_engine
@@ -233,6 +234,16 @@ def memory(face: str, world: World) -> Iterator[Bench]:
 
 
 @contextmanager
+def file(face: str, world: World) -> Iterator[Bench]:
+    """`file:` with a clock that can be moved."""
+    clock = MovedClock()
+    with tempfile.TemporaryDirectory() as folder:
+        engine = FileEngine(Path(folder) / "sessions", sync="off", clock=clock)
+        with facing(engine if face == "sync" else Async(engine, waits=True), face) as facade:
+            yield Bench(facade, clock, clock.forward, tag())
+
+
+@contextmanager
 def at(url: str, face: str) -> Iterator[Bench]:
     """The engine at a URL, on a store whose clock can't be moved."""
     opener: Any = open_engine if face == "sync" else open_async_engine
@@ -257,6 +268,7 @@ def redis_on_sessile(face: str, world: World) -> AbstractContextManager[Bench]:
 
 STORES: dict[str, Callable[[str, World], AbstractContextManager[Bench]]] = {
     "memory": memory,
+    "file": file,
     "redis": plain_redis,
     "redis_noscript": redis_without_scripts,
     "redis_on_sessile": redis_on_sessile,

@@ -181,7 +181,7 @@ def rotate(
     if taken is not None:
         return answered(taken, token, view.now)
     old = view.get(key)
-    if isinstance(old, Alias) and resolve(view, key)[1] is not None:
+    if isinstance(old, Alias) and isinstance(resolve(view, key)[1], Record):
         return None  # an id that was replaced may be used up, not renewed
     if not isinstance(old, Record):
         if fallback is None:

@@ -1,0 +1,64 @@
+"""The engine `file:` where the contract doesn't look: processes, rights, damaged files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sessile.contract import Changes, Life, Loaded
+from sessile.errors import ConfigurationError, SessionUnavailable
+from sessile.urls import open_engine
+from stores import FIELDS
+
+FOREVER = Life()
+
+
+def test_processes_share_a_file(tmp_path: Path) -> None:
+    engine = open_engine(f"file://{tmp_path}/sessions?sync=off")
+    engine.create(b"k", {b"n": b"0"}, FOREVER)
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                for _ in range(40):
+                    engine.save(b"k", Changes(increment={b"n": 1}), FOREVER)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    for _ in range(40):
+        engine.save(b"k", Changes(increment={b"n": 1}), FOREVER)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 3
+    engine.close()
+    loaded = open_engine(f"file://{tmp_path}/sessions").load(b"k")
+    assert isinstance(loaded, Loaded)
+    assert loaded.fields == {b"n": b"160"}
+
+
+def test_only_the_owner_may_read(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        engine = open_engine(f"file://{tmp_path}/sessions")
+        engine.create(b"k", FIELDS, FOREVER)
+        assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()} == {"0o600"}
+        engine.close()
+    finally:
+        os.umask(old)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sessions").write_bytes(b"no database, but long enough to be looked at" * 99)
+    with pytest.raises(SessionUnavailable):
+        open_engine(f"file://{tmp_path}/sessions").ping()
+
+
+@pytest.mark.parametrize(
+    "url", ["file:", "file://host/x", "file:/nowhere/at/all/x", "file:x?sync=often"]
+)
+def test_a_bad_url_is_named(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="file URL"):
+        open_engine(url)
