@@ -152,10 +152,10 @@ impl Shard {
         true
     }
 
-    /// One step towards more free memory: frees some of an emptied database, empties a segment if
+    /// One step towards more free memory: frees a segment of what is gone, empties one if
     /// enough of the shard is dead, or else evicts. Whether anything was gained.
     pub fn make_room(&mut self, policy: Policy, samples: usize, now: u64) -> bool {
-        if (self.space.is_sparse() || !self.detached.is_empty()) && self.squeeze(now) {
+        if (self.space.is_sparse() || self.has_free_segments()) && self.squeeze(now) {
             return true;
         }
         policy != Policy::NoEviction && self.evict(policy, samples, now) || self.squeeze(now)

@@ -50,9 +50,14 @@ pub const COPY_CREDIT_MAX: usize = 1024 * 1024;
 pub const RELOCATIONS_PER_OPENING: usize = 4;
 /// Segments relocated at most when one is needed at once and none is left.
 pub const RELOCATIONS_PER_SQUEEZE: usize = 12;
-/// Segments and pages of emptied databases that are freed at most when a segment is needed at
-/// once.
+/// Segments of a long value that are freed as it goes; the others wait for maintenance.
+pub const LONG_FREED_AT_ONCE: usize = 16;
+/// What freeing a segment counts in a slice of maintenance, in items.
+pub const FREED_SEGMENT_COST: usize = 4;
+/// Segments and pages of what is gone that are freed at most when a segment is needed at once.
 pub const DETACHED_PER_SQUEEZE: usize = 64;
+/// How many of them before somebody looks whether that gained a segment.
+pub const DETACHED_AT_ONCE: usize = 16;
 /// Times that a write asks for room before it's refused, other shards taking what it gained.
 pub const SQUEEZES_PER_WRITE: usize = 8;
 /// Milliseconds of one tick of the wheel.

@@ -5,7 +5,9 @@
 //! except when there is no segment left and one must be emptied to go on.
 
 use crate::effect::Key;
-use crate::limits::{DETACHED_PER_SQUEEZE, RELOCATIONS_PER_OPENING, RELOCATIONS_PER_SQUEEZE};
+use crate::limits::{
+    DETACHED_AT_ONCE, DETACHED_PER_SQUEEZE, RELOCATIONS_PER_OPENING, RELOCATIONS_PER_SQUEEZE,
+};
 use crate::shard::Shard;
 use layout::{Address, Header, SegmentId, key};
 
@@ -28,17 +30,18 @@ impl Shard {
         self.space.opened = false;
     }
 
-    /// Makes room when there is no segment left: frees some of a database that was emptied, or
-    /// empties segments into the reserve. False if that gained no segment.
+    /// Makes room when there is no segment left: frees some of what is gone already, or empties
+    /// segments into the reserve. False if that gained no segment.
     pub(crate) fn squeeze(&mut self, now: u64) -> bool {
         let before = self.arena.available();
         // Index pages come last and not each gives a segment. Large hashes give none.
-        for _ in 0..DETACHED_PER_SQUEEZE {
-            self.free_directories(&mut 1);
+        for _ in 0..DETACHED_PER_SQUEEZE / DETACHED_AT_ONCE {
+            let mut budget = DETACHED_AT_ONCE;
+            self.free_segments(&mut budget);
             if self.arena.available() > before {
                 return true;
             }
-            if self.detached.is_empty() {
+            if !self.has_free_segments() {
                 break;
             }
         }

@@ -30,7 +30,7 @@ use crate::segments::{Directory, Space};
 use crate::snapshot::Snapshot;
 use crate::watch::{Watch, Watches};
 use crate::wheel::Wheel;
-use layout::{Address, Fields, HashKey, Header, KeyHash, key};
+use layout::{Address, Fields, HashKey, Header, KeyHash, SegmentId, key};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -95,6 +95,8 @@ pub struct Shard {
     pub(crate) big_bytes: usize,
     /// Large hashes that are freed bit by bit.
     pub(crate) big_detached: Vec<BigHash>,
+    /// Segments of long values that are freed bit by bit.
+    pub(crate) long_detached: Vec<SegmentId>,
     pub(crate) watches: Watches,
     pub(crate) rng: Rng,
     pub(crate) version: u64,
@@ -139,6 +141,7 @@ impl Shard {
             big_free: Vec::new(),
             big_bytes: 0,
             big_detached: Vec::new(),
+            long_detached: Vec::new(),
             watches: Watches::default(),
             rng: Rng::new(config.secret.0[0] ^ (config.number as u64) << 32),
             version: config.first_version,

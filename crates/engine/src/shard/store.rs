@@ -9,8 +9,8 @@ use crate::arena::{Arena, Owner, Use};
 use crate::effect::{Full, Key, Meta};
 use crate::index::bump_slot;
 use crate::limits::{
-    BANDS_MAX, COPIED_PER_WRITTEN, COPY_CREDIT_MAX, INLINE_MAX, KEY_MAX, SQUEEZES_PER_WRITE,
-    VALUE_MAX,
+    BANDS_MAX, COPIED_PER_WRITTEN, COPY_CREDIT_MAX, INLINE_MAX, KEY_MAX, LONG_FREED_AT_ONCE,
+    SQUEEZES_PER_WRITE, VALUE_MAX,
 };
 use crate::prefixes::PrefixTable;
 use layout::header::{Fields, Form, HEADER_WORDS, Kind, VERSION_BITS};
@@ -95,7 +95,9 @@ impl Shard {
         let mut rest = Vec::new();
         let mut from = 0;
         while ids.len() < long_segments(len) {
-            let Some(id) = self.arena.take(Use::Long) else {
+            // What a long value before it left is at hand.
+            let left = self.long_detached.pop();
+            let Some(id) = left.or_else(|| self.arena.take(Use::Long)) else {
                 ids.iter().for_each(|id| self.arena.give(*id));
                 return Err(Full);
             };
@@ -356,7 +358,12 @@ impl Shard {
         let value = self.value(at, header);
         if header.form() == Form::Long {
             let ids: Vec<SegmentId> = StringView::long(self, value).segment_ids().collect();
-            ids.iter().for_each(|id| self.arena.give(*id));
+            let later = ids.len().saturating_sub(LONG_FREED_AT_ONCE);
+            self.long_detached.extend(ids.iter().take(later));
+            ids.iter().skip(later).for_each(|id| self.arena.give(*id));
+            if later > 0 {
+                self.look_at_latest(0);
+            }
         } else if let Some(handle) = handle(value) {
             self.drop_big(handle);
         }
@@ -367,8 +374,11 @@ impl Shard {
         if let Some(big) = self.big.get_mut(number).and_then(Option::take) {
             self.big_bytes -= big.heap_bytes();
             self.big_free.push(number);
-            self.big_detached.push(*big);
-            self.look_at_latest(0);
+            // What another key has as well, as after RENAME, isn't freed.
+            if !big.is_shared() {
+                self.big_detached.push(*big);
+                self.look_at_latest(0);
+            }
         }
     }
 

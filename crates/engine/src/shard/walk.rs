@@ -8,6 +8,7 @@ use super::{Entry, Shard, Spot};
 use crate::arena::Use;
 use crate::effect::Key;
 use crate::index::{Index, slots};
+use crate::limits::FREED_SEGMENT_COST;
 use crate::shard::store::Rehash;
 use layout::{Address, Header, SegmentId, Slot};
 
@@ -131,12 +132,14 @@ impl Shard {
         }
     }
 
-    /// Frees up to `budget` nodes, segments and pages of what is gone already, large hashes and
+    /// Frees up to `budget` nodes, segments and pages of what is gone already, large values and
     /// databases, and nothing that is there; whether there is more.
     pub(crate) fn free_detached(&mut self, mut budget: usize) -> bool {
         self.free_nodes(&mut budget);
-        self.free_directories(&mut budget);
-        !(self.big_detached.is_empty() && self.detached.is_empty())
+        // The system takes longer over a segment than anybody over an item.
+        let mut segments = budget.div_ceil(FREED_SEGMENT_COST);
+        self.free_segments(&mut segments);
+        self.has_free_segments() || !self.big_detached.is_empty()
     }
 
     /// Frees up to `budget` nodes of large hashes that are gone; answers how many bytes that
@@ -159,8 +162,20 @@ impl Shard {
         freed
     }
 
-    /// Frees up to `budget` segments and pages of databases that are gone, and takes them off it.
-    pub(crate) fn free_directories(&mut self, budget: &mut usize) {
+    /// Whether segments or pages of what is gone wait to be freed.
+    pub(crate) const fn has_free_segments(&self) -> bool {
+        !(self.long_detached.is_empty() && self.detached.is_empty())
+    }
+
+    /// Frees up to `budget` segments and pages of long values and databases that are gone, and
+    /// takes them off it.
+    pub(crate) fn free_segments(&mut self, budget: &mut usize) {
+        while *budget > 0
+            && let Some(segment) = self.long_detached.pop()
+        {
+            *budget -= 1;
+            self.arena.give(segment);
+        }
         while let Some(id) = self.detached.last().copied() {
             while let Some(segment) = self.last_segment(id) {
                 if *budget == 0 {
