@@ -61,6 +61,7 @@ TEST = [
     Suite("python", (*PYTEST, "python/tests")),
     Suite("clients", (*PYTEST, "tests/clients")),
     Suite("django", (PY, "tests/django/run.py")),
+    Suite("django-sessions", (PY, "tests/django/sessions.py")),
     Suite("shop", (*PYTEST, "demo/tests")),
     Suite("transcripts", (PY, "tests/transcripts/run.py")),
     Suite("hostile", (PY, "tests/hostile/run.py")),
@@ -199,7 +200,7 @@ def report(group: str, results: Sequence[Result]) -> None:
     for result in results:
         mark = "ok  " if result.status == 0 else "FAIL"
         name, seconds = result.suite.name, result.seconds
-        print(f"  {mark} {name:<12} {seconds:6.1f} s  {result.closing[:110]}")
+        print(f"  {mark} {name:<15} {seconds:6.1f} s  {result.closing[:110]}")
     failed = [result.suite.name for result in results if result.status]
     print(f"{len(results) - len(failed)} of {len(results)} suites passed", end="")
     print(f"; failed: {', '.join(failed)}" if failed else "", flush=True)

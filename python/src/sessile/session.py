@@ -18,6 +18,7 @@ be reached, `may_set_cookie` and `may_delete_cookie` are False.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Generator, Sequence
 from enum import Enum
@@ -30,7 +31,7 @@ from sessile.contract import ROTATED, AsyncEngine, Changes, Engine, Life, Loaded
 from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
 from sessile.settings import Expiry, Settings
 
-__all__ = ["Action", "Plan", "Session", "Standing", "Step", "arun", "run"]
+__all__ = ["DEVICE", "QUIET", "Action", "Plan", "Session", "Standing", "Step", "arun", "run"]
 
 T = TypeVar("T")
 Step = Callable[[Any], Any]
@@ -43,6 +44,10 @@ RENEWAL = 10
 """With sliding, a cookie is set anew after a tenth of its age."""
 ISSUED = b"\\!issued"
 """Metadata: when the cookie was last set, Unix seconds. Written only with sliding."""
+DEVICE = b"\\!device"
+"""Metadata: what the browser called itself when somebody signed in, a JSON string."""
+DEVICE_MAX = 256
+"""Characters kept of it."""
 SELF = b"\\!self"
 """Metadata: how the newest handle begins. Written only where an old id may stand for it."""
 
@@ -119,6 +124,8 @@ class Session:
         """Whether the request said that it changed the session. Frameworks set it."""
         self.failure: Exception | None = None
         """Why the store couldn't serve this request."""
+        self.device = ""
+        """What the browser says it is; kept beside the document when somebody signs in."""
         self.rotates_hard = False
         """Whether a pending rotation leaves no alias, whatever SESSILE_GRACE says."""
         self._id: str | None = id if good else None
@@ -130,6 +137,7 @@ class Session:
     def _forget(self) -> None:
         """Nothing is known of what the store has."""
         self._base = document.Base()
+        self._calm: document.Base | None = None
         self._intents = document.Intents()
         self._loaded: Loaded | None = None
         self._version: int | None = None
@@ -172,9 +180,8 @@ class Session:
         """Whether the document isn't as it was loaded or last written."""
         if self._data is None or self.standing is Standing.UNREAD:
             return False
-        if self.standing is not Standing.LIVE:
-            return bool(self._data)
-        return bool(document.encode_changes(self._base, self._data, self._intents))
+        base = self._base if self._calm is None else self._calm
+        return bool(document.encode_changes(base, self._data, self._intents))
 
     @property
     def is_empty(self) -> bool:
@@ -202,6 +209,16 @@ class Session:
         return self._renew
 
     # ---- what a request does, without I/O
+
+    def unchanged(self) -> None:
+        """Counts the document as it stands now as not modified, whatever was done to it."""
+        self.changed = False
+        if self._data is not None:
+            self._calm = document.decode(document.encode(self._data))[1]
+
+    def again(self) -> Session:
+        """The same session, as another request would see it."""
+        return Session(self.settings, self._id)
 
     def clear(self) -> None:
         """Empties the document, also of what this request never saw; loads nothing."""
@@ -325,7 +342,7 @@ class Session:
         Raises SessionConflict if `id` is given and there is a session, or if it isn't well-formed.
         """
         user, life = self._user_now(), self._life(fresh=True)
-        fields = document.encode(self._data or {})
+        fields = {**document.encode(self._data or {}), **self._signature(user)}
         if self.settings.slide:
             fields[ISSUED] = self._moment()
         if id is not None and not self._good(id):
@@ -430,9 +447,13 @@ class Session:
         hard = self.rotates_hard or changed
         if settings.slide:
             changes.set[ISSUED] = self._moment()
+        if changed:
+            changes.set.update(self._signature(user))
         if settings.grace or self._known(SELF):
             changes.set[SELF] = mark_of(new_key)
-        fallback = document.encode(self.data) if changed and user else None
+        fallback = None
+        if changed and user:
+            fallback = {**document.encode(self.data), **self._signature(user)}
         expected = self._version if settings.strict else None
         version = yield methodcaller(
             "rotate",
@@ -460,6 +481,7 @@ class Session:
         self._id, self._key, self._next, self._version = id, key, None, version
         self._base, self._intents, self._user = base, document.Intents(), user
         self.rotates_hard = self.changed = self._renew = False
+        self._calm = None
         if self._data is not None:
             self.standing = Standing.LIVE
             self._expiry = self.settings.expiry_of(self._data)
@@ -518,6 +540,10 @@ class Session:
             ceiling = None if fresh else self._ceiling
             ends = min(ends, ceiling or now_ms() + settings.maximum * 1000)
         return Life(idle=0, expires_at=max(ends, 1))
+
+    def _signature(self, user: str) -> dict[bytes, bytes]:
+        """What is noted of a sign-in."""
+        return {DEVICE: json.dumps(self.device[:DEVICE_MAX]).encode()} if user else {}
 
     def _moment(self) -> bytes:
         return str(now_ms() // 1000).encode()

@@ -1,0 +1,61 @@
+"""What Django's settings say to `sessile.session`.
+
+`configured` reads them once, and again when a test overrides one. What always holds: the user of
+a session is its `_auth_user_id`, its expiry is its `_session_expiry`, as Django writes them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+
+from sessile.settings import Expiry, Settings, read
+
+__all__ = ["configured", "expiry_of", "user_of"]
+
+USER = "_auth_user_id"
+EXPIRY = "_session_expiry"
+PAST = Expiry(at=1)
+
+
+@lru_cache(maxsize=1)
+def configured() -> Settings:
+    """The settings of this project; raises ConfigurationError."""
+    return read(
+        lambda name: getattr(django_settings, name, None),
+        idle=max(0, int(django_settings.SESSION_COOKIE_AGE)),
+        user_of=user_of,
+        expiry_of=expiry_of,
+    )
+
+
+def forget(**_: Any) -> None:
+    """Lets the next call of `configured` read anew."""
+    configured.cache_clear()
+
+
+setting_changed.connect(forget)
+
+
+def user_of(document: Mapping[str, Any]) -> str:
+    """Who is signed in."""
+    user = document.get(USER)
+    return "" if user is None else str(user)
+
+
+def expiry_of(document: Mapping[str, Any]) -> Expiry:
+    """What `set_expiry` left: seconds, a moment as ISO text, or nothing."""
+    value = document.get(EXPIRY)
+    if not value:
+        return Expiry()
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        return Expiry(at=max(1, int(value.timestamp() * 1000)))
+    return Expiry(idle=math.ceil(value)) if value > 0 else PAST
