@@ -163,6 +163,7 @@ impl Shard {
 
     /// The stamp for an item that is written.
     pub(crate) fn fresh_recency(&mut self, old: Option<Header>, now: u64) -> u32 {
+        let now = now.max(self.began);
         match old {
             Some(old) => self.config.policy.used(old.recency(), now, &mut self.rng),
             None => self.config.policy.fresh(now),

@@ -9,7 +9,7 @@ use super::entry::handle;
 use super::store::Draft;
 use super::{Entry, Shard, Spot};
 use crate::effect::{Applied, Cause, Change, Effect, Full, Key, Meta, OwnedItem, OwnedValue};
-use crate::hash::{BigHash, FieldEdit, PackedHash, packed};
+use crate::hash::{BigHash, FieldDeadline, FieldEdit, PackedHash, packed};
 use crate::index::bump_slot;
 use layout::header::{Fields, Form, Kind};
 use layout::{Header, KeyHash};
@@ -24,7 +24,10 @@ impl Shard {
             Effect::Key { db, key, change } => {
                 let (applied, changed) = self.change(*db, key, change, now)?;
                 if changed {
-                    self.record(effect);
+                    match change {
+                        Change::Fields(edits) => self.record_fields(*db, key, edits),
+                        _ => self.record(effect),
+                    }
                 }
                 return Ok(applied);
             }
@@ -38,6 +41,32 @@ impl Shard {
             }
         }
         Ok(Applied::default())
+    }
+
+    /// Records edits by what they came to: who replays them doesn't know which deadline a field
+    /// kept.
+    fn record_fields(&mut self, db: usize, key: &Key<'_>, edits: &[FieldEdit<'_>]) {
+        let keeps = |edit: &FieldEdit<'_>| {
+            matches!(edit, FieldEdit::Set { deadline: FieldDeadline::Keep, .. })
+        };
+        if self.journal.is_none() || !edits.iter().any(keeps) {
+            return self.record(&Effect::Key { db, key: *key, change: Change::Fields(edits) });
+        }
+        let spot = self.locate(db, key);
+        let entry = spot.map(|spot| Entry::new(self, spot));
+        let hash = entry.and_then(|entry| entry.hash());
+        let told: Vec<FieldEdit<'_>> = edits
+            .iter()
+            .map(|edit| match *edit {
+                FieldEdit::Set { field, value, deadline: FieldDeadline::Keep } => {
+                    let kept = hash.and_then(|hash| hash.get(field, 0)?.deadline);
+                    let deadline = kept.map_or(FieldDeadline::Clear, FieldDeadline::At);
+                    FieldEdit::Set { field, value, deadline }
+                }
+                other => other,
+            })
+            .collect();
+        self.record(&Effect::Key { db, key: *key, change: Change::Fields(&told) });
     }
 
     /// Removes a key if its deadline has passed, or some of its fields if theirs have: all that

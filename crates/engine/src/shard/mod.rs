@@ -105,6 +105,8 @@ pub struct Shard {
     /// Bytes that relocation may copy.
     pub(crate) copy_credit: usize,
     pub(crate) stats: Stats,
+    /// See [`Shard::set_began`].
+    pub(crate) began: u64,
     pub(crate) journal: Option<Box<dyn Journal>>,
     pub(crate) snapshot: Option<Snapshot>,
     /// Reused for keys and packed runs on their way into an item.
@@ -148,6 +150,7 @@ impl Shard {
             next_look: u64::MAX,
             copy_credit: 0,
             stats: Stats::default(),
+            began: 0,
             journal: None,
             snapshot: None,
             scratch: Vec::new(),
@@ -161,6 +164,12 @@ impl Shard {
     /// Sends every effect to `journal` from now on, or nowhere.
     pub fn set_journal(&mut self, journal: Option<Box<dyn Journal>>) {
         self.journal = journal;
+    }
+
+    /// Has items placed, and their recency noted, as at `now` or later. A store that is loaded
+    /// is told earlier times, at which nothing has ended yet.
+    pub const fn set_began(&mut self, now: u64) {
+        self.began = now;
     }
 
     /// Sets the policy whose recency the shard keeps.

@@ -220,7 +220,7 @@ impl Shard {
         let Some(due) = due else { return 0 };
         // Small databases don't keep many segments open.
         let bands = if db == 0 { self.config.bands } else { self.config.bands.min(2) };
-        let left = due.saturating_sub(now);
+        let left = due.saturating_sub(now.max(self.began));
         let band = 1 + EDGES.iter().filter(|edge| left > **edge).count();
         band.min(bands.saturating_sub(1))
     }
