@@ -24,6 +24,8 @@ const OWN_MAPPING: i32 = 1 << 20;
 
 /// Bytes beyond [`KEPT`] that the allocator had left when it was last asked.
 static STUCK: AtomicU64 = AtomicU64::new(0);
+/// Bytes in use then.
+static USED_THEN: AtomicU64 = AtomicU64::new(0);
 static TOTAL: AtomicI64 = AtomicI64::new(0);
 
 thread_local! {
@@ -50,10 +52,13 @@ pub fn prepare() {
 pub fn give_back() -> bool {
     let kept = || Some(machine::private()?.saturating_sub(used()).saturating_sub(KEPT));
     let before = kept().unwrap_or(0);
-    // What is stuck, a page here and a page there, stays so: asking again and again is of no use.
+    // What is stuck, a page here and a page there, stays so until much more has been freed around
+    // it: asking again and again is of no use.
     let known = STUCK.load(Ordering::Relaxed);
-    let worth = before > 0 && (known == 0 || before > known + KEPT);
+    let freed = USED_THEN.load(Ordering::Relaxed).saturating_sub(used());
+    let worth = before > 0 && (known == 0 || before > known + KEPT || freed > KEPT / 4);
     if worth {
+        USED_THEN.store(used(), Ordering::Relaxed);
         system::trim();
     }
     let after = if worth { kept().unwrap_or(0) } else { before.min(known) };
