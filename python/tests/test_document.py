@@ -16,7 +16,7 @@ import pytest
 
 from sessile import DocumentError
 from sessile.contract import Push
-from sessile.document import LEAVES_MAX, Codec, Intents, decode, encode, encode_changes
+from sessile.document import LEAVES_MAX, Base, Codec, Intents, decode, encode, encode_changes
 from sessile.merge import merge
 from sessile.paths import join, split
 from sessile.values import Atomic, Opaque
@@ -191,12 +191,18 @@ def test_what_goes_goes_with_all_below_it(change, trees, deleted):
         assert not decode(after)[0].get("cart", {}).get("deep")
 
 
+def intending(what, *words):
+    intents = Intents()
+    getattr(intents, what)(*words)
+    return intents
+
+
 def test_clear_and_replace_take_what_was_never_seen():
     fields = {**encode({"a": {"x": 1}, "b": 1}), b"a.unseen": b"1 8", b"unseen": b"1 9"}
     seen, base = decode({name: leaf for name, leaf in fields.items() if b"unseen" not in name})
-    replaced = merge(fields, encode_changes(base, seen, Intents(replace=[("a",)])))
+    replaced = merge(fields, encode_changes(base, seen, intending("replace", ["a"])))
     assert decode(replaced)[0] == {"b": 1, "a": {"x": 1}, "unseen": 1}
-    cleared = merge(fields, encode_changes(base, {"n": 1}, Intents(clear=True)))
+    cleared = merge(fields, encode_changes(base, {"n": 1}, intending("clear")))
     assert decode(cleared)[0] == {"n": 1}
 
 
@@ -207,11 +213,11 @@ def test_intents_are_sent_as_such_unless_the_leaf_was_assigned_afterwards():
     document["count"] = 3
     document["log"].append("b")
     document["first"] = "me"
-    intents.increment["count",] = 2
-    intents.push["log",] = [("b", 10)]
-    intents.init["first",] = "me"
-    for path in (("count",), ("log",), ("first",)):
-        intents.note(path, document[path[0]])
+    intents.incr(["count"], 2)
+    intents.push(["log"], "b", 10)
+    intents.init(["first"], "me")
+    for path in ("count", "log", "first"):
+        intents.note([path], document[path])
     changes = encode_changes(base, document, intents)
     assert not changes.set
     assert changes.increment == {b"count": 2}
@@ -222,6 +228,8 @@ def test_intents_are_sent_as_such_unless_the_leaf_was_assigned_afterwards():
     document["count"] = 0
     changes = encode_changes(base, document, intents)
     assert changes.set == {b"count": b"0 0"} and not changes.increment
+    unread = encode_changes(Base(), {}, intending("incr", ["count"], 5))
+    assert (unread.increment, unread.set, unread.delete) == ({b"count": 5}, {}, [])
 
 
 def test_atomic_dicts_are_one_leaf():

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any
@@ -48,46 +47,85 @@ _START: Place = (-1, b"")
 _NOWHERE: Place = (_UNORDERED + 1, b"")
 
 
-@dataclass(slots=True)
 class Base:
     """The leaves as they were last loaded or saved."""
 
-    leaves: dict[bytes, tuple[bytes, int]] = field(default_factory=dict)
-    """By name: the JSON text and the stamp."""
-    next_stamp: int = 0
-    """Larger than every stamp."""
+    __slots__ = ("leaves", "next_stamp")
+
+    def __init__(self, fields: Mapping[bytes, bytes] | None = None) -> None:
+        self.leaves: dict[bytes, tuple[bytes, int]] = {}
+        """By name: the JSON text and the stamp. What has no stamp comes last."""
+        self.next_stamp = 0
+        """Larger than every stamp."""
+        for name, leaf in (fields or {}).items():
+            if name.startswith(METADATA):
+                continue
+            found = _STAMPED.fullmatch(leaf)
+            if found is None:
+                self.leaves[name] = (leaf, _UNORDERED)
+                continue
+            stamp = int(found[2], 36)
+            self.leaves[name] = (found[1], stamp)
+            if stamp >= self.next_stamp:
+                self.next_stamp = stamp + 1
 
     def advanced(self, changes: Changes) -> Base:
         """The base after these changes were saved, as far as can be known from here."""
         from sessile.merge import merge
 
-        return read(merge({name: stamped(*leaf) for name, leaf in self.leaves.items()}, changes))
+        return Base(merge({name: stamped(*leaf) for name, leaf in self.leaves.items()}, changes))
 
 
-@dataclass(slots=True)
 class Intents:
     """What a request said that it wants, beside what it changed in the document itself.
 
-    Whoever notes an intent makes the same change in the document, so that it can be read back;
-    the text of what stood there then tells whether it was assigned anew afterwards.
+    A leaf that an intent is about is left to it. Whoever makes the same change in the document, so
+    that it can be read back, notes what stands there then: if the leaf holds anything else when
+    the patch is made, it was assigned afterwards, and that is what counts.
     """
 
-    clear: bool = False
-    """Everything goes first, leaves that were never seen too."""
-    replace: list[Path] = field(default_factory=list)
-    """Dicts that go first as a whole; what stands there now is set anew."""
-    increment: dict[Path, int | float] = field(default_factory=dict)
-    push: dict[Path, list[tuple[Any, int | None]]] = field(default_factory=dict)
-    init: dict[Path, Any] = field(default_factory=dict)
-    expected: dict[bytes, bytes] = field(default_factory=dict)
-    """By name: the text that the leaf has if only the intent changed it."""
+    __slots__ = ("cleared", "increments", "inits", "noted", "pushes", "replaced")
+
+    def __init__(self) -> None:
+        self.cleared = False
+        self.replaced: list[Path] = []
+        self.increments: dict[Path, int | float] = {}
+        self.pushes: list[tuple[Path, Any, int | None]] = []
+        self.inits: dict[Path, Any] = {}
+        self.noted: dict[Path, bytes] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.clear or self.replace or self.increment or self.push or self.init)
+        return bool(self.cleared or self.replaced or self.increments or self.pushes or self.inits)
 
-    def note(self, path: Path, value: Any) -> None:
-        """Notes what the leaf of an increment, a push or an init holds here now."""
-        self.expected[join(path)] = encode_value(value, path)
+    def clear(self) -> None:
+        """Everything goes first, leaves that were never seen too."""
+        self.__init__()  # type: ignore[misc]
+        self.cleared = True
+
+    def replace(self, path: Sequence[Component], value: Any = None) -> None:
+        """What stands there goes first as a whole; what the document has there is set anew."""
+        self.replaced.append(tuple(path))
+
+    def delete(self, path: Sequence[Component]) -> None:
+        """What stands there goes as a whole."""
+        self.replaced.append(tuple(path))
+
+    def incr(self, path: Sequence[Component], by: int | float) -> None:
+        """A number grows, whatever it is by then."""
+        at = tuple(path)
+        self.increments[at] = self.increments.get(at, 0) + by
+
+    def push(self, path: Sequence[Component], value: Any, trim: int | None = None) -> None:
+        """A list gets one more value, and keeps its last `trim`."""
+        self.pushes.append((tuple(path), value, trim))
+
+    def init(self, path: Sequence[Component], value: Any) -> None:
+        """A leaf is set if it isn't there by then."""
+        self.inits[tuple(path)] = value
+
+    def note(self, path: Sequence[Component], value: Any) -> None:
+        """Says what the document holds there after an intent."""
+        self.noted[tuple(path)] = encode_value(value, tuple(path))
 
 
 class Codec:
@@ -105,7 +143,7 @@ class Codec:
 
     def decode(self, fields: Mapping[bytes, bytes]) -> tuple[dict[Component, Any], Base]:
         """The document of a session's fields, and the base for what changes in it."""
-        base = read(fields)
+        base = Base(fields)
         document: dict[Component, Any] = {}
         last = sorted(base.leaves.items(), key=lambda leaf: (leaf[1][1], leaf[0]))
         for name, (text, _) in last:
@@ -126,10 +164,10 @@ class Codec:
         """What has to be changed so that a session with this base becomes this document."""
         intents = intents or Intents()
         changes = Changes()
-        if intents.clear:
+        if intents.cleared:
             changes.delete_trees.append(b"")
-        elif intents.replace:
-            changes.delete_trees.extend(map(join, intents.replace))
+        elif intents.replaced:
+            changes.delete_trees.extend(dict.fromkeys(map(join, intents.replaced)))
         known = remaining(base, changes.delete_trees)
         walk = _Walk(self, known, base.next_stamp)
         walk.children(document, ())
@@ -158,21 +196,25 @@ class Codec:
                 raise DocumentError(f"the session has {size} bytes, {self.size_max} are the most")
 
     def _intend(self, intents: Intents, walk: _Walk, changes: Changes) -> None:
-        """Says what was intended, unless the leaf was assigned anew afterwards."""
-        stands = {name for name, text in intents.expected.items() if walk.texts.get(name) == text}
-        for path, value in intents.init.items():
-            if (name := join(path)) in stands:
-                changes.init[name] = stamped(encode_value(value, path), walk.keep(name))
-        for path, by in intents.increment.items():
-            if (name := join(path)) in stands:
+        """Says what was intended, where nothing was assigned afterwards."""
+
+        def stands(path: Path) -> bytes | None:
+            name = join(path)
+            if path in intents.noted and walk.texts.get(name) != intents.noted[path]:
+                return None
+            walk.kept.add(name)
+            return name
+
+        for path, value in intents.inits.items():
+            if name := stands(path):
+                stamp = walk.stamps[name] if name in walk.stamps else walk.new_stamp()
+                changes.init[name] = stamped(encode_value(value, path), stamp)
+        for path, by in intents.increments.items():
+            if name := stands(path):
                 changes.increment[name] = by
-                walk.keep(name)
-        for path, pushes in intents.push.items():
-            if (name := join(path)) in stands:
-                walk.keep(name)
-                changes.push.extend(
-                    Push(name, encode_value(value, path), trim) for value, trim in pushes
-                )
+        for path, value, trim in intents.pushes:
+            if name := stands(path):
+                changes.push.append(Push(name, encode_value(value, path), trim))
 
 
 class _Walk:
@@ -252,11 +294,6 @@ class _Walk:
         self.next_stamp += 1
         return self.next_stamp - 1
 
-    def keep(self, name: bytes) -> int:
-        """Leaves a leaf to an intent; its stamp."""
-        self.kept.add(name)
-        return self.stamps[name]
-
     def changed(self) -> Iterator[tuple[bytes, bytes]]:
         """The leaves that aren't as they were."""
         for name, text in self.texts.items():
@@ -282,7 +319,7 @@ def gone(
     """Says which leaves and dicts aren't there any more."""
     trees: set[bytes] = set()
     for name, (text, _) in known.items():
-        if name in walk.texts:
+        if name in walk.texts or name in walk.kept:
             continue
         path = split_path(name)
         depth, there = reach(document, path, walk.codec)
@@ -343,23 +380,6 @@ def remaining(base: Base, trees: Iterable[bytes]) -> Mapping[bytes, tuple[bytes,
             if tree and name != tree and not name.startswith(below)
         }
     return left
-
-
-def read(fields: Mapping[bytes, bytes]) -> Base:
-    """The leaves of a session's fields. What has no stamp comes last."""
-    base = Base()
-    for name, leaf in fields.items():
-        if name.startswith(METADATA):
-            continue
-        found = _STAMPED.fullmatch(leaf)
-        if found is None:
-            base.leaves[name] = (leaf, _UNORDERED)
-            continue
-        stamp = int(found[2], 36)
-        base.leaves[name] = (found[1], stamp)
-        if stamp >= base.next_stamp:
-            base.next_stamp = stamp + 1
-    return base
 
 
 def place(document: dict[Component, Any], path: Path, text: bytes) -> None:

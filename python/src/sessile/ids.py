@@ -18,7 +18,17 @@ from dataclasses import dataclass
 
 from sessile.errors import ConfigurationError
 
-__all__ = ["DJANGO", "ROUTING_LENGTH", "URL_SAFE", "Shape", "handle", "handles", "new_id", "route"]
+__all__ = [
+    "DJANGO",
+    "ROUTING_LENGTH",
+    "URL_SAFE",
+    "Shape",
+    "handle",
+    "handles",
+    "new_id",
+    "route",
+    "well_formed",
+]
 
 BITS_LEAST = 128
 HANDLE_LENGTH = 64
@@ -44,11 +54,7 @@ class Shape:
 
     def fits(self, text: object) -> bool:
         """Whether this could be an id."""
-        return (
-            isinstance(text, str)
-            and len(text) == self.length
-            and all(letter in self.alphabet for letter in text)
-        )
+        return well_formed(text, self.alphabet, (self.length,))
 
 
 DJANGO = Shape("abcdefghijklmnopqrstuvwxyz0123456789", 32)
@@ -57,11 +63,16 @@ URL_SAFE = Shape("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 """256 bits, for frameworks that leave the choice."""
 
 
-def new_id(shape: Shape = DJANGO, *, like: str | None = None) -> str:
+def new_id(alphabet: str = DJANGO.alphabet, length: int = DJANGO.length, like: str = "") -> str:
     """A new id. `like` is one that it shall share its routing characters with."""
-    choice = secrets.SystemRandom().choice
-    start = "" if like is None else route(like)
-    return start + "".join(choice(shape.alphabet) for _ in range(shape.length - len(start)))
+    Shape(alphabet, length)
+    start = route(like)
+    return start + "".join(secrets.choice(alphabet) for _ in range(length - len(start)))
+
+
+def well_formed(id: object, alphabet: str, lengths: Sequence[int]) -> bool:
+    """Whether something could be an id of such letters and one of these lengths."""
+    return isinstance(id, str) and len(id) in lengths and all(letter in alphabet for letter in id)
 
 
 def route(id: str) -> str:
