@@ -126,6 +126,22 @@ def test_intents_add_up_without_loading(engine: Counted) -> None:
     assert session.data == {"hits": 5, "seen": ["b", "b"], "first": "yes"}
 
 
+def test_intents_before_a_load_are_seen_after_it(engine: Counted) -> None:
+    made = opened(engine, hits=1, seen=["a"], cart={"apple": 1}, old={"x": 1})
+    session = Session(SETTINGS, made.id)
+    session.incr(["hits"])
+    session.push(["seen"], "b")
+    session.init(["hits"], 7)
+    session.replace(["cart"], {"pear": 1})
+    session.delete(["old"])
+    run(engine, session.load())
+    wanted = {"hits": 2, "seen": ["a", "b"], "cart": {"pear": 1}}
+    assert session.data == wanted
+    run(engine, session.finish())
+    run(engine, (again := reloaded(made)).load())
+    assert again.data == wanted
+
+
 def test_intents_show_in_the_same_request(engine: Counted) -> None:
     session = opened(engine, hits=1)
     session.incr(["hits"])

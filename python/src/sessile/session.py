@@ -25,8 +25,7 @@ from enum import Enum
 from operator import methodcaller
 from typing import Any, TypeVar
 
-from sessile import _stand_in as document
-from sessile import _stand_in as ids
+from sessile import document, ids
 from sessile.contract import ROTATED, AsyncEngine, Changes, Engine, Life, Loaded, Rotated
 from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
 from sessile.settings import Expiry, Settings
@@ -49,7 +48,7 @@ DEVICE = b"\\!device"
 DEVICE_MAX = 256
 """Characters kept of it."""
 SELF = b"\\!self"
-"""Metadata: how the newest handle begins. Written only where an old id may stand for it."""
+"""Metadata: how the newest handle ends. Written only where an old id may stand for it."""
 
 
 def run(engine: Engine, plan: Plan[T]) -> T:
@@ -114,7 +113,7 @@ class Session:
     def __init__(self, settings: Settings, id: str | None = None) -> None:
         """`id` is what the browser sent, whatever that is."""
         self.settings = settings
-        good = isinstance(id, str) and ids.well_formed(id, settings.alphabet, (settings.length,))
+        good = settings.shape.fits(id)
         self.given = bool(id)
         """Whether the browser sent anything."""
         self.standing = Standing.UNREAD if good else Standing.NEW
@@ -131,7 +130,7 @@ class Session:
         self._id: str | None = id if good else None
         self._next: str | None = None
         self._key: bytes | None = None
-        self._data: dict[str, Any] | None = None if good else {}
+        self._data: dict[Any, Any] | None = None if good else {}
         self._forget()
 
     def _forget(self) -> None:
@@ -139,6 +138,7 @@ class Session:
         self._base = document.Base()
         self._calm: document.Base | None = None
         self._intents = document.Intents()
+        self._unseen: dict[Any, Any] = {}
         self._loaded: Loaded | None = None
         self._version: int | None = None
         self._user: str | None = None
@@ -155,14 +155,14 @@ class Session:
         return self._next or self._id
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> dict[Any, Any]:
         """The document, plain dicts and lists. Load it first."""
         if self._data is None:
             raise RuntimeError("the session has not been loaded")
         return self._data
 
     @data.setter
-    def data(self, value: dict[str, Any]) -> None:
+    def data(self, value: dict[Any, Any]) -> None:
         self._data = value
 
     @property
@@ -181,7 +181,7 @@ class Session:
         if self._data is None or self.standing is Standing.UNREAD:
             return False
         base = self._base if self._calm is None else self._calm
-        return bool(document.encode_changes(base, self._data, self._intents))
+        return bool(self.settings.codec.changes(base, self._data, self._intents))
 
     @property
     def is_empty(self) -> bool:
@@ -214,7 +214,7 @@ class Session:
         """Counts the document as it stands now as not modified, whatever was done to it."""
         self.changed = False
         if self._data is not None:
-            self._calm = document.decode(document.encode(self._data))[1]
+            self._calm = document.read(self.settings.codec.encode(self._data))
 
     def again(self) -> Session:
         """The same session, as another request would see it."""
@@ -223,7 +223,7 @@ class Session:
     def clear(self) -> None:
         """Empties the document, also of what this request never saw; loads nothing."""
         self._data = {}
-        self._intents.clear()
+        self._intents = document.Intents(clear=True)
         self.changed = True
 
     def rotate(self, *, hard: bool = False) -> str:
@@ -233,44 +233,46 @@ class Session:
         self.changed = True
         return self._next
 
-    def replace(self, path: Sequence[str], value: Any) -> None:
+    def replace(self, path: Sequence[Any], value: Any) -> None:
         """Puts a value in the place of whatever is there, dicts included."""
         self._place(path)[path[-1]] = value
-        if self.standing is not Standing.NEW:
-            self._intents.replace(path, value)
+        self._intents.replace.append(tuple(path))
         self.changed = True
 
-    def delete(self, path: Sequence[str]) -> None:
-        """Removes whatever is there."""
+    def delete(self, path: Sequence[Any]) -> None:
+        """Removes whatever is there, also what this request never saw."""
         self._place(path).pop(path[-1], None)
-        if self.standing is not Standing.NEW:
-            self._intents.delete(path)
+        self._intents.replace.append(tuple(path))
         self.changed = True
 
-    def incr(self, path: Sequence[str], by: int | float = 1) -> None:
+    def incr(self, path: Sequence[Any], by: int | float = 1) -> None:
         """Adds to a number in the store; parallel requests add up. No load is needed."""
-        self._locally(path, lambda there: (there or 0) + by)
-        if self.standing is not Standing.NEW:
-            self._intents.incr(path, by)
+        where = tuple(path)
+        value = self._locally(where, lambda there: (there or 0) + by)
+        self._intents.increment[where] = self._intents.increment.get(where, 0) + by
+        self._intents.note(where, value)
         self.changed = True
 
-    def push(self, path: Sequence[str], value: Any, trim: int | None = None) -> None:
+    def push(self, path: Sequence[Any], value: Any, trim: int | None = None) -> None:
         """Appends to a list in the store and keeps its last `trim`. No load is needed."""
-        self._locally(path, lambda there: [*(there or []), value][-trim if trim else 0 :])
-        if self.standing is not Standing.NEW:
-            self._intents.push(path, value, trim)
+        where = tuple(path)
+        there = self._locally(where, lambda there: appended(there, value, trim))
+        self._intents.push.setdefault(where, []).append((value, trim))
+        self._intents.note(where, there)
         self.changed = True
 
-    def init(self, path: Sequence[str], value: Any) -> None:
+    def init(self, path: Sequence[Any], value: Any) -> None:
         """Sets a value unless there is one in the store. No load is needed."""
-        self._locally(path, lambda there: value if there is None else there)
-        if self.standing is not Standing.NEW:
-            self._intents.init(path, value)
-        self.changed = True
+        where = tuple(path)
+        there = self._locally(where, lambda there: value if there is None else there)
+        if there is value:
+            self._intents.init[where] = value
+            self._intents.note(where, value)
+            self.changed = True
 
-    def _place(self, path: Sequence[str]) -> dict[str, Any]:
+    def _place(self, path: Sequence[Any]) -> dict[Any, Any]:
         """The dict that holds the last part of a path, in what this request sees."""
-        place = self._data if self._data is not None else {}
+        place = self._unseen if self._data is None else self._data
         for part in path[:-1]:
             below = place.get(part)
             if not isinstance(below, dict):
@@ -278,11 +280,27 @@ class Session:
             place = below
         return place
 
-    def _locally(self, path: Sequence[str], change: Callable[[Any], Any]) -> None:
-        """Shows this request what the store will make of an intent."""
-        if self._data is not None:
-            place = self._place(path)
-            place[path[-1]] = change(place.get(path[-1]))
+    def _locally(self, path: Sequence[Any], change: Callable[[Any], Any]) -> Any:
+        """Shows this request what the store will make of an intent; the new value."""
+        place = self._place(path)
+        place[path[-1]] = value = change(place.get(path[-1]))
+        return value
+
+    def _replay(self, intents: document.Intents) -> None:
+        """Does again to a document just loaded what was intended before it was."""
+        unseen, self._unseen = self._unseen, {}
+        for path in intents.replace:
+            value = held(unseen, path)
+            self.delete(path)
+            if value is not None:
+                self._place(path)[path[-1]] = value
+        for where, by in intents.increment.items():
+            self.incr(where, by)
+        for where, pushes in intents.push.items():
+            for value, trim in pushes:
+                self.push(where, value, trim)
+        for where, value in intents.init.items():
+            self.init(where, value)
 
     # ---- plans
 
@@ -333,7 +351,8 @@ class Session:
             raise SessionConflict("the session has another id by now; send the request again")
         if self._next is None and self._user_changed():
             self.rotate(hard=True)
-        changes = document.encode_changes(self._base, self._data or {}, self._intents)
+        seen = self._unseen if self._data is None else self._data
+        changes = self.settings.codec.changes(self._base, seen, self._intents)
         return (yield from self._rotate(changes) if self._next else self._save(changes))
 
     def create(self, id: str | None = None) -> Plan[None]:
@@ -342,10 +361,10 @@ class Session:
         Raises SessionConflict if `id` is given and there is a session, or if it isn't well-formed.
         """
         user, life = self._user_now(), self._life(fresh=True)
-        fields = {**document.encode(self._data or {}), **self._signature(user)}
+        fields = {**self.settings.codec.encode(self._data or {}), **self._signature(user)}
         if self.settings.slide:
             fields[ISSUED] = self._moment()
-        if id is not None and not self._good(id):
+        if id is not None and not self.settings.shape.fits(id):
             raise SessionConflict("not an id that a session could have")
         for _ in range(TRIES):
             chosen = id or self._new_id()
@@ -355,7 +374,7 @@ class Session:
             )
             if version is not None:
                 self._data = self._data or {}
-                self._settle(chosen, key, version, document.Base(fields), user)
+                self._settle(chosen, key, version, document.read(fields), user)
                 return
             if id is not None and id != self._next:
                 break
@@ -396,7 +415,7 @@ class Session:
             if id == self._id:
                 return False
             id = self._id if id == self._next else id
-        for key in self._keys(id) if self._good(id) else []:
+        for key in self._keys(id) if self.settings.shape.fits(id) else []:
             if (yield methodcaller("exists", key)):
                 return True
         return False
@@ -411,7 +430,7 @@ class Session:
             assert found is ROTATED
             self.standing, self._data = Standing.ROTATED, {}
         else:
-            self._data, self._base = document.decode(found.fields)
+            self._data, self._base = self.settings.codec.decode(found.fields)
             self.standing, self._loaded = Standing.LIVE, found
             self._version, self._user = found.version, found.user
             self._expiry = self.settings.expiry_of(self._data)
@@ -420,6 +439,8 @@ class Session:
             mark = self._known(SELF)
             self._alias = bool(mark and self._key) and mark != mark_of(self._key or b"")
             self._renew = self.settings.slide and not self._alias and self._is_old()
+            intents, self._intents = self._intents, document.Intents()
+            self._replay(intents)
 
     def _save(self, changes: Changes) -> Plan[Action]:
         key, life = (yield from self._find()), self._life(fresh=False)
@@ -453,7 +474,7 @@ class Session:
             changes.set[SELF] = mark_of(new_key)
         fallback = None
         if changed and user:
-            fallback = {**document.encode(self.data), **self._signature(user)}
+            fallback = {**settings.codec.encode(self.data), **self._signature(user)}
         expected = self._version if settings.strict else None
         version = yield methodcaller(
             "rotate",
@@ -480,6 +501,7 @@ class Session:
         """The store has what this request has."""
         self._id, self._key, self._next, self._version = id, key, None, version
         self._base, self._intents, self._user = base, document.Intents(), user
+        self._unseen = {}
         self.rotates_hard = self.changed = self._renew = False
         self._calm = None
         if self._data is not None:
@@ -496,20 +518,20 @@ class Session:
 
     # ---- small questions
 
-    def _good(self, id: str | None) -> bool:
-        settings = self.settings
-        return id is not None and ids.well_formed(id, settings.alphabet, (settings.length,))
-
     def _new_id(self) -> str:
-        return ids.new_id(self.settings.alphabet, self.settings.length)
+        settings = self.settings
+        # In a cluster the old and the new key must live on one node.
+        like = self._id if settings.clustered else None
+        return ids.new_id(settings.shape, like=like)
 
     def _keys(self, id: str | None) -> list[bytes]:
         """The keys that an id may have, the newest first."""
         if id is None:
             return []
         settings = self.settings
+        node = b"{" + ids.route(id).encode() + b"}" if settings.clustered else b""
         found = ids.handles(id, settings.namespace, settings.id_keys)
-        return [settings.prefix + handle for handle in found]
+        return [settings.prefix + node + handle for handle in found]
 
     def _known(self, name: bytes) -> bytes:
         """A leaf of metadata as it was loaded; empty if there was none."""
@@ -561,8 +583,21 @@ QUIET = (Standing.ROTATED, Standing.OUTAGE)
 
 
 def mark_of(key: bytes) -> bytes:
-    """How a handle begins, as a leaf: enough to tell it from another, too little to use it."""
-    return b'"' + key.rpartition(b":")[2][:8] + b'"'
+    """How a handle ends, as a leaf: enough to tell it from another, too little to use it."""
+    return b'"' + key[-8:] + b'"'
+
+
+def held(there: Any, path: Sequence[Any]) -> Any:
+    """What a nested dict holds at a path; `None` if nothing."""
+    for part in path:
+        there = there.get(part) if isinstance(there, dict) else None
+    return there
+
+
+def appended(there: Any, value: Any, trim: int | None) -> list[Any]:
+    """A list with one more element, of which the last `trim` are kept."""
+    whole = [*(there or []), value]
+    return whole if trim is None else whole[max(0, len(whole) - trim) :]
 
 
 def now_ms() -> int:

@@ -13,16 +13,17 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal, cast
 
 from sessile.contract import AsyncEngine, Engine
+from sessile.document import Codec
 from sessile.errors import ConfigurationError
+from sessile.ids import DJANGO, Shape
 from sessile.urls import open_async_engine, open_engine
 
-__all__ = ["LOWERCASE", "NAMES", "Expiry", "Settings", "read"]
+__all__ = ["NAMES", "Expiry", "Settings", "read"]
 
-LOWERCASE: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
-"""The alphabet of ids in Django: 32 of these hold 165 bits."""
 NAMES: Final = {
     "SESSILE_URL": "where sessions are kept",
     "SESSILE_NAMESPACE": "what separates this app's sessions and users from another's",
@@ -50,12 +51,12 @@ class Expiry:
     """A moment, Unix milliseconds, instead of any idle timeout."""
 
 
-def nobody(document: Mapping[str, Any]) -> str:
+def nobody(document: Mapping[Any, Any]) -> str:
     """The user of sessions in a framework that knows no users."""
     return ""
 
 
-def as_set(document: Mapping[str, Any]) -> Expiry:
+def as_set(document: Mapping[Any, Any]) -> Expiry:
     """The expiry of a document that says nothing of it."""
     return Expiry()
 
@@ -70,9 +71,8 @@ class Settings:
     """Seconds without use after which a session ends; 0 for never."""
     maximum: int = 0
     """Seconds after creation or rotation at which it ends, used or not; 0 for never."""
-    alphabet: str = LOWERCASE
-    length: int = 32
-    """Characters of an id."""
+    shape: Shape = DJANGO
+    """What ids look like."""
     id_keys: tuple[bytes, ...] = field(default=(), repr=False)
     slide: bool = False
     atomic: tuple[str, ...] = ()
@@ -81,14 +81,24 @@ class Settings:
     limit: int | None = None
     size_max: int = SIZE_MAX
     outage: Literal["error", "anonymous"] = "error"
-    user_of: Callable[[Mapping[str, Any]], str] = nobody
+    user_of: Callable[[Mapping[Any, Any]], str] = nobody
     """Whose session a document is; empty for nobody's. Part of the user's name in the store."""
-    expiry_of: Callable[[Mapping[str, Any]], Expiry] = as_set
+    expiry_of: Callable[[Mapping[Any, Any]], Expiry] = as_set
 
     @property
     def prefix(self) -> bytes:
         """What the keys of this app's sessions begin with."""
         return b"sessile:" + self.namespace.encode() + b":"
+
+    @property
+    def clustered(self) -> bool:
+        """Whether keys must say which node of a cluster they belong to."""
+        return "+cluster" in self.url.partition(":")[0]
+
+    @cached_property
+    def codec(self) -> Codec:
+        """How documents become leaves."""
+        return Codec(atomic=self.atomic, size_max=self.size_max or None)
 
     def user(self, name: str) -> str:
         """The name of an app's user in the store; empty for nobody."""

@@ -14,11 +14,11 @@ from typing import Any
 
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 
-from sessile import _stand_in as ids
+from sessile import ids
 from sessile.django.config import configured
 from sessile.errors import SessionConflict, SessionGone
 from sessile.session import Plan, Session, Standing, arun, run
-from sessile.settings import LOWERCASE, Settings
+from sessile.settings import Settings
 
 __all__ = ["ConflictError", "SessionStore"]
 
@@ -121,7 +121,7 @@ class SessionStore(SessionBase):
     _session_key = property(_get_session_key, _set_session_key)
 
     def _get_new_session_key(self) -> str:
-        return ids.new_id(LOWERCASE, 32)
+        return ids.new_id(self._state.settings.shape)
 
     async def _aget_new_session_key(self) -> str:
         return self._get_new_session_key()
