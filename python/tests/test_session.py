@@ -142,6 +142,17 @@ def test_intents_before_a_load_are_seen_after_it(engine: Counted) -> None:
     assert again.data == wanted
 
 
+def test_intents_for_an_expired_session_make_a_new_one(engine: Counted) -> None:
+    session = Session(SETTINGS, "a" * 32)
+    session.push(["messages"], "hello")
+    session.replace(["cart"], {"pear": 1})
+    assert run(engine, session.finish()) is Action.CREATE
+    assert session.id != "a" * 32
+    assert engine.asked() == ["save", "load", "create"]
+    run(engine, (again := reloaded(session)).load())
+    assert again.data == {"messages": ["hello"], "cart": {"pear": 1}}
+
+
 def test_intents_show_in_the_same_request(engine: Counted) -> None:
     session = opened(engine, hits=1)
     session.incr(["hits"])

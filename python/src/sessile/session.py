@@ -135,10 +135,10 @@ class Session:
 
     def _forget(self) -> None:
         """Nothing is known of what the store has."""
+        self._unseen: dict[Any, Any] = {}
         self._base = document.Base()
         self._calm: document.Base | None = None
         self._intents = document.Intents()
-        self._unseen: dict[Any, Any] = {}
         self._loaded: Loaded | None = None
         self._version: int | None = None
         self._user: str | None = None
@@ -194,6 +194,11 @@ class Session:
         return self._user or ""
 
     @property
+    def keys(self) -> list[bytes]:
+        """The keys that the session may have in the store; one, once it was read."""
+        return [self._key] if self._key else self._keys(self._id)
+
+    @property
     def may_set_cookie(self) -> bool:
         """Whether the browser may be told `id`: never an id that another one has replaced."""
         return self.standing is Standing.LIVE and self._id is not None and not self._alias
@@ -214,7 +219,7 @@ class Session:
         """Counts the document as it stands now as not modified, whatever was done to it."""
         self.changed = False
         if self._data is not None:
-            self._calm = document.read(self.settings.codec.encode(self._data))
+            self._calm = document.Base(self.settings.codec.encode(self._data))
 
     def again(self) -> Session:
         """The same session, as another request would see it."""
@@ -223,7 +228,7 @@ class Session:
     def clear(self) -> None:
         """Empties the document, also of what this request never saw; loads nothing."""
         self._data = {}
-        self._intents = document.Intents(clear=True)
+        self._intents.clear()
         self.changed = True
 
     def rotate(self, *, hard: bool = False) -> str:
@@ -236,38 +241,33 @@ class Session:
     def replace(self, path: Sequence[Any], value: Any) -> None:
         """Puts a value in the place of whatever is there, dicts included."""
         self._place(path)[path[-1]] = value
-        self._intents.replace.append(tuple(path))
+        self._intents.replace(path)
         self.changed = True
 
     def delete(self, path: Sequence[Any]) -> None:
         """Removes whatever is there, also what this request never saw."""
         self._place(path).pop(path[-1], None)
-        self._intents.replace.append(tuple(path))
+        self._intents.delete(path)
         self.changed = True
 
     def incr(self, path: Sequence[Any], by: int | float = 1) -> None:
         """Adds to a number in the store; parallel requests add up. No load is needed."""
-        where = tuple(path)
-        value = self._locally(where, lambda there: (there or 0) + by)
-        self._intents.increment[where] = self._intents.increment.get(where, 0) + by
-        self._intents.note(where, value)
+        self._intents.incr(path, by)
+        self._intents.note(path, self._locally(path, lambda there: (there or 0) + by))
         self.changed = True
 
     def push(self, path: Sequence[Any], value: Any, trim: int | None = None) -> None:
         """Appends to a list in the store and keeps its last `trim`. No load is needed."""
-        where = tuple(path)
-        there = self._locally(where, lambda there: appended(there, value, trim))
-        self._intents.push.setdefault(where, []).append((value, trim))
-        self._intents.note(where, there)
+        self._intents.push(path, value, trim)
+        self._intents.note(path, self._locally(path, lambda there: appended(there, value, trim)))
         self.changed = True
 
     def init(self, path: Sequence[Any], value: Any) -> None:
         """Sets a value unless there is one in the store. No load is needed."""
-        where = tuple(path)
-        there = self._locally(where, lambda there: value if there is None else there)
+        there = self._locally(path, lambda there: value if there is None else there)
         if there is value:
-            self._intents.init[where] = value
-            self._intents.note(where, value)
+            self._intents.init(path, value)
+            self._intents.note(path, value)
             self.changed = True
 
     def _place(self, path: Sequence[Any]) -> dict[Any, Any]:
@@ -286,21 +286,19 @@ class Session:
         place[path[-1]] = value = change(place.get(path[-1]))
         return value
 
-    def _replay(self, intents: document.Intents) -> None:
+    def _replay(self, intents: document.Intents, unseen: dict[Any, Any]) -> None:
         """Does again to a document just loaded what was intended before it was."""
-        unseen, self._unseen = self._unseen, {}
-        for path in intents.replace:
+        for path in intents.replaced:
             value = held(unseen, path)
             self.delete(path)
             if value is not None:
                 self._place(path)[path[-1]] = value
-        for where, by in intents.increment.items():
-            self.incr(where, by)
-        for where, pushes in intents.push.items():
-            for value, trim in pushes:
-                self.push(where, value, trim)
-        for where, value in intents.init.items():
-            self.init(where, value)
+        for path, by in intents.increments.items():
+            self.incr(path, by)
+        for path, value, trim in intents.pushes:
+            self.push(path, value, trim)
+        for path, value in intents.inits.items():
+            self.init(path, value)
 
     # ---- plans
 
@@ -353,7 +351,17 @@ class Session:
             self.rotate(hard=True)
         seen = self._unseen if self._data is None else self._data
         changes = self.settings.codec.changes(self._base, seen, self._intents)
-        return (yield from self._rotate(changes) if self._next else self._save(changes))
+        if self._next:
+            return (yield from self._rotate(changes))
+        blind = self._data is None and bool(self._intents)
+        try:
+            return (yield from self._save(changes))
+        except SessionGone:
+            if not blind:
+                raise
+        # Nothing was read, so nobody knows that there was a session: what is there instead?
+        yield from self.load()
+        return (yield from self.save())
 
     def create(self, id: str | None = None) -> Plan[None]:
         """Makes a new session of the document, under `id` or a new one.
@@ -374,7 +382,7 @@ class Session:
             )
             if version is not None:
                 self._data = self._data or {}
-                self._settle(chosen, key, version, document.read(fields), user)
+                self._settle(chosen, key, version, document.Base(fields), user)
                 return
             if id is not None and id != self._next:
                 break
@@ -424,8 +432,11 @@ class Session:
 
     def _take(self, found: Loaded | Rotated | None) -> None:
         """Takes what LOAD answered."""
+        intents, unseen = self._intents, self._unseen
+        self._unseen = {}
         if found is None:
             self.forget()
+            self._replay(intents, unseen)
         elif isinstance(found, Rotated):
             assert found is ROTATED
             self.standing, self._data = Standing.ROTATED, {}
@@ -439,8 +450,8 @@ class Session:
             mark = self._known(SELF)
             self._alias = bool(mark and self._key) and mark != mark_of(self._key or b"")
             self._renew = self.settings.slide and not self._alias and self._is_old()
-            intents, self._intents = self._intents, document.Intents()
-            self._replay(intents)
+            self._intents = document.Intents()
+            self._replay(intents, unseen)
 
     def _save(self, changes: Changes) -> Plan[Action]:
         key, life = (yield from self._find()), self._life(fresh=False)
@@ -510,7 +521,7 @@ class Session:
 
     def _find(self) -> Plan[bytes]:
         """The key under which the session lives; asks only if there are several ID_KEYS."""
-        keys = [self._key] if self._key else self._keys(self._id)
+        keys = self.keys
         for key in keys[:-1]:
             if (yield methodcaller("exists", key)):
                 return key
@@ -521,8 +532,8 @@ class Session:
     def _new_id(self) -> str:
         settings = self.settings
         # In a cluster the old and the new key must live on one node.
-        like = self._id if settings.clustered else None
-        return ids.new_id(settings.shape, like=like)
+        like = (self._id or "") if settings.clustered else ""
+        return ids.new_id(settings.shape.alphabet, settings.shape.length, like)
 
     def _keys(self, id: str | None) -> list[bytes]:
         """The keys that an id may have, the newest first."""

@@ -121,7 +121,7 @@ class SessionStore(SessionBase):
     _session_key = property(_get_session_key, _set_session_key)
 
     def _get_new_session_key(self) -> str:
-        return ids.new_id(self._state.settings.shape)
+        return ids.new_id()
 
     async def _aget_new_session_key(self) -> str:
         return self._get_new_session_key()
