@@ -3,10 +3,10 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run server test lint fmt clean
+.PHONY: help run server test test-all lint fmt clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run:  ## build all, start an empty store and the demo shop in front of it (Ctrl-C ends both)
 	@$(PYTHON) tools/run.py demo
@@ -16,6 +16,9 @@ server:  ## build and run the server alone; ARGS="--port 7000" passes arguments
 
 test:  ## every test: cargo, corpus, transcripts, hostile input, real clients, Django's own suites
 	@$(PYTHON) tools/suites.py test
+
+test-all:  ## the same, and what takes many servers: sentinels, a cluster, primaries that are killed
+	@$(PYTHON) tools/suites.py test-all
 
 lint:  ## rustfmt, clippy, ruff, and the house rules
 	@$(PYTHON) tools/suites.py lint

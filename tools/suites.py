@@ -1,4 +1,4 @@
-"""Runs the suites behind `make test` and `make lint`, and says at the end what each one said.
+"""Runs the suites behind `make test`, `make test-all` and `make lint`, and says at the end what each one said.
 
 `suites.py test` or `suites.py lint` runs all of a group, `suites.py test clients django` only
 those. What always holds: a suite that is named but can't run is a failure, never a silent skip;
@@ -58,13 +58,17 @@ TEST = [
     Suite("cargo", ("cargo", "test", "--workspace", "--locked"), alone=True),
     Suite("edges", (PY, "tools/house.py", "--only", "edges")),
     Suite("tools", (*PYTEST, "tools/tests")),
-    Suite("python", (*PYTEST, "python/tests")),
+    Suite("python", (*PYTEST, "-m", "not fleet", "python/tests")),
     Suite("clients", (*PYTEST, "tests/clients")),
     Suite("django", (PY, "tests/django/run.py")),
     Suite("django-sessions", (PY, "tests/django/sessions.py")),
     Suite("shop", (*PYTEST, "demo/tests")),
     Suite("transcripts", (PY, "tests/transcripts/run.py")),
     Suite("hostile", (PY, "tests/hostile/run.py")),
+]
+ALL = [
+    *TEST,
+    Suite("python-fleet", (*PYTEST, "-m", "fleet", "python/tests")),
 ]
 LINT = [
     Suite("house", (PY, "tools/house.py")),
@@ -77,7 +81,7 @@ LINT = [
         alone=True,
     ),
 ]
-GROUPS = {"test": TEST, "lint": LINT}
+GROUPS = {"test": TEST, "test-all": ALL, "lint": LINT}
 
 
 def run_group(group: str, only: Sequence[str]) -> bool:
@@ -104,7 +108,7 @@ def prepare(group: str, suites: Sequence[Suite]) -> tuple[dict[str, str], str]:
     """The environment of the suites and the interpreter they use; builds what they need."""
     python = ensure("demo", "tests", "python")
     environment = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1")
-    needs_server = group == "test" and any(not suite.alone for suite in suites)
+    needs_server = group != "lint" and any(not suite.alone for suite in suites)
     if needs_server and "SESSILE_SERVER_BIN" not in environment:
         build = ["cargo", "build", "--profile", "quick", "--locked", "-p", "sessile-server"]
         if subprocess.run(build, cwd=ROOT, check=False).returncode:

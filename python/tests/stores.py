@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
-import subprocess
 import tempfile
 import threading
 import time
@@ -23,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
-from servers import RIVALS, StartError, Store, can_connect, free_port, server_bin
+from fleets import ClusterFleet, Fleet, RedisServer, SentinelFleet
+from servers import RIVALS, StartError, Store, server_bin
 from sessile.contract import AsyncEngine, Engine, Life
 from sessile.file import FileEngine
 from sessile.memory import MemoryEngine
@@ -146,7 +144,7 @@ class World:
     """The servers of this test run, each started when the first test wants it."""
 
     def __init__(self) -> None:
-        self._running: dict[str, RedisServer | Store] = {}
+        self._running: dict[str, RedisServer | Store | Fleet] = {}
 
     def redis(self) -> RedisServer:
         """Debian's redis-server, with a user `noscript` that may run no scripts."""
@@ -170,58 +168,18 @@ class World:
             self._running["sessile"] = Store(command=found).start()
         return self._running["sessile"]  # type: ignore[return-value]
 
+    def fleet(self, kind: type[Fleet]) -> Fleet:
+        """Many servers that belong together."""
+        name = kind.__name__
+        if name not in self._running:
+            self._running[name] = kind()
+            self._running[name].start()
+        return self._running[name]  # type: ignore[return-value]
+
     def stop(self) -> None:
         """Ends all servers."""
         for server in self._running.values():
             server.stop()
-
-
-class RedisServer:
-    """One redis-server on a free port, with a folder of its own and nothing on disk."""
-
-    def __init__(self, *arguments: str) -> None:
-        self.port = free_port()
-        self.arguments = arguments
-        self.folder = Path(tempfile.mkdtemp(prefix="sessile-redis-"))
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Starts it and waits until it answers."""
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--dir", str(self.folder), "--save", "", "--appendonly", "no"]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, *self.arguments], stdout=log, stderr=log, start_new_session=True
-            )
-        wait_until(lambda: can_connect("127.0.0.1", self.port))
-
-    def kill(self) -> None:
-        """Ends it at once."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def stop(self) -> None:
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def command(self, *words: str | bytes | int) -> Any:
-        """Runs one command over a connection of its own."""
-        with redis.Redis(port=self.port) as client:
-            return client.execute_command(*words)
-
-
-def wait_until(done: Callable[[], object], seconds: float = 30) -> None:
-    """Waits until a condition holds; fails if it doesn't in time."""
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 @contextmanager
@@ -266,13 +224,31 @@ def redis_on_sessile(face: str, world: World) -> AbstractContextManager[Bench]:
     return at(world.sessile().redis_url, face)
 
 
+def sentinel(face: str, world: World) -> AbstractContextManager[Bench]:
+    """`redis+sentinel://` on a primary with two replicas and three sentinels."""
+    return at(world.fleet(SentinelFleet).url, face)
+
+
+def cluster(face: str, world: World) -> AbstractContextManager[Bench]:
+    """`redis+cluster://` on three primaries with a replica each."""
+    return at(world.fleet(ClusterFleet).url, face)
+
+
 STORES: dict[str, Callable[[str, World], AbstractContextManager[Bench]]] = {
     "memory": memory,
     "file": file,
     "redis": plain_redis,
     "redis_noscript": redis_without_scripts,
     "redis_on_sessile": redis_on_sessile,
+    "sentinel": sentinel,
+    "cluster": cluster,
 }
+FLEETS = {"sentinel", "cluster"}
+"""Those that take many servers."""
 FACES = {"redis_noscript": ("sync",), "redis_on_sessile": ("async",)}
 """Those that a store is tested with, where both would say nothing new."""
-BENCHES = [f"{name}-{face}" for name in STORES for face in FACES.get(name, ("sync", "async"))]
+BENCHES = [
+    pytest.param(f"{name}-{face}", marks=pytest.mark.fleet if name in FLEETS else ())
+    for name in STORES
+    for face in FACES.get(name, ("sync", "async"))
+]

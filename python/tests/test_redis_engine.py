@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 
+from fleets import RedisServer, wait_until
 from proxy import Proxy
 from sessile.contract import Changes, Life, Loaded, Push
 from sessile.errors import SessileError, SessionUnavailable
 from sessile.urls import open_async_engine, open_engine
-from stores import FIELDS, RedisServer, World, tag, together, wait_until
+from stores import FIELDS, World, tag, together
 
 FOREVER = Life()
 SLACK = 5.0

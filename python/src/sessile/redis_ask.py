@@ -25,6 +25,8 @@ class Ask:
     """Whether it may be sent again, on another connection, when one was lost."""
     at: Address | None = None
     """The very node to ask, whatever the key."""
+    asking: bool = False
+    """Whether the node is about to take the key over, and must be told that we know."""
 
 
 Plan: TypeAlias = Generator[Ask, list[Any], T]

@@ -195,7 +195,8 @@ def settle(ask: Ask, topology: Topology, deadline: float) -> Steps[list[Any]]:
         if breaker.failures and breaker.open(time.monotonic()):
             topology.lost(address)
             raise SessionUnavailable("the store failed several times and isn't asked for a moment")
-        outcome = yield Exchange(address, ask.commands)
+        asking: tuple[Command, ...] = (("ASKING",),) if ask.asking else ()
+        outcome = yield Exchange(address, asking + ask.commands)
         if isinstance(outcome, Failure):
             now = time.monotonic()
             topology.lost(address)
@@ -207,6 +208,8 @@ def settle(ask: Ask, topology: Topology, deadline: float) -> Steps[list[Any]]:
             continue
         if breaker.failures:
             breaker.worked()
+        if asking:
+            del outcome[0]
         refused = outcome[0]
         if isinstance(refused, Refused) and turns < TURNS_MAX:
             instead = topology.turned(ask, address, refused)

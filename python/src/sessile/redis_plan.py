@@ -13,19 +13,26 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from sessile import redis_scripts as scripts
 from sessile import redis_watch as watch
 from sessile import rules
 from sessile.contract import ROTATED, Changes, Life, Listed, Loaded, Rotated
-from sessile.errors import DocumentError, SessileError, SessionConflict, SessionUnavailable
+from sessile.errors import (
+    DocumentError,
+    NotSupported,
+    SessileError,
+    SessionConflict,
+    SessionUnavailable,
+)
 from sessile.redis_ask import Ask, Command, Plan, Refused
 
-__all__ = ["Plans", "Shape"]
+__all__ = ["Plans", "Reindex", "Shape"]
 
 LOG = logging.getLogger("sessile.redis")
 T = TypeVar("T")
+Word: TypeAlias = "bytes | str | int"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +47,17 @@ class Shape:
     """How long they may take, in milliseconds."""
 
 
+class Reindex(Exception):
+    """A script found another user than was indexed; the text is the server's."""
+
+
 class Plans:
     """The plans for one server, or one primary at a time: all keys within reach of a script."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
+        self.within = shape.prefix
+        """The prefix of the indexes that scripts can reach; empty if they reach none."""
         self.forbidden = False
         """Whether the server refused scripts; then optimistic transactions do their work."""
 
@@ -57,19 +70,11 @@ class Plans:
         limit: int | None,
         token: bytes | None,
     ) -> Plan[int | None]:
-        once = token or secrets.token_bytes(8)
-        args = [
-            self.shape.prefix,
-            *life_words(life),
-            user_word(user if user else None),
-            b"" if limit is None else limit,
-            once.hex(),
-            *pairs(fields),
-        ]
+        once = token or new_token()
         reply = yield from self.script(
             scripts.CREATE,
             [key],
-            args,
+            create_words(self.within, fields, life, user, limit, once),
             lambda view: rules.create(view, key, fields, life, user, limit, once),
         )
         return version_of(reply)
@@ -78,7 +83,7 @@ class Plans:
         reply = yield from self.script(
             scripts.LOAD,
             [key],
-            [self.shape.prefix, b"1" if slide else b"0"],
+            [self.within, b"1" if slide else b"0"],
             lambda view: rules.load(view, key, slide),
         )
         if isinstance(reply, list):
@@ -94,21 +99,11 @@ class Plans:
         user: str | None,
         token: bytes | None,
     ) -> Plan[int | None]:
-        once = token
-        if once is None and (expected is not None or changes.increment or changes.push):
-            once = secrets.token_bytes(8)
-        args = [
-            self.shape.prefix,
-            *life_words(life),
-            user_word(user),
-            once.hex() if once else b"",
-            b"" if expected is None else expected,
-            *patch(changes),
-        ]
+        once = token or token_for(changes, expected)
         reply = yield from self.script(
             scripts.SAVE,
             [key],
-            args,
+            save_words(self.within, changes, life, expected, user, once, True),
             lambda view: rules.save(view, key, changes, life, expected, user, once),
         )
         return version_of(reply)
@@ -127,24 +122,14 @@ class Plans:
         create: Mapping[bytes, bytes] | None,
         token: bytes | None,
     ) -> Plan[int | None]:
-        once = token or secrets.token_bytes(8)
-        args = [
-            self.shape.prefix,
-            *life_words(life),
-            user_word(user),
-            once.hex(),
-            b"" if expected is None else expected,
-            b"" if limit is None else limit,
-            grace,
-            b"1" if hard else b"0",
-            b"",
-            *([b"0"] if create is None else [b"1", *pairs(create)]),
-            *patch(changes),
-        ]
+        once = token or new_token()
+        words = rotate_words(
+            self.within, changes, life, expected, user, limit, grace, hard, create, once, None
+        )
         reply = yield from self.script(
             scripts.ROTATE,
             [key, new_key],
-            args,
+            words,
             lambda view: rules.rotate(
                 view,
                 key,
@@ -167,7 +152,7 @@ class Plans:
         reply = yield from self.script(
             scripts.END,
             keys,
-            [self.shape.prefix],
+            [self.within],
             lambda view: rules.end(view, keys),
             confirm=True,
         )
@@ -175,7 +160,7 @@ class Plans:
 
     def touch(self, key: bytes) -> Plan[bool]:
         reply = yield from self.script(
-            scripts.TOUCH, [key], [self.shape.prefix], lambda view: rules.touch(view, key)
+            scripts.TOUCH, [key], [self.within], lambda view: rules.touch(view, key)
         )
         return bool(reply)
 
@@ -183,7 +168,7 @@ class Plans:
         reply = yield from self.script(
             scripts.LIST,
             [],
-            [self.shape.prefix, user.encode(), *names],
+            [self.within, user.encode(), *names],
             lambda view: rules.sessions_of(view, user, names),
             home=self.index(user),
         )
@@ -193,7 +178,7 @@ class Plans:
         reply = yield from self.script(
             scripts.END_ALL,
             [],
-            [self.shape.prefix, user.encode(), keep or b""],
+            [self.within, user.encode(), keep or b""],
             lambda view: rules.end_all(view, user, keep),
             home=self.index(user),
             confirm=True,
@@ -217,15 +202,15 @@ class Plans:
         self,
         script: scripts.Script,
         keys: Sequence[bytes],
-        args: Sequence[bytes | str | int],
-        instead: Callable[[rules.View], Any],
+        args: Sequence[Word],
+        instead: Callable[[rules.View], Any] | None,
         *,
         home: bytes = b"",
         confirm: bool = False,
     ) -> Plan[Any]:
-        """Runs a script, sending its text if the server hasn't got it; or does `instead`.
-
-        `confirm` waits for replicas, if the settings say so.
+        """Runs a script, sending its text if the server hasn't got it; or does `instead`, if
+        there is such a thing and scripts are forbidden. `confirm` waits for replicas, if the
+        settings say so.
         """
         home = home or keys[0]
         if not self.forbidden:
@@ -238,11 +223,14 @@ class Plans:
                 replies = yield Ask((("EVAL", script.text, *rest), *after), home)
             if not (isinstance(replies[0], Refused) and replies[0].forbids_scripts):
                 return self.judged(replies, bool(after))
+            if instead is None:
+                raise NotSupported("a cluster of Redis without the right to run scripts")
             self.forbidden = True
             LOG.warning(
                 "the server allows no scripts (%s): each write takes several round trips instead",
                 replies[0].code,
             )
+        assert instead is not None
         answer = yield from watch.transact(self.shape.prefix, home, instead)
         if confirm and self.shape.replicas:
             wait: Command = ("WAIT", self.shape.replicas, self.shape.patience)
@@ -253,6 +241,8 @@ class Plans:
         """The reply of a script, or the exception that it stands for."""
         for reply in replies:
             if isinstance(reply, Refused):
+                if reply.code == "USER":
+                    raise Reindex(reply.text)
                 raise failure(reply)
         if confirmed and replies[-1] < self.shape.replicas:
             raise SessionUnavailable("done, but not confirmed by enough replicas in time")
@@ -290,6 +280,87 @@ def listed(row: list[Any], names: Sequence[bytes]) -> Listed:
     return Listed(key=key, created=created, last_seen=seen, fields=fields)
 
 
+def new_token() -> bytes:
+    """What tells one request from all others of the last minute."""
+    return secrets.token_bytes(8)
+
+
+def token_for(changes: Changes, expected: int | None) -> bytes | None:
+    """A token for a patch that must not be merged twice; others may be."""
+    if expected is not None or changes.increment or changes.push:
+        return new_token()
+    return None
+
+
+def create_words(
+    prefix: bytes,
+    fields: Mapping[bytes, bytes],
+    life: Life,
+    user: str | None,
+    limit: int | None,
+    token: bytes,
+) -> list[Word]:
+    """The arguments of CREATE."""
+    return [
+        prefix,
+        *life_words(life),
+        user_word(user or None),
+        b"" if limit is None else limit,
+        token.hex(),
+        *pairs(fields),
+    ]
+
+
+def save_words(
+    prefix: bytes,
+    changes: Changes,
+    life: Life,
+    expected: int | None,
+    user: str | None,
+    token: bytes | None,
+    indexed: bool,
+) -> list[Word]:
+    """The arguments of SAVE."""
+    return [
+        prefix,
+        *life_words(life),
+        user_word(user),
+        token.hex() if token else b"",
+        b"" if expected is None else expected,
+        b"1" if indexed else b"0",
+        *patch(changes),
+    ]
+
+
+def rotate_words(
+    prefix: bytes,
+    changes: Changes,
+    life: Life,
+    expected: int | None,
+    user: str | None,
+    limit: int | None,
+    grace: int,
+    hard: bool,
+    fallback: Mapping[bytes, bytes] | None,
+    token: bytes,
+    assumed: str | None,
+) -> list[Word]:
+    """The arguments of ROTATE."""
+    return [
+        prefix,
+        *life_words(life),
+        user_word(user),
+        token.hex(),
+        b"" if expected is None else expected,
+        b"" if limit is None else limit,
+        grace,
+        b"1" if hard else b"0",
+        user_word(assumed),
+        *([b"0"] if fallback is None else [b"1", *pairs(fallback)]),
+        *patch(changes),
+    ]
+
+
 def life_words(life: Life) -> tuple[bytes | int, bytes | int, bytes | int]:
     words = (life.idle, life.maximum, life.expires_at)
     return tuple(b"" if word is None else word for word in words)  # type: ignore[return-value]
@@ -299,17 +370,17 @@ def user_word(user: str | None) -> bytes:
     return b"" if user is None else b"=" + user.encode()
 
 
-def pairs(fields: Mapping[bytes, bytes]) -> list[bytes | int]:
+def pairs(fields: Mapping[bytes, bytes]) -> list[Word]:
     """A list of names and values, with its length before it."""
-    words: list[bytes | int] = [len(fields)]
+    words: list[Word] = [len(fields)]
     for pair in fields.items():
         words += pair
     return words
 
 
-def patch(changes: Changes) -> list[bytes | str | int]:
+def patch(changes: Changes) -> list[Word]:
     """The patch as the scripts read it."""
-    words: list[bytes | str | int] = [len(changes.delete_trees), *changes.delete_trees]
+    words: list[Word] = [len(changes.delete_trees), *changes.delete_trees]
     words += [len(changes.delete), *changes.delete]
     words += pairs(changes.set)
     words += pairs(changes.init)

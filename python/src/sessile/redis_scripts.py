@@ -176,15 +176,20 @@ END = Script(
     BASE
     + INDEX
     + r"""
--- KEYS: sessions; ARGV: prefix. Answers their number, then the user of each and its key.
-local reply = {0}
+-- KEYS: sessions; ARGV: prefix, and '=name' to end sessions of that user only. Answers how many it
+-- ended, how many keys were left behind by a rotation, then the user and the key of each it ended.
+local reply = {0, 0}
 for _, old in ipairs(KEYS) do
   local key, f = resolve(old)
-  if f['\\!v'] then
+  if f['\\!v'] and ARGV[2] and ARGV[2] ~= '=' .. (f['\\!u'] or '') then
+    key = old
+  elseif f['\\!v'] then
     end_session(ARGV[1], f['\\!u'], key)
     reply[1] = reply[1] + 1
     reply[#reply + 1] = f['\\!u'] or ''
     reply[#reply + 1] = key
+  elseif f['\\!r'] or key ~= old then
+    reply[2] = reply[2] + 1
   end
   if key ~= old then redis.call('DEL', old) end
 end
@@ -530,20 +535,24 @@ SAVE = Script(
     + INDEX
     + MERGE
     + r"""
--- KEYS[1]; ARGV: prefix, idle, max, exat, user, token, expected version or '', patch.
--- Answers the version and the user before, or nil.
+-- KEYS[1]; ARGV: prefix, idle, max, exat, user, token, expected version or '', '1' if the user is
+-- indexed or will be here, patch. Answers the version and the user before, or nil; USER with the
+-- key if the user changes and isn't indexed.
 local prefix, life, user, token = word(), {word(), word(), word()}, word(), word()
-local expected = word()
+local expected, indexed = word(), word()
 local key, f = resolve(KEYS[1])
 if not f['\\!v'] then return false end
 local before = f['\\!u'] or ''
 local again = answered(f, token)
-if again then return {again, before} end
+if again then return {again, ''} end
 if expected ~= '' and expected ~= f['\\!v'] then return redis.error_reply('CONFLICT changed') end
 local dirty = {}
 local changed, problem = merge(key, f, dirty)
 if problem then return redis.error_reply('REFUSED ' .. problem) end
 local owner = user == '' and before or string.sub(user, 2)
+if owner ~= before and owner ~= '' and indexed ~= '1' then
+  return redis.error_reply('USER ' .. key)
+end
 if owner ~= before then
   set_meta(f, dirty, '\\!u', owner ~= '' and owner or nil)
   unindex(prefix, before, key)

@@ -17,6 +17,7 @@ from typing import Any
 
 from sessile.errors import ConfigurationError
 from sessile.redis_ask import Address as Node
+from sessile.redis_cluster import Cluster, ClusterPlans
 from sessile.redis_conduct import Sentinel, Single, Topology
 from sessile.redis_plan import Plans, Shape
 from sessile.urls import Address
@@ -59,11 +60,13 @@ class Settings:
     """Arguments of redis-py's SSLConnection; `None` without TLS."""
 
     def plans(self) -> Plans:
-        return Plans(self.shape)
+        return ClusterPlans(self.shape) if self.kind == "cluster" else Plans(self.shape)
 
     def topology(self) -> Topology:
         if self.kind == "sentinel":
             return Sentinel(self.nodes, self.group)
+        if self.kind == "cluster":
+            return Cluster(self.nodes)
         return Single(self.nodes[0])
 
     def arguments(self, address: Node, role: str) -> dict[str, Any]:
