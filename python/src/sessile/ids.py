@@ -63,10 +63,10 @@ URL_SAFE = Shape("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 """256 bits, for frameworks that leave the choice."""
 
 
-def new_id(shape: Shape = DJANGO, *, like: str | None = None) -> str:
+def new_id(alphabet: str = DJANGO.alphabet, length: int = DJANGO.length, like: str = "") -> str:
     """A new id. `like` is one that it shall share its routing characters with."""
-    start = "" if like is None else route(like)
-    return start + "".join(secrets.choice(shape.alphabet) for _ in range(shape.length - len(start)))
+    start = route(like)
+    return start + "".join(secrets.choice(alphabet) for _ in range(length - len(start)))
 
 
 def well_formed(id: object, alphabet: str, lengths: Sequence[int]) -> bool:
