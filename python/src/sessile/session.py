@@ -370,7 +370,7 @@ class Session:
         """
         user, life = self._user_now(), self._life(fresh=True)
         fields = {**self.settings.codec.encode(self._data or {}), **self._signature(user)}
-        if self.settings.slide:
+        if self._notes:
             fields[ISSUED] = self._moment()
         if id is not None and not self.settings.shape.fits(id):
             raise SessionConflict("not an id that a session could have")
@@ -449,14 +449,14 @@ class Session:
                 self._ceiling = now_ms() + found.absolute_left
             mark = self._known(SELF)
             self._alias = bool(mark and self._key) and mark != mark_of(self._key or b"")
-            self._renew = self.settings.slide and not self._alias and self._is_old()
+            self._renew = self._notes and not self._alias and self._is_old()
             self._intents = document.Intents()
             self._replay(intents, unseen)
 
     def _save(self, changes: Changes) -> Plan[Action]:
         key, life = (yield from self._find()), self._life(fresh=False)
         wrote = bool(changes)
-        if self.settings.slide and not self._alias and (changes or self._renew):
+        if self._notes and not self._alias and (changes or self._renew):
             changes.set[ISSUED] = self._moment()
         if changes.delete_trees and self._known(SELF):
             changes.set[SELF] = self._known(SELF)
@@ -477,7 +477,7 @@ class Session:
         new_key = self._keys(new_id)[0]
         user, changed = self._user_now(), self._user_changed()
         hard = self.rotates_hard or changed
-        if settings.slide:
+        if self._notes:
             changes.set[ISSUED] = self._moment()
         if changed:
             changes.set.update(self._signature(user))
@@ -543,6 +543,11 @@ class Session:
         node = b"{" + ids.route(id).encode() + b"}" if settings.clustered else b""
         found = ids.handles(id, settings.namespace, settings.id_keys)
         return [settings.prefix + node + handle for handle in found]
+
+    @property
+    def _notes(self) -> bool:
+        """Whether it's noted when the cookie was set."""
+        return self.settings.slide and self.settings.notes_cookie
 
     def _known(self, name: bytes) -> bytes:
         """A leaf of metadata as it was loaded; empty if there was none."""

@@ -75,6 +75,9 @@ class Settings:
     """What ids look like."""
     id_keys: tuple[bytes, ...] = field(default=(), repr=False)
     slide: bool = False
+    notes_cookie: bool = True
+    """With sliding, whether it's noted when the cookie was set. A framework that sets it with
+    every response needs no note, and so writes nothing when a session is only read."""
     atomic: tuple[str, ...] = ()
     strict: bool = False
     grace: int = 0

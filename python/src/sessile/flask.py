@@ -1,0 +1,326 @@
+"""Sessions for Flask: `Sessile(app)`, and `flask.session` lives in any engine.
+
+Nothing is asked of the store until the session is looked at. A request that only reads costs one
+command; it never writes. A session that isn't permanent is a browser cookie and ends
+PERMANENT_SESSION_LIFETIME after its last use. SESSION_REFRESH_EACH_REQUEST renews the cookie of
+permanent sessions and lets reads count as use.
+What always holds: a session that another request ended or moved to a new id isn't written again,
+and its cookie isn't touched; whoever signs in (`_user_id`, as Flask-Login writes it) gets a new
+id; a response of 500 or more writes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+from flask import Flask, Request, Response, current_app
+from flask.sessions import SessionInterface, SessionMixin
+
+from sessile.errors import ConfigurationError, SessionConflict, SessionGone, SessionUnavailable
+from sessile.ids import URL_SAFE
+from sessile.session import Action, Plan, Session, run
+from sessile.settings import NAMES, Settings, read
+
+__all__ = ["FlaskSession", "Sessile", "SessileInterface", "configured", "user_of"]
+
+USER = "_user_id"
+PERMANENT = "_permanent"
+UNAVAILABLE = "The session store does not answer. Please try again.\n"
+CONFLICT = "The session changed in the meantime. Please send the request again.\n"
+LOG = logging.getLogger("sessile")
+
+
+class FlaskSession(SessionMixin):
+    """What `flask.session` stands for. It's loaded when it's first looked at."""
+
+    def __init__(self, state: Session) -> None:
+        self.state = state
+
+    # ---- beyond a dict: operations that merge in the store
+
+    def incr(self, path: str | list[str], by: int | float = 1) -> None:
+        """Adds to a number; parallel requests add up. A path is a key, or the keys down to it."""
+        self._loaded.incr(parts(path), by)
+
+    def push(self, path: str | list[str], value: Any, trim: int | None = None) -> None:
+        """Appends to a list, of which the last `trim` are kept."""
+        self._loaded.push(parts(path), value, trim)
+
+    def init(self, path: str | list[str], value: Any) -> None:
+        """Sets a value unless there is one."""
+        self._loaded.init(parts(path), value)
+
+    def replace(self, path: str | list[str], value: Any) -> None:
+        """Puts a value in the place of all that is there, instead of merging dicts."""
+        self._loaded.replace(parts(path), value)
+
+    def rotate(self) -> None:
+        """Gives the session a new id with this response, as after a change of rights."""
+        _ = self._loaded
+        self.state.rotate(hard=True)
+
+    # ---- what Flask asks
+
+    @property
+    def _loaded(self) -> Session:
+        self.state.accessed = True
+        if not self.state.is_read:
+            run(self.state.settings.engine(), self.state.load())
+        return self.state
+
+    @property
+    def accessed(self) -> bool:
+        return self.state.accessed
+
+    @accessed.setter
+    def accessed(self, value: bool) -> None:
+        self.state.accessed = value
+
+    @property
+    def modified(self) -> bool:
+        """Whether there is something to save: said by the code, or found by comparing."""
+        return self.state.is_read and self.state.modified
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        if value:
+            self.state.changed = True
+        else:
+            self.state.unchanged()
+
+    @property
+    def new(self) -> bool:
+        return self._loaded.id is None
+
+    @property
+    def permanent(self) -> bool:
+        return bool(self.get(PERMANENT, False))
+
+    @permanent.setter
+    def permanent(self, value: bool) -> None:
+        self[PERMANENT] = bool(value)
+
+    # ---- a dict
+
+    def __getitem__(self, key: str) -> Any:
+        return self._loaded.data[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._loaded.data[key] = value
+        self.state.changed = True
+
+    def __delitem__(self, key: str) -> None:
+        del self._loaded.data[key]
+        self.state.changed = True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaded.data)
+
+    def __len__(self) -> int:
+        return len(self._loaded.data)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._loaded.data
+
+    def clear(self) -> None:
+        """Empties the session, which ends it."""
+        self.state.accessed = True
+        self.state.clear()
+
+    def __repr__(self) -> str:
+        return f"<FlaskSession {self.state.data if self.state.is_read else 'not loaded'!r}>"
+
+
+class SessileInterface(SessionInterface):
+    """Flask's side: makes sessions and writes them back."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def open_session(self, app: Flask, request: Request) -> FlaskSession:
+        state = Session(self.settings, request.cookies.get(self.get_cookie_name(app)))
+        state.device = request.headers.get("User-Agent", "")
+        session = FlaskSession(state)
+        if app.config.get("SESSION_PERMANENT") and state.id is None:
+            state.data[PERMANENT] = True
+            state.unchanged()
+        return session
+
+    def is_null_session(self, obj: object) -> bool:
+        return False
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        if not isinstance(session, FlaskSession):
+            raise TypeError(f"this is no session of ours: {type(session).__name__}")
+        state = session.state
+        if not state.accessed:
+            return
+        response.vary.add("Cookie")
+        if not state.is_read or isinstance(state.failure, SessionUnavailable):
+            return
+        try:
+            told = run(self.settings.engine(), closing(state, response.status_code))
+        except SessionUnavailable:
+            refuse(response, 503, UNAVAILABLE)
+            return
+        except SessionConflict:
+            refuse(response, 409, CONFLICT)
+            return
+        except SessionGone:
+            LOG.info("a session ended while a request was being served; its changes are dropped")
+            told = False
+        if told or (state.may_set_cookie and renews(app, state)):
+            self.set_cookie(app, state, response)
+        elif state.may_delete_cookie:
+            self.delete_cookie(app, response)
+        if told or self.settings.user_of(state.data):
+            response.headers.setdefault("Cache-Control", "private, no-store")
+
+    def set_cookie(self, app: Flask, state: Session, response: Response) -> None:
+        """Tells the browser the id."""
+        permanent = bool(state.data.get(PERMANENT))
+        response.set_cookie(
+            self.get_cookie_name(app),
+            state.id or "",
+            max_age=app.permanent_session_lifetime if permanent else None,
+            domain=self.get_cookie_domain(app),
+            path=self.get_cookie_path(app),
+            secure=self.get_cookie_secure(app),
+            httponly=self.get_cookie_httponly(app),
+            samesite=self.get_cookie_samesite(app),
+        )
+
+    def delete_cookie(self, app: Flask, response: Response) -> None:
+        """Tells the browser to forget an id that is of no use."""
+        response.delete_cookie(
+            self.get_cookie_name(app),
+            domain=self.get_cookie_domain(app),
+            path=self.get_cookie_path(app),
+            secure=self.get_cookie_secure(app),
+            httponly=self.get_cookie_httponly(app),
+            samesite=self.get_cookie_samesite(app),
+        )
+
+    def regenerate(self, session: FlaskSession) -> None:
+        """Flask-Session's name for `session.rotate()`."""
+        session.rotate()
+
+
+class Sessile:
+    """The extension: `Sessile(app)`, or `Sessile()` and `init_app(app)` later."""
+
+    def __init__(self, app: Flask | None = None, **settings: Any) -> None:
+        """`settings` are names of SESSILE_ settings in lower case without it: `url`, `slide`."""
+        self._given = settings
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Keeps the app's sessions from now on. Raises ConfigurationError; does no I/O."""
+        app.session_interface = SessileInterface(configured(app.config, self._given))
+        app.extensions["sessile"] = self
+        app.register_error_handler(SessionUnavailable, unavailable)
+        app.register_error_handler(SessionConflict, conflict)
+
+
+def configured(config: MutableMapping[str, Any], given: dict[str, Any]) -> Settings:
+    """The settings of an app; those of Flask-Session are understood where they mean the same."""
+    for name in given:
+        if f"SESSILE_{name.upper()}" not in NAMES:
+            raise ConfigurationError(f"Sessile() has no setting {name!r}")
+    if "SESSILE_URL" not in config and "url" not in given and (url := rivals_url(config)):
+        given = {**given, "url": url}
+    prefix = config.get("SESSION_KEY_PREFIX")
+    if "SESSILE_NAMESPACE" not in config and "namespace" not in given and prefix:
+        given = {**given, "namespace": re.sub(r"[^A-Za-z0-9_.-]", "", prefix) or "app"}
+
+    def get(name: str) -> Any:
+        return given.get(name.removeprefix("SESSILE_").lower(), config.get(name))
+
+    lifetime = config.get("PERMANENT_SESSION_LIFETIME", 31 * 86400)
+    seconds = lifetime.total_seconds() if hasattr(lifetime, "total_seconds") else lifetime
+    settings = read(
+        get,
+        idle=max(1, int(seconds)),
+        shape=URL_SAFE,
+        notes_cookie=False,
+        user_of=user_of,
+    )
+    if get("SESSILE_SLIDE") is None and config.get("SESSION_REFRESH_EACH_REQUEST", True):
+        object.__setattr__(settings, "slide", True)
+    return settings
+
+
+def rivals_url(config: MutableMapping[str, Any]) -> str | None:
+    """Where Flask-Session kept its sessions, if that says where to keep ours."""
+    kind = config.get("SESSION_TYPE")
+    client = config.get("SESSION_REDIS")
+    if kind == "redis":
+        pool = getattr(client, "connection_pool", None)
+        options = getattr(pool, "connection_kwargs", {})
+        if "path" in options:
+            return f"redis+unix://{options['path']}"
+        host, port = options.get("host", "localhost"), options.get("port", 6379)
+        return f"redis://{host}:{port}/{options.get('db') or 0}"
+    if kind in (None, "null"):
+        return None
+    LOG.warning("SESSION_TYPE=%r of Flask-Session has no counterpart; set SESSILE_URL", kind)
+    return None
+
+
+def closing(state: Session, status: int) -> Plan[bool]:
+    """Writes what a request changed; whether the browser is to be told the id."""
+    if status >= 500:
+        return False
+    if state.modified and not {key for key in state.data if key != PERMANENT}:
+        # Nothing is left in it (that it was permanent is nothing): the session is over.
+        if state.id is not None:
+            yield from state.flush()
+        return False
+    done = yield from state.finish()
+    return state.may_set_cookie and done is not Action.NOTHING
+
+
+def renews(app: Flask, state: Session) -> bool:
+    """Whether the cookie is set again although nothing changed."""
+    return bool(state.data.get(PERMANENT)) and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
+
+
+def user_of(document: Any) -> str:
+    """Who is signed in, as Flask-Login notes it."""
+    user = document.get(USER)
+    return "" if user is None else str(user)
+
+
+def parts(path: str | list[str]) -> list[str]:
+    """The keys of a path."""
+    return [path] if isinstance(path, str) else list(path)
+
+
+def unavailable(_: Exception) -> Any:
+    """The answer of a view that needed the store, which didn't answer."""
+    return answer(503, UNAVAILABLE)
+
+
+def conflict(_: Exception) -> Any:
+    """The answer where somebody else changed the session."""
+    return answer(409, CONFLICT)
+
+
+def answer(status: int, text: str) -> Response:
+    response: Response = current_app.response_class(status=status)
+    refuse(response, status, text)
+    return response
+
+
+def refuse(response: Response, status: int, text: str) -> None:
+    """Makes a response into one that says why nothing was done."""
+    response.status_code = status
+    response.set_data(text)
+    response.headers["Content-Type"] = "text/plain; charset=utf-8"
+    response.headers["Cache-Control"] = "no-store"
+    if status == 503:
+        response.headers["Retry-After"] = "1"
