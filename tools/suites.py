@@ -1,6 +1,6 @@
-"""Runs the suites behind `make test`, `make test-all` and `make lint`, and says at the end what each one said.
+"""Runs the suites behind `make test` and `make lint`, and says at the end what each one said.
 
-`suites.py test` or `suites.py lint` runs all of a group, `suites.py test clients django` only
+`suites.py test`, `test-all` or `lint` runs all of a group, `suites.py test clients django` only
 those. What always holds: a suite that is named but can't run is a failure, never a silent skip;
 the exit status is 0 only if every suite passed; the closing table has one line per suite with
 the last line that its own runner printed. Cargo's suites run first and alone (they use every
