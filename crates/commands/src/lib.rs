@@ -25,6 +25,7 @@ pub mod limits;
 pub mod memcached;
 pub mod ops;
 pub mod row;
+pub mod syntax;
 pub mod table;
 #[cfg(test)]
 mod testing;

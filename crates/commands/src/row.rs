@@ -48,6 +48,9 @@ impl Flags {
     /// Takes no longer than its arguments and the one value are large: not worth timing.
     pub const BRIEF: Self = Self(1 << 12);
 
+    /// Not to be called by a script.
+    pub const NO_SCRIPT: Self = Self(1 << 15);
+
     /// Needs every shard at once, so that nobody sees half of it done.
     pub const ALL_SHARDS: Self = Self(1 << 13);
 
@@ -120,6 +123,8 @@ impl Keys {
 pub struct Row {
     /// Its name in capitals; of a subcommand, the part after the command's.
     pub name: &'static str,
+    /// Its arguments, as [`crate::syntax`] reads them; empty if it has none.
+    pub syntax: &'static str,
     /// The number of arguments with the name; negative for "at least". Of a subcommand, both
     /// names count.
     pub arity: i32,
@@ -154,5 +159,34 @@ impl Row {
         } else {
             count == self.arity as usize
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Flags;
+
+    #[test]
+    fn every_flag_has_a_bit_of_its_own() {
+        let all = [
+            Flags::WRITE,
+            Flags::READONLY,
+            Flags::DENYOOM,
+            Flags::ADMIN,
+            Flags::NO_MULTI,
+            Flags::FAST,
+            Flags::LOADING,
+            Flags::STALE,
+            Flags::NO_AUTH,
+            Flags::NOT_QUEUED,
+            Flags::WHOLE,
+            Flags::SKIP_SLOWLOG,
+            Flags::BRIEF,
+            Flags::ALL_SHARDS,
+            Flags::NO_PAUSE,
+            Flags::NO_SCRIPT,
+        ];
+        let bits = all.iter().fold(0, |bits, flag| bits | flag.0);
+        assert_eq!(bits.count_ones() as usize, all.len());
     }
 }

@@ -11,33 +11,74 @@ use protocol::args::Args;
 use protocol::resp::parse_i64;
 
 /// For the client itself.
-const OWN: Flags = Flags::LOADING.and(Flags::STALE);
+const OWN: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::NO_SCRIPT);
 /// For those who look after others.
 const ADMIN: Flags = OWN.and(Flags::ADMIN);
+const HELP: Flags = Flags::LOADING.and(Flags::STALE);
 
 /// The subcommands.
 pub(super) const SUBCOMMANDS: &[Row] = &[
     row(("GETNAME", 2), OWN, get_name, "2.6.9", "Returns the connection's name."),
     row(("GETREDIR", 2), OWN, get_redirection, "6.0.0", "Returns who gets invalidations."),
-    row(("HELP", 2), OWN, client_help, "5.0.0", "Returns this text."),
+    row(("HELP", 2), HELP, client_help, "5.0.0", "Returns this text."),
     row(("ID", 2), OWN, id, "5.0.0", "Returns the connection's number."),
     row(("INFO", 2), OWN, info, "6.2.0", "Returns facts of the connection."),
-    row(("KILL", -3), ADMIN, kill, "2.4.0", "Closes connections."),
-    row(("LIST", -2), ADMIN, list, "2.4.0", "Lists connections with their facts."),
-    row(("NO-EVICT", 3), ADMIN, no_evict, "7.0.0", "Spares the connection when memory is short."),
-    row(("NO-TOUCH", 3), OWN, no_touch, "7.2.0", "Lets reads leave no trace on keys."),
-    row(("PAUSE", -3), ADMIN, pause, "3.0.0", "Serves nobody, or no writers, for a while."),
-    row(("REPLY", 3), OWN, reply, "3.2.0", "Chooses which replies are sent."),
     row(
-        ("SETINFO", 4),
+        (
+            "KILL <address|<ID client-id|TYPE <NORMAL|MASTER|SLAVE|REPLICA|PUBSUB>|USER \
+             username|ADDR address|LADDR address|SKIPME <YES|NO>|MAXAGE maxage>...>",
+            -3,
+        ),
+        ADMIN,
+        kill,
+        "2.4.0",
+        "Closes connections.",
+    ),
+    row(
+        ("LIST [TYPE <NORMAL|MASTER|REPLICA|PUBSUB>] [ID client-id...]", -2),
+        ADMIN,
+        list,
+        "2.4.0",
+        "Lists connections with their facts.",
+    ),
+    row(
+        ("NO-EVICT <ON|OFF>", 3),
+        ADMIN,
+        no_evict,
+        "7.0.0",
+        "Spares the connection when memory is short.",
+    ),
+    row(("NO-TOUCH <ON|OFF>", 3), OWN, no_touch, "7.2.0", "Lets reads leave no trace on keys."),
+    row(
+        ("PAUSE timeout [WRITE|ALL]", -3),
+        ADMIN,
+        pause,
+        "3.0.0",
+        "Serves nobody, or no writers, for a while.",
+    ),
+    row(("REPLY <ON|OFF|SKIP>", 3), OWN, reply, "3.2.0", "Chooses which replies are sent."),
+    row(
+        ("SETINFO <LIB-NAME libname|LIB-VER libver>", 4),
         OWN.and(Flags::NO_PAUSE),
         set_info,
         "7.2.0",
         "Tells the client's library and its version.",
     ),
-    row(("SETNAME", 3), OWN.and(Flags::NO_PAUSE), set_name, "2.6.9", "Names the connection."),
+    row(
+        ("SETNAME connection-name", 3),
+        OWN.and(Flags::NO_PAUSE),
+        set_name,
+        "2.6.9",
+        "Names the connection.",
+    ),
     row(("TRACKINGINFO", 2), OWN, tracking_info, "6.2.0", "Tells how keys are tracked."),
-    row(("UNBLOCK", -3), ADMIN, unblock, "5.0.0", "Wakes a connection that waits."),
+    row(
+        ("UNBLOCK client-id [TIMEOUT|ERROR]", -3),
+        ADMIN,
+        unblock,
+        "5.0.0",
+        "Wakes a connection that waits.",
+    ),
     row(("UNPAUSE", 2), ADMIN.and(Flags::NO_PAUSE), unpause, "6.2.0", "Ends a pause."),
 ];
 

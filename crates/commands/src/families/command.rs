@@ -1,13 +1,14 @@
 //! COMMAND: what there is, told from the rows.
 //!
 //! What always holds: nothing is written down here that a row says.
-//! Not for: arguments' grammar; the rows don't know it.
+//! Not for: the grammar of arguments, which [`crate::syntax`] reads.
 
 use super::support::{help, is, keyless, text};
 use crate::context::Ctx;
 use crate::failure::Failure;
 use crate::ops::glob;
 use crate::row::{Flags, Handler, Keys, Outcome, Row};
+use crate::syntax::{self, Argument};
 use crate::table::{find, find_subcommand, rows};
 use protocol::args::Args;
 
@@ -21,17 +22,27 @@ pub const ROWS: &[Row] = &[Row {
 
 const SUBCOMMANDS: &[Row] = &[
     row(("COUNT", 2), count, "2.8.13", "Returns how many commands there are."),
-    row(("DOCS", -2), docs, "7.0.0", "Returns what commands do, in words."),
-    row(("GETKEYS", -3), get_keys, "2.8.13", "Returns the keys of a command with arguments."),
+    row(("DOCS [command-name...]", -2), docs, "7.0.0", "Returns what commands do, in words."),
     row(
-        ("GETKEYSANDFLAGS", -3),
+        ("GETKEYS command [argument...]", -3),
+        get_keys,
+        "2.8.13",
+        "Returns the keys of a command with arguments.",
+    ),
+    row(
+        ("GETKEYSANDFLAGS command [argument...]", -3),
         get_keys_and_flags,
         "7.0.0",
         "Returns those keys, and what is done with them.",
     ),
     row(("HELP", 2), command_help, "5.0.0", "Returns this text."),
-    row(("INFO", -2), info, "2.8.13", "Returns facts of the named commands."),
-    row(("LIST", -2), list, "7.0.0", "Returns the names of commands."),
+    row(("INFO [command-name...]", -2), info, "2.8.13", "Returns facts of the named commands."),
+    row(
+        ("LIST [FILTERBY <MODULE module-name|ACLCAT category|PATTERN pattern>]", -2),
+        list,
+        "7.0.0",
+        "Returns the names of commands.",
+    ),
 ];
 
 const fn row(
@@ -49,6 +60,7 @@ const FLAG_NAMES: &[(Flags, &str)] = &[
     (Flags::READONLY, "readonly"),
     (Flags::DENYOOM, "denyoom"),
     (Flags::ADMIN, "admin"),
+    (Flags::NO_SCRIPT, "noscript"),
     (Flags::LOADING, "loading"),
     (Flags::STALE, "stale"),
     (Flags::SKIP_SLOWLOG, "skip_slowlog"),
@@ -62,6 +74,71 @@ const DANGEROUS: &[&str] = &["FLUSHALL", "FLUSHDB", "INFO", "KEYS", "RESTORE", "
 
 /// Commands about the keyspace that the docs list in another group.
 const KEYSPACE: &[&str] = &["DBSIZE", "FLUSHALL", "FLUSHDB", "SWAPDB"];
+
+/// What clients of a cluster, and those who compare answers, are told of commands beyond their
+/// rows. Source: COMMAND INFO of Redis 7.0.
+const TIPS: &[(&[&str], &[&str])] = &[
+    (
+        &["del", "unlink", "exists", "touch"],
+        &["request_policy:multi_shard", "response_policy:agg_sum"],
+    ),
+    (&["mget"], &["request_policy:multi_shard"]),
+    (&["mset"], &["request_policy:multi_shard", "response_policy:all_succeeded"]),
+    (&["msetnx"], &["request_policy:multi_shard", "response_policy:agg_min"]),
+    (&["dbsize"], &["request_policy:all_shards", "response_policy:agg_sum"]),
+    (
+        &["flushdb", "flushall", "ping", "memory|purge"],
+        &["request_policy:all_shards", "response_policy:all_succeeded"],
+    ),
+    (&["keys"], &["request_policy:all_shards", "nondeterministic_output_order"]),
+    (&["randomkey"], &["request_policy:all_shards", "nondeterministic_output"]),
+    (&["scan"], &["nondeterministic_output", "request_policy:special"]),
+    (
+        &["info", "memory|doctor", "memory|malloc-stats", "memory|stats"],
+        &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
+    ),
+    (
+        &[
+            "latency|doctor",
+            "latency|graph",
+            "latency|histogram",
+            "latency|history",
+            "latency|latest",
+        ],
+        &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
+    ),
+    (
+        &["config|set", "latency|reset", "slowlog|reset"],
+        &["request_policy:all_nodes", "response_policy:all_succeeded"],
+    ),
+    (&["slowlog|get"], &["request_policy:all_nodes", "nondeterministic_output"]),
+    (
+        &["slowlog|len"],
+        &["request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"],
+    ),
+    (
+        &[
+            "hrandfield",
+            "hscan",
+            "ttl",
+            "pttl",
+            "httl",
+            "hpttl",
+            "time",
+            "client|info",
+            "client|list",
+            "object|encoding",
+            "object|freq",
+            "object|idletime",
+            "object|refcount",
+        ],
+        &["nondeterministic_output"],
+    ),
+    (
+        &["hgetall", "hkeys", "hvals", "command", "command|docs", "command|info", "command|list"],
+        &["nondeterministic_output_order"],
+    ),
+];
 
 /// A command with the one that it is a subcommand of, if it is one.
 #[derive(Clone, Copy)]
@@ -137,6 +214,12 @@ impl Named {
         all.iter().filter(|(_, belongs)| *belongs).map(|(name, _)| *name).collect()
     }
 
+    fn tips(self) -> &'static [&'static str] {
+        let name = self.name();
+        let found = TIPS.iter().find(|(names, _)| names.contains(&name.as_str()));
+        found.map_or(&[], |(_, tips)| *tips)
+    }
+
     /// What is done with its keys, as key specifications say it.
     fn access(self) -> &'static [&'static str] {
         if self.row.flags.has(Flags::WRITE) { &["RW", "update"] } else { &["RO", "access"] }
@@ -184,7 +267,9 @@ fn tell(ctx: &mut Ctx<'_>, named: Named) {
     statuses(ctx, &named.flags());
     [first, last, step].iter().for_each(|at| ctx.reply.int(i64::from(*at)));
     statuses(ctx, &named.categories());
-    ctx.reply.set(0);
+    let tips = named.tips();
+    ctx.reply.set(tips.len());
+    tips.iter().for_each(|tip| ctx.reply.bulk(tip.as_bytes()));
     key_specification(ctx, named);
     if named.row.subcommands.is_empty() {
         ctx.reply.set(0);
@@ -246,16 +331,56 @@ fn docs(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
 
 fn document(ctx: &mut Ctx<'_>, named: Named) {
     let row = named.row;
+    let arguments = syntax::parse(row.syntax);
+    let (detailed, contains) = (!arguments.is_empty(), !row.subcommands.is_empty());
     ctx.reply.bulk(named.name().as_bytes());
-    ctx.reply.map(3 + usize::from(!row.subcommands.is_empty()));
+    ctx.reply.map(3 + usize::from(detailed) + usize::from(contains));
     for (name, value) in [("summary", row.summary), ("since", row.since), ("group", row.group)] {
         ctx.reply.bulk(name.as_bytes());
         ctx.reply.bulk(value.as_bytes());
     }
-    if !row.subcommands.is_empty() {
+    if detailed {
+        ctx.reply.bulk(b"arguments");
+        tell_arguments(ctx, &arguments);
+    }
+    if contains {
         ctx.reply.bulk(b"subcommands");
         ctx.reply.map(row.subcommands.len());
         named.subcommands().for_each(|sub| document(ctx, sub));
+    }
+}
+
+fn tell_arguments(ctx: &mut Ctx<'_>, arguments: &[Argument]) {
+    ctx.reply.array(arguments.len());
+    for argument in arguments {
+        let is_key = argument.kind == "key";
+        let mut facts = vec![("name", argument.name.as_str()), ("type", argument.kind)];
+        if argument.parts.is_empty() {
+            facts.push(("display_text", &argument.name));
+        }
+        if let Some(token) = argument.token {
+            facts.push(("token", token));
+        }
+        let flags = [(argument.optional, "optional"), (argument.multiple, "multiple")];
+        let flags: Vec<&str> = flags.iter().filter(|(is, _)| *is).map(|(_, flag)| *flag).collect();
+        let more = [is_key, !flags.is_empty(), !argument.parts.is_empty()];
+        ctx.reply.map(facts.len() + more.iter().filter(|there| **there).count());
+        for (name, value) in facts {
+            ctx.reply.bulk(name.as_bytes());
+            ctx.reply.bulk(value.as_bytes());
+        }
+        if is_key {
+            ctx.reply.bulk(b"key_spec_index");
+            ctx.reply.int(0);
+        }
+        if !flags.is_empty() {
+            ctx.reply.bulk(b"flags");
+            statuses(ctx, &flags);
+        }
+        if !argument.parts.is_empty() {
+            ctx.reply.bulk(b"arguments");
+            tell_arguments(ctx, &argument.parts);
+        }
     }
 }
 
@@ -339,6 +464,29 @@ mod tests {
         assert_eq!(store.run("COMMAND INFO get nosuch"), format!("*2\r\n{get}$-1\r\n"));
         let sub = store.run("COMMAND INFO client|kill");
         assert!(sub.contains("+@admin\r\n+@slow\r\n+@dangerous\r\n+@connection\r\n"), "{sub}");
+    }
+
+    #[test]
+    fn docs_tell_arguments() {
+        let mut store = Store::new();
+        let docs = store.run("COMMAND DOCS persist");
+        let start = "*2\r\n$7\r\npersist\r\n*8\r\n$7\r\nsummary\r\n\
+                        $25\r\nLets a key live for ever.\r\n";
+        assert!(docs.starts_with(start), "{docs}");
+        assert!(docs.ends_with(
+            "$9\r\narguments\r\n*1\r\n*8\r\n$4\r\nname\r\n$3\r\nkey\r\n\
+             $4\r\ntype\r\n$3\r\nkey\r\n$12\r\ndisplay_text\r\n$3\r\nkey\r\n\
+             $14\r\nkey_spec_index\r\n:0\r\n"
+        ));
+        let docs = store.run("COMMAND DOCS mset");
+        assert!(docs.contains("$5\r\nblock\r\n$5\r\nflags\r\n*1\r\n+multiple\r\n"), "{docs}");
+    }
+
+    #[test]
+    fn tips_name_commands_that_are_there() {
+        for name in TIPS.iter().flat_map(|(names, _)| *names) {
+            assert!(Named::find(name.as_bytes()).is_some(), "{name}");
+        }
     }
 
     #[test]

@@ -17,13 +17,13 @@ use protocol::resp::{RespVersion, parse_i64};
 const GROUP: &str = "connection";
 /// What can be done at any time.
 const ALWAYS: Flags = Flags::LOADING.and(Flags::STALE).and(Flags::FAST);
-const UNKNOWN: Flags = ALWAYS.and(Flags::NO_AUTH);
+const UNKNOWN: Flags = ALWAYS.and(Flags::NO_AUTH).and(Flags::NO_SCRIPT);
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
     keyless(
         GROUP,
-        ("HELLO", -1),
+        ("HELLO [protover [AUTH username password] [SETNAME clientname]]", -1),
         UNKNOWN.and(Flags::SKIP_SLOWLOG).and(Flags::NO_PAUSE),
         hello,
         "6.0.0",
@@ -31,7 +31,7 @@ pub const ROWS: &[Row] = &[
     ),
     keyless(
         GROUP,
-        ("AUTH", -2),
+        ("AUTH [username] password", -2),
         UNKNOWN.and(Flags::SKIP_SLOWLOG).and(Flags::NO_PAUSE),
         auth,
         "1.0.0",
@@ -39,14 +39,21 @@ pub const ROWS: &[Row] = &[
     ),
     keyless(
         GROUP,
-        ("SELECT", 2),
+        ("SELECT index", 2),
         ALWAYS.and(Flags::NO_PAUSE),
         select,
         "1.0.0",
         "Chooses the database.",
     ),
-    keyless(GROUP, ("PING", -1), Flags::FAST, ping, "1.0.0", "Answers, to show that it can."),
-    keyless(GROUP, ("ECHO", 2), ALWAYS, echo, "1.0.0", "Returns its argument."),
+    keyless(
+        GROUP,
+        ("PING [message]", -1),
+        Flags::FAST,
+        ping,
+        "1.0.0",
+        "Answers, to show that it can.",
+    ),
+    keyless(GROUP, ("ECHO message", 2), ALWAYS, echo, "1.0.0", "Returns its argument."),
     keyless(
         GROUP,
         ("QUIT", -1),

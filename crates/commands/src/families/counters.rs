@@ -15,11 +15,23 @@ const COUNT: Flags = Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST);
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
-    row(("INCR", 2), COUNT, incr, "1.0.0", "Adds one to the integer in a string."),
-    row(("DECR", 2), COUNT, decr, "1.0.0", "Subtracts one from the integer in a string."),
-    row(("INCRBY", 3), COUNT, incrby, "1.0.0", "Adds to the integer in a string."),
-    row(("DECRBY", 3), COUNT, decrby, "1.0.0", "Subtracts from the integer in a string."),
-    row(("INCRBYFLOAT", 3), COUNT, incrbyfloat, "2.6.0", "Adds to the number in a string."),
+    row(("INCR key", 2), COUNT, incr, "1.0.0", "Adds one to the integer in a string."),
+    row(("DECR key", 2), COUNT, decr, "1.0.0", "Subtracts one from the integer in a string."),
+    row(("INCRBY key increment", 3), COUNT, incrby, "1.0.0", "Adds to the integer in a string."),
+    row(
+        ("DECRBY key decrement", 3),
+        COUNT,
+        decrby,
+        "1.0.0",
+        "Subtracts from the integer in a string.",
+    ),
+    row(
+        ("INCRBYFLOAT key increment:double", 3),
+        COUNT,
+        incrbyfloat,
+        "2.6.0",
+        "Adds to the number in a string.",
+    ),
 ];
 
 fn incr(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {

@@ -20,8 +20,22 @@ const WRITE: Flags = Flags::WRITE.and(Flags::WHOLE);
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
-    row("generic", ("SCAN", -2), READ, scan, "2.8.0", "Walks over the keys step by step."),
-    row("generic", ("KEYS", 2), READ, keys, "1.0.0", "Returns all keys that fit a pattern."),
+    row(
+        "generic",
+        ("SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]", -2),
+        READ,
+        scan,
+        "2.8.0",
+        "Walks over the keys step by step.",
+    ),
+    row(
+        "generic",
+        ("KEYS pattern", 2),
+        READ,
+        keys,
+        "1.0.0",
+        "Returns all keys that fit a pattern.",
+    ),
     row("generic", ("RANDOMKEY", 1), READ, random_key, "1.0.0", "Returns a random key."),
     row(
         "server",
@@ -33,7 +47,7 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "server",
-        ("FLUSHDB", -1),
+        ("FLUSHDB [ASYNC|SYNC]", -1),
         WRITE.and(Flags::ALL_SHARDS),
         flush_db,
         "1.0.0",
@@ -41,7 +55,7 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "server",
-        ("FLUSHALL", -1),
+        ("FLUSHALL [ASYNC|SYNC]", -1),
         WRITE.and(Flags::ALL_SHARDS),
         flush_all,
         "1.0.0",
@@ -49,7 +63,7 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "server",
-        ("SWAPDB", 3),
+        ("SWAPDB index1 index2", 3),
         WRITE.and(Flags::FAST).and(Flags::ALL_SHARDS),
         swap,
         "4.0.0",

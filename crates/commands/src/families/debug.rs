@@ -13,8 +13,8 @@ use protocol::resp::{parse_f64, parse_i64};
 /// The row. It looks at keys, which its arguments don't name at fixed places, shard by shard.
 pub(super) const ROW: Row = keyless(
     "server",
-    ("DEBUG", -2),
-    Flags::ADMIN.and(Flags::LOADING).and(Flags::STALE).and(Flags::WHOLE),
+    ("DEBUG subcommand [argument...]", -2),
+    Flags::ADMIN.and(Flags::NO_SCRIPT).and(Flags::LOADING).and(Flags::STALE).and(Flags::WHOLE),
     debug,
     "1.0.0",
     "Switches for tests.",

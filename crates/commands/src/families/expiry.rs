@@ -15,15 +15,45 @@ const WRITE: Flags = Flags::WRITE.and(Flags::FAST);
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
-    row(("EXPIRE", -3), WRITE, expire, "1.0.0", "Sets a key's time to live in seconds."),
-    row(("PEXPIRE", -3), WRITE, pexpire, "2.6.0", "Sets a key's time to live in milliseconds."),
-    row(("EXPIREAT", -3), WRITE, expireat, "1.2.0", "Sets a key's deadline in Unix seconds."),
-    row(("PEXPIREAT", -3), WRITE, pexpireat, "2.6.0", "Sets a key's deadline in Unix ms."),
-    row(("TTL", 2), READ, ttl, "1.0.0", "Returns a key's time to live in seconds."),
-    row(("PTTL", 2), READ, pttl, "2.6.0", "Returns a key's time to live in milliseconds."),
-    row(("EXPIRETIME", 2), READ, expiretime, "7.0.0", "Returns a key's deadline in Unix seconds."),
-    row(("PEXPIRETIME", 2), READ, pexpiretime, "7.0.0", "Returns a key's deadline in Unix ms."),
-    row(("PERSIST", 2), WRITE, persist, "2.2.0", "Lets a key live for ever."),
+    row(
+        ("EXPIRE key seconds [NX|XX|GT|LT]", -3),
+        WRITE,
+        expire,
+        "1.0.0",
+        "Sets a key's time to live in seconds.",
+    ),
+    row(
+        ("PEXPIRE key milliseconds [NX|XX|GT|LT]", -3),
+        WRITE,
+        pexpire,
+        "2.6.0",
+        "Sets a key's time to live in milliseconds.",
+    ),
+    row(
+        ("EXPIREAT key unix-time-seconds [NX|XX|GT|LT]", -3),
+        WRITE,
+        expireat,
+        "1.2.0",
+        "Sets a key's deadline in Unix seconds.",
+    ),
+    row(
+        ("PEXPIREAT key unix-time-milliseconds [NX|XX|GT|LT]", -3),
+        WRITE,
+        pexpireat,
+        "2.6.0",
+        "Sets a key's deadline in Unix ms.",
+    ),
+    row(("TTL key", 2), READ, ttl, "1.0.0", "Returns a key's time to live in seconds."),
+    row(("PTTL key", 2), READ, pttl, "2.6.0", "Returns a key's time to live in milliseconds."),
+    row(
+        ("EXPIRETIME key", 2),
+        READ,
+        expiretime,
+        "7.0.0",
+        "Returns a key's deadline in Unix seconds.",
+    ),
+    row(("PEXPIRETIME key", 2), READ, pexpiretime, "7.0.0", "Returns a key's deadline in Unix ms."),
+    row(("PERSIST key", 2), WRITE, persist, "2.2.0", "Lets a key live for ever."),
 ];
 
 const fn row(

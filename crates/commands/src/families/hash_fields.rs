@@ -24,18 +24,106 @@ const READ: Flags = Flags::READONLY.and(Flags::FAST);
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
-    row("HEXPIRE", -6, GROW, hexpire, "7.4.0", "Lets fields of a hash end after some seconds."),
-    row("HPEXPIRE", -6, GROW, hpexpire, "7.4.0", "Lets fields end after some milliseconds."),
-    row("HEXPIREAT", -6, GROW, hexpireat, "7.4.0", "Lets fields of a hash end at a Unix time."),
-    row("HPEXPIREAT", -6, GROW, hpexpireat, "7.4.0", "Lets fields end at a Unix time in ms."),
-    row("HPERSIST", -5, WRITE, hpersist, "7.4.0", "Takes the deadlines of fields away."),
-    row("HTTL", -5, READ, httl, "7.4.0", "Returns the seconds that fields have left."),
-    row("HPTTL", -5, READ, hpttl, "7.4.0", "Returns the milliseconds that fields have left."),
-    row("HEXPIRETIME", -5, READ, hexpiretime, "7.4.0", "Returns the Unix times when fields end."),
-    row("HPEXPIRETIME", -5, READ, hpexpiretime, "7.4.0", "Returns when fields end, in Unix ms."),
-    row("HGETDEL", -5, WRITE, hgetdel, "8.0.0", "Returns the values of fields and deletes them."),
-    row("HGETEX", -5, WRITE, hgetex, "8.0.0", "Returns values of fields and sets their deadlines."),
-    row("HSETEX", -6, GROW, hsetex, "8.0.0", "Sets fields together with their deadlines."),
+    row(
+        "HEXPIRE key seconds [NX|XX|GT|LT] FIELDS numfields field...",
+        -6,
+        GROW,
+        hexpire,
+        "7.4.0",
+        "Lets fields of a hash end after some seconds.",
+    ),
+    row(
+        "HPEXPIRE key milliseconds [NX|XX|GT|LT] FIELDS numfields field...",
+        -6,
+        GROW,
+        hpexpire,
+        "7.4.0",
+        "Lets fields end after some milliseconds.",
+    ),
+    row(
+        "HEXPIREAT key unix-time-seconds [NX|XX|GT|LT] FIELDS numfields field...",
+        -6,
+        GROW,
+        hexpireat,
+        "7.4.0",
+        "Lets fields of a hash end at a Unix time.",
+    ),
+    row(
+        "HPEXPIREAT key unix-time-milliseconds [NX|XX|GT|LT] FIELDS numfields \
+         field...",
+        -6,
+        GROW,
+        hpexpireat,
+        "7.4.0",
+        "Lets fields end at a Unix time in ms.",
+    ),
+    row(
+        "HPERSIST key FIELDS numfields field...",
+        -5,
+        WRITE,
+        hpersist,
+        "7.4.0",
+        "Takes the deadlines of fields away.",
+    ),
+    row(
+        "HTTL key FIELDS numfields field...",
+        -5,
+        READ,
+        httl,
+        "7.4.0",
+        "Returns the seconds that fields have left.",
+    ),
+    row(
+        "HPTTL key FIELDS numfields field...",
+        -5,
+        READ,
+        hpttl,
+        "7.4.0",
+        "Returns the milliseconds that fields have left.",
+    ),
+    row(
+        "HEXPIRETIME key FIELDS numfields field...",
+        -5,
+        READ,
+        hexpiretime,
+        "7.4.0",
+        "Returns the Unix times when fields end.",
+    ),
+    row(
+        "HPEXPIRETIME key FIELDS numfields field...",
+        -5,
+        READ,
+        hpexpiretime,
+        "7.4.0",
+        "Returns when fields end, in Unix ms.",
+    ),
+    row(
+        "HGETDEL key FIELDS numfields field...",
+        -5,
+        WRITE,
+        hgetdel,
+        "8.0.0",
+        "Returns the values of fields and deletes them.",
+    ),
+    row(
+        "HGETEX key [EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT \
+         unix-time-milliseconds|PERSIST] FIELDS numfields field...",
+        -5,
+        WRITE,
+        hgetex,
+        "8.0.0",
+        "Returns values of fields and sets their deadlines.",
+    ),
+    row(
+        "HSETEX key [FNX|FXX] [EX seconds|PX milliseconds|EXAT \
+         unix-time-seconds|PXAT unix-time-milliseconds|KEEPTTL] FIELDS numfields \
+         <field value>...",
+        -6,
+        GROW,
+        hsetex,
+        "8.0.0",
+        "Sets fields together with their deadlines.",
+    ),
 ];
 
 fn hexpire(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {

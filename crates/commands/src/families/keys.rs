@@ -3,7 +3,7 @@
 //! What always holds: a copy stands before its original goes, so that want of room loses nothing.
 //! Not for: deadlines (see `expiry`), whole databases (see `databases`).
 
-use super::support::{container, help, is};
+use super::support::{container, help, is, keyless};
 use crate::context::Ctx;
 use crate::failure::Failure;
 use crate::ops::strings::entry;
@@ -24,42 +24,77 @@ const EMBEDDED_MAX: usize = 44;
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
-    row(("DEL", -2), WRITE, Keys::ALL, delete, "1.0.0", "Deletes keys."),
-    row(("UNLINK", -2), WRITE_FAST, Keys::ALL, delete, "4.0.0", "Deletes keys."),
-    row(("EXISTS", -2), READ, Keys::ALL, exists, "1.0.0", "Counts the keys that exist."),
-    row(("TOUCH", -2), READ, Keys::ALL, touch, "3.2.1", "Counts the keys that exist, as a use."),
-    row(("TYPE", 2), READ, Keys::FIRST, kind, "1.0.0", "Returns what kind of value a key holds."),
-    row(("RENAME", 3), WRITE, Keys::FIRST_TWO, rename, "1.0.0", "Gives a key another name."),
+    row(("DEL key...", -2), WRITE, Keys::ALL, delete, "1.0.0", "Deletes keys."),
+    row(("UNLINK key...", -2), WRITE_FAST, Keys::ALL, delete, "4.0.0", "Deletes keys."),
+    row(("EXISTS key...", -2), READ, Keys::ALL, exists, "1.0.0", "Counts the keys that exist."),
     row(
-        ("RENAMENX", 3),
+        ("TOUCH key...", -2),
+        READ,
+        Keys::ALL,
+        touch,
+        "3.2.1",
+        "Counts the keys that exist, as a use.",
+    ),
+    row(
+        ("TYPE key", 2),
+        READ,
+        Keys::FIRST,
+        kind,
+        "1.0.0",
+        "Returns what kind of value a key holds.",
+    ),
+    row(
+        ("RENAME key newkey", 3),
+        WRITE,
+        Keys::FIRST_TWO,
+        rename,
+        "1.0.0",
+        "Gives a key another name.",
+    ),
+    row(
+        ("RENAMENX key newkey", 3),
         WRITE_FAST,
         Keys::FIRST_TWO,
         renamenx,
         "1.0.0",
         "Gives a key another name that is free.",
     ),
-    row(("COPY", -3), COPY, Keys::FIRST_TWO, copy, "6.2.0", "Copies a key's value to another key."),
-    row(("MOVE", 3), WRITE_FAST, Keys::FIRST, relocate, "1.0.0", "Moves a key to a database."),
+    row(
+        ("COPY source destination [DB destination-db] [REPLACE]", -3),
+        COPY,
+        Keys::FIRST_TWO,
+        copy,
+        "6.2.0",
+        "Copies a key's value to another key.",
+    ),
+    row(
+        ("MOVE key db", 3),
+        WRITE_FAST,
+        Keys::FIRST,
+        relocate,
+        "1.0.0",
+        "Moves a key to a database.",
+    ),
     container("generic", "OBJECT", "2.2.3", "Tells how a key's value is kept.", OBJECT),
 ];
 
 const OBJECT: &[Row] = &[
-    row(("ENCODING", 3), READ, SECOND, encoding, "2.2.3", "Returns the form of a key's value."),
-    row(("FREQ", 3), READ, SECOND, frequency, "4.0.0", "Returns how often a key is used."),
-    row(("IDLETIME", 3), READ, SECOND, idle, "2.2.3", "Returns the seconds since a key's use."),
-    row(("REFCOUNT", 3), READ, SECOND, references, "2.2.3", "Returns 1: values aren't shared."),
+    row(("ENCODING key", 3), READ, SECOND, encoding, "2.2.3", "Returns the form of a key's value."),
+    row(("FREQ key", 3), READ, SECOND, frequency, "4.0.0", "Returns how often a key is used."),
+    row(("IDLETIME key", 3), READ, SECOND, idle, "2.2.3", "Returns the seconds since a key's use."),
+    row(("REFCOUNT key", 3), READ, SECOND, references, "2.2.3", "Returns 1: values aren't shared."),
     row(("HELP", 2), Flags::NONE, Keys::None, object_help, "6.2.0", "Returns this text."),
 ];
 
 const fn row(
-    (name, arity): (&'static str, i32),
+    name: (&'static str, i32),
     flags: Flags,
     keys: Keys,
     handler: Handler,
     since: &'static str,
     summary: &'static str,
 ) -> Row {
-    Row { name, arity, flags, keys, handler, group: "generic", since, summary, subcommands: &[] }
+    Row { keys, ..keyless("generic", name, flags, handler, since, summary) }
 }
 
 fn delete(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {

@@ -8,26 +8,40 @@ use crate::row::{Flags, Handler, Outcome, Row};
 use protocol::args::Args;
 use std::fmt::Write;
 
-const FLAGS: Flags = Flags::ADMIN.and(Flags::LOADING).and(Flags::STALE);
+const HELP: Flags = Flags::LOADING.and(Flags::STALE);
+const FLAGS: Flags = HELP.and(Flags::ADMIN).and(Flags::NO_SCRIPT);
 
 /// The subcommands.
 pub(super) const SUBCOMMANDS: &[Row] = &[
-    row(("DOCTOR", 2), doctor, "2.8.13", "Returns a report in words."),
-    row(("GRAPH", 3), graph, "2.8.13", "Draws the samples of an event."),
-    row(("HELP", 2), latency_help, "2.8.13", "Returns this text."),
-    row(("HISTOGRAM", -2), histogram, "7.0.0", "Returns how long commands took."),
-    row(("HISTORY", 3), history, "2.8.13", "Returns the samples of an event."),
-    row(("LATEST", 2), latest, "2.8.13", "Returns the latest sample of each event."),
-    row(("RESET", -2), reset, "2.8.13", "Drops the samples of some events, or of all."),
+    row(("DOCTOR", 2), FLAGS, doctor, "2.8.13", "Returns a report in words."),
+    row(("GRAPH event", 3), FLAGS, graph, "2.8.13", "Draws the samples of an event."),
+    row(("HELP", 2), HELP, latency_help, "2.8.13", "Returns this text."),
+    row(
+        ("HISTOGRAM [command...]", -2),
+        FLAGS,
+        histogram,
+        "7.0.0",
+        "Returns how long commands took.",
+    ),
+    row(("HISTORY event", 3), FLAGS, history, "2.8.13", "Returns the samples of an event."),
+    row(("LATEST", 2), FLAGS, latest, "2.8.13", "Returns the latest sample of each event."),
+    row(
+        ("RESET [event...]", -2),
+        FLAGS,
+        reset,
+        "2.8.13",
+        "Drops the samples of some events, or of all.",
+    ),
 ];
 
 const fn row(
     name: (&'static str, i32),
+    flags: Flags,
     handler: Handler,
     since: &'static str,
     summary: &'static str,
 ) -> Row {
-    keyless("server", name, FLAGS, handler, since, summary)
+    keyless("server", name, flags, handler, since, summary)
 }
 
 fn latency_help(ctx: &mut Ctx<'_>, _: Args<'_>) -> Outcome {

@@ -15,7 +15,13 @@ use protocol::resp::{Reply, parse_i64};
 /// The family's rows.
 pub const ROWS: &[Row] = &[Row {
     keys: Keys::FIRST_TWO,
-    ..row(("LCS", -3), Flags::READONLY, lcs, "7.0.0", "Finds what two strings have in common.")
+    ..row(
+        ("LCS key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]", -3),
+        Flags::READONLY,
+        lcs,
+        "7.0.0",
+        "Finds what two strings have in common.",
+    )
 }];
 
 fn lcs(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {

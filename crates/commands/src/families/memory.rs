@@ -17,7 +17,12 @@ pub(super) const SUBCOMMANDS: &[Row] = &[
     row(("STATS", 2), Flags::WHOLE, stats, "Returns where memory goes, in numbers."),
     Row {
         keys: Keys::Range { first: 2, last: 2, step: 1 },
-        ..row(("USAGE", -3), Flags::READONLY, usage, "Returns the bytes that a key takes.")
+        ..row(
+            ("USAGE key [SAMPLES count]", -3),
+            Flags::READONLY,
+            usage,
+            "Returns the bytes that a key takes.",
+        )
     },
 ];
 

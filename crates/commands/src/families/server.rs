@@ -15,16 +15,29 @@ use std::fmt::Write;
 
 const GROUP: &str = "server";
 const ALWAYS: Flags = Flags::LOADING.and(Flags::STALE);
-const ADMIN: Flags = ALWAYS.and(Flags::ADMIN);
+const ADMIN: Flags = OWN.and(Flags::ADMIN);
+const OWN: Flags = ALWAYS.and(Flags::NO_SCRIPT);
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
-    row(("INFO", -1), ALWAYS.and(Flags::WHOLE), info, "1.0.0", "Returns facts and counters."),
-    row(("TIME", 1), ALWAYS.and(Flags::FAST), time, "2.6.0", "Returns the server's time."),
-    row(("LOLWUT", -1), Flags::READONLY.and(Flags::FAST), lolwut, "5.0.0", "Shows the version."),
-    row(("ROLE", 1), ALWAYS.and(Flags::FAST).and(Flags::ADMIN), role, "2.8.12", "Master."),
     row(
-        ("SHUTDOWN", -1),
+        ("INFO [section...]", -1),
+        ALWAYS.and(Flags::WHOLE),
+        info,
+        "1.0.0",
+        "Returns facts and counters.",
+    ),
+    row(("TIME", 1), ALWAYS.and(Flags::FAST), time, "2.6.0", "Returns the server's time."),
+    row(
+        ("LOLWUT [VERSION version]", -1),
+        Flags::READONLY.and(Flags::FAST),
+        lolwut,
+        "5.0.0",
+        "Shows the version.",
+    ),
+    row(("ROLE", 1), ADMIN.and(Flags::FAST), role, "2.8.12", "Master."),
+    row(
+        ("SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]", -1),
         ADMIN.and(Flags::NO_MULTI),
         shutdown,
         "1.0.0",
@@ -39,16 +52,28 @@ pub const ROWS: &[Row] = &[
 ];
 
 const CONFIG: &[Row] = &[
-    row(("GET", -3), ADMIN, config_get, "2.0.0", "Returns the settings that fit any pattern."),
+    row(
+        ("GET parameter...", -3),
+        ADMIN,
+        config_get,
+        "2.0.0",
+        "Returns the settings that fit any pattern.",
+    ),
     row(("HELP", 2), ALWAYS, config_help, "5.0.0", "Returns this text."),
     row(("RESETSTAT", 2), ADMIN, config_reset, "2.0.0", "Sets counters back to zero."),
     row(("REWRITE", 2), ADMIN, config_rewrite, "2.8.0", "Writes the settings to their file."),
-    row(("SET", -4), ADMIN, config_set, "2.0.0", "Changes settings, all or none."),
+    row(
+        ("SET <parameter value>...", -4),
+        ADMIN,
+        config_set,
+        "2.0.0",
+        "Changes settings, all or none.",
+    ),
 ];
 
 const ACL: &[Row] = &[
     row(("HELP", 2), ALWAYS, acl_help, "6.0.0", "Returns this text."),
-    row(("WHOAMI", 2), ALWAYS, acl_whoami, "6.0.0", "Returns the connection's user."),
+    row(("WHOAMI", 2), OWN, acl_whoami, "6.0.0", "Returns the connection's user."),
 ];
 
 const fn row(

@@ -14,7 +14,7 @@ const SHOWN: usize = 10;
 
 /// The subcommands.
 pub(super) const SUBCOMMANDS: &[Row] = &[
-    keyless("server", ("GET", -2), FLAGS, get, "2.2.12", "Returns the latest entries."),
+    keyless("server", ("GET [count]", -2), FLAGS, get, "2.2.12", "Returns the latest entries."),
     keyless("server", ("HELP", 2), HELP, slowlog_help, "6.2.0", "Returns this text."),
     keyless("server", ("LEN", 2), FLAGS, len, "2.2.12", "Returns how many entries there are."),
     keyless("server", ("RESET", 2), FLAGS, reset, "2.2.12", "Drops all entries."),

@@ -23,30 +23,92 @@ const PAIRS: Keys = Keys::Range { first: 1, last: -1, step: 2 };
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
-    row(("GET", 2), READ_FAST, get, "1.0.0", "Returns the string value of a key."),
-    row(("SET", -3), WRITE, set, "1.0.0", "Sets the string value of a key, on conditions."),
-    row(("SETNX", 3), WRITE_FAST, setnx, "1.0.0", "Sets a key that doesn't exist."),
-    row(("SETEX", 4), WRITE, setex, "2.0.0", "Sets a key and its time to live in seconds."),
-    row(("PSETEX", 4), WRITE, psetex, "2.6.0", "Sets a key and its time in milliseconds."),
-    row(("GETSET", 3), WRITE_FAST, getset, "1.0.0", "Sets a key and returns its old value."),
-    row(("GETEX", -2), TAKE_FAST, getex, "6.2.0", "Returns a string and sets its deadline."),
-    row(("GETDEL", 2), TAKE_FAST, getdel, "6.2.0", "Returns a string and deletes its key."),
-    row(("APPEND", 3), WRITE_FAST, append, "2.0.0", "Appends bytes to a string."),
-    row(("STRLEN", 2), READ_FAST, strlen, "2.2.0", "Returns the length of a string."),
-    row(("SETRANGE", 4), WRITE, setrange, "2.2.0", "Overwrites a part of a string."),
-    row(("GETRANGE", 4), READ, getrange, "2.4.0", "Returns a part of a string."),
-    row(("SUBSTR", 4), READ, getrange, "1.0.0", "Returns a part of a string (old name)."),
+    row(("GET key", 2), READ_FAST, get, "1.0.0", "Returns the string value of a key."),
+    row(
+        (
+            "SET key value [NX|XX|IFEQ comparison-value] [GET] [EX seconds|PX \
+             milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|KEEPTTL]",
+            -3,
+        ),
+        WRITE,
+        set,
+        "1.0.0",
+        "Sets the string value of a key, on conditions.",
+    ),
+    row(("SETNX key value", 3), WRITE_FAST, setnx, "1.0.0", "Sets a key that doesn't exist."),
+    row(
+        ("SETEX key seconds value", 4),
+        WRITE,
+        setex,
+        "2.0.0",
+        "Sets a key and its time to live in seconds.",
+    ),
+    row(
+        ("PSETEX key milliseconds value", 4),
+        WRITE,
+        psetex,
+        "2.6.0",
+        "Sets a key and its time in milliseconds.",
+    ),
+    row(
+        ("GETSET key value", 3),
+        WRITE_FAST,
+        getset,
+        "1.0.0",
+        "Sets a key and returns its old value.",
+    ),
+    row(
+        (
+            "GETEX key [EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT \
+             unix-time-milliseconds|PERSIST]",
+            -2,
+        ),
+        TAKE_FAST,
+        getex,
+        "6.2.0",
+        "Returns a string and sets its deadline.",
+    ),
+    row(("GETDEL key", 2), TAKE_FAST, getdel, "6.2.0", "Returns a string and deletes its key."),
+    row(("APPEND key value", 3), WRITE_FAST, append, "2.0.0", "Appends bytes to a string."),
+    row(("STRLEN key", 2), READ_FAST, strlen, "2.2.0", "Returns the length of a string."),
+    row(
+        ("SETRANGE key offset value", 4),
+        WRITE,
+        setrange,
+        "2.2.0",
+        "Overwrites a part of a string.",
+    ),
+    row(("GETRANGE key start end", 4), READ, getrange, "2.4.0", "Returns a part of a string."),
+    row(
+        ("SUBSTR key start end", 4),
+        READ,
+        getrange,
+        "1.0.0",
+        "Returns a part of a string (old name).",
+    ),
     Row {
         keys: Keys::ALL,
-        ..row(("MGET", -2), READ_FAST, mget, "1.0.0", "Returns the strings of several keys.")
+        ..row(("MGET key...", -2), READ_FAST, mget, "1.0.0", "Returns the strings of several keys.")
     },
     Row {
         keys: PAIRS,
-        ..row(("MSET", -3), WRITE, mset, "1.0.1", "Sets the strings of several keys.")
+        ..row(
+            ("MSET <key value>...", -3),
+            WRITE,
+            mset,
+            "1.0.1",
+            "Sets the strings of several keys.",
+        )
     },
     Row {
         keys: PAIRS,
-        ..row(("MSETNX", -3), WRITE, msetnx, "1.0.1", "Sets several keys if none exists.")
+        ..row(
+            ("MSETNX <key value>...", -3),
+            WRITE,
+            msetnx,
+            "1.0.1",
+            "Sets several keys if none exists.",
+        )
     },
 ];
 

@@ -5,16 +5,42 @@ use crate::row::{Flags, Handler, Keys, Outcome, Row};
 use crate::table::find;
 use std::borrow::Cow;
 
-/// A row of a command without keys or subcommands.
+/// A row of a command without keys or subcommands. Its usage is its name and its syntax.
 pub(super) const fn keyless(
     group: &'static str,
-    (name, arity): (&'static str, i32),
+    (usage, arity): (&'static str, i32),
     flags: Flags,
     handler: Handler,
     since: &'static str,
     summary: &'static str,
 ) -> Row {
-    Row { name, arity, flags, keys: Keys::None, handler, group, since, summary, subcommands: &[] }
+    let (name, syntax) = name_and_syntax(usage);
+    Row {
+        name,
+        syntax,
+        arity,
+        flags,
+        keys: Keys::None,
+        handler,
+        group,
+        since,
+        summary,
+        subcommands: &[],
+    }
+}
+
+/// `SET key value` as the name and what follows it.
+const fn name_and_syntax(usage: &'static str) -> (&'static str, &'static str) {
+    let mut rest = usage.as_bytes();
+    while let [first, after @ ..] = rest {
+        if *first == b' ' {
+            let (name, _) = usage.split_at(usage.len() - rest.len());
+            let (_, syntax) = usage.split_at(usage.len() - after.len());
+            return (name, syntax);
+        }
+        rest = after;
+    }
+    (usage, "")
 }
 
 /// A row of a command whose first argument is its one key.

@@ -14,12 +14,13 @@ use engine::Watch;
 use protocol::args::Args;
 
 /// Flags that all of them have.
-const FLAGS: Flags = Flags::NOT_QUEUED.and(Flags::LOADING).and(Flags::STALE);
+const FLAGS: Flags = Flags::NOT_QUEUED.and(Flags::NO_SCRIPT).and(Flags::LOADING).and(Flags::STALE);
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
     Row {
         name: "MULTI",
+        syntax: "",
         arity: 1,
         flags: FLAGS.and(Flags::FAST),
         keys: Keys::None,
@@ -31,6 +32,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "EXEC",
+        syntax: "",
         arity: 1,
         flags: FLAGS,
         keys: Keys::None,
@@ -42,6 +44,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "DISCARD",
+        syntax: "",
         arity: 1,
         flags: FLAGS.and(Flags::FAST),
         keys: Keys::None,
@@ -53,6 +56,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "WATCH",
+        syntax: "key...",
         arity: -2,
         flags: FLAGS.and(Flags::FAST),
         keys: Keys::ALL,
@@ -64,8 +68,9 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "UNWATCH",
+        syntax: "",
         arity: 1,
-        flags: Flags::LOADING.and(Flags::STALE).and(Flags::FAST),
+        flags: Flags::LOADING.and(Flags::STALE).and(Flags::FAST).and(Flags::NO_SCRIPT),
         keys: Keys::None,
         handler: unwatch,
         group: "transactions",
