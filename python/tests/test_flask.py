@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from flask import Flask, abort, request, session
 
-from sessile import ConfigurationError, SessionUnavailable
+from counting import Counting
+from sessile import ConfigurationError
 from sessile.contract import Life
 from sessile.flask import Sessile, configured
-from sessile.memory import MemoryEngine
 from sessile.session import Session, run
-
-
-class Counting:
-    """An engine that counts what it's asked, and can be taken away."""
-
-    def __init__(self) -> None:
-        self.engine = MemoryEngine()
-        self.calls: Counter[str] = Counter()
-        self.is_down = False
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self.engine, name)
-
-        def call(*args: Any, **options: Any) -> Any:
-            self.calls[name] += 1
-            if self.is_down:
-                raise SessionUnavailable("down")
-            return method(*args, **options)
-
-        return call
-
-    def taken(self) -> dict[str, int]:
-        """What was asked since the last time."""
-        calls, self.calls = dict(self.calls), Counter()
-        return calls
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 from flask import Flask, Request, Response, current_app
@@ -21,117 +21,27 @@ from flask.sessions import SessionInterface, SessionMixin
 
 from sessile.errors import ConfigurationError, SessionConflict, SessionGone, SessionUnavailable
 from sessile.ids import URL_SAFE
-from sessile.session import Action, Plan, Session, run
+from sessile.session import Session, run
 from sessile.settings import NAMES, Settings, read
+from sessile.web import CONFLICT, PERMANENT, UNAVAILABLE, SessionMapping, closing
 
 __all__ = ["FlaskSession", "Sessile", "SessileInterface", "configured", "user_of"]
 
 USER = "_user_id"
-PERMANENT = "_permanent"
-UNAVAILABLE = "The session store does not answer. Please try again.\n"
-CONFLICT = "The session changed in the meantime. Please send the request again.\n"
 LOG = logging.getLogger("sessile")
 
 
-class FlaskSession(SessionMixin):
+class FlaskSession(SessionMapping, SessionMixin):  # type: ignore[override]
     """What `flask.session` stands for. It's loaded when it's first looked at."""
 
     def __init__(self, state: Session) -> None:
         self.state = state
 
-    # ---- beyond a dict: operations that merge in the store
-
-    def incr(self, path: str | list[str], by: int | float = 1) -> None:
-        """Adds to a number; parallel requests add up. A path is a key, or the keys down to it."""
-        self._loaded.incr(parts(path), by)
-
-    def push(self, path: str | list[str], value: Any, trim: int | None = None) -> None:
-        """Appends to a list, of which the last `trim` are kept."""
-        self._loaded.push(parts(path), value, trim)
-
-    def init(self, path: str | list[str], value: Any) -> None:
-        """Sets a value unless there is one."""
-        self._loaded.init(parts(path), value)
-
-    def replace(self, path: str | list[str], value: Any) -> None:
-        """Puts a value in the place of all that is there, instead of merging dicts."""
-        self._loaded.replace(parts(path), value)
-
-    def rotate(self) -> None:
-        """Gives the session a new id with this response, as after a change of rights."""
-        _ = self._loaded
-        self.state.rotate(hard=True)
-
-    # ---- what Flask asks
-
-    @property
-    def _loaded(self) -> Session:
+    def looked_at(self) -> Session:
         self.state.accessed = True
         if not self.state.is_read:
             run(self.state.settings.engine(), self.state.load())
         return self.state
-
-    @property
-    def accessed(self) -> bool:
-        return self.state.accessed
-
-    @accessed.setter
-    def accessed(self, value: bool) -> None:
-        self.state.accessed = value
-
-    @property
-    def modified(self) -> bool:
-        """Whether there is something to save: said by the code, or found by comparing."""
-        return self.state.is_read and self.state.modified
-
-    @modified.setter
-    def modified(self, value: bool) -> None:
-        if value:
-            self.state.changed = True
-        else:
-            self.state.unchanged()
-
-    @property
-    def new(self) -> bool:
-        return self._loaded.id is None
-
-    @property
-    def permanent(self) -> bool:
-        return bool(self.get(PERMANENT, False))
-
-    @permanent.setter
-    def permanent(self, value: bool) -> None:
-        self[PERMANENT] = bool(value)
-
-    # ---- a dict
-
-    def __getitem__(self, key: str) -> Any:
-        return self._loaded.data[key]
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._loaded.data[key] = value
-        self.state.changed = True
-
-    def __delitem__(self, key: str) -> None:
-        del self._loaded.data[key]
-        self.state.changed = True
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._loaded.data)
-
-    def __len__(self) -> int:
-        return len(self._loaded.data)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._loaded.data
-
-    def clear(self) -> None:
-        """Empties the session, which ends it."""
-        self.state.accessed = True
-        self.state.clear()
-
-    def __repr__(self) -> str:
-        return f"<FlaskSession {self.state.data if self.state.is_read else 'not loaded'!r}>"
 
 
 class SessileInterface(SessionInterface):
@@ -271,19 +181,6 @@ def rivals_url(config: MutableMapping[str, Any]) -> str | None:
     return None
 
 
-def closing(state: Session, status: int) -> Plan[bool]:
-    """Writes what a request changed; whether the browser is to be told the id."""
-    if status >= 500:
-        return False
-    if state.modified and not {key for key in state.data if key != PERMANENT}:
-        # Nothing is left in it (that it was permanent is nothing): the session is over.
-        if state.id is not None:
-            yield from state.flush()
-        return False
-    done = yield from state.finish()
-    return state.may_set_cookie and done is not Action.NOTHING
-
-
 def renews(app: Flask, state: Session) -> bool:
     """Whether the cookie is set again although nothing changed."""
     return bool(state.data.get(PERMANENT)) and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
@@ -293,11 +190,6 @@ def user_of(document: Any) -> str:
     """Who is signed in, as Flask-Login notes it."""
     user = document.get(USER)
     return "" if user is None else str(user)
-
-
-def parts(path: str | list[str]) -> list[str]:
-    """The keys of a path."""
-    return [path] if isinstance(path, str) else list(path)
 
 
 def unavailable(_: Exception) -> Any:

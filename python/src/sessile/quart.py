@@ -1,0 +1,162 @@
+"""Sessions for Quart: `Sessile(app)`, and `quart.session` lives in any engine.
+
+As `sessile.flask`, with one difference: a dict can't be awaited, so a session is loaded before the
+view if the browser brought a well-formed cookie; requests for static files load nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from quart import Quart
+from quart.sessions import SessionInterface, SessionMixin
+from quart.wrappers import BaseRequestWebsocket, Response
+
+from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
+from sessile.flask import configured
+from sessile.session import Session, Standing, arun
+from sessile.settings import Settings
+from sessile.web import CONFLICT, PERMANENT, UNAVAILABLE, SessionMapping, closing
+
+__all__ = ["QuartSession", "Sessile", "SessileInterface"]
+
+LOG = logging.getLogger("sessile")
+
+
+class QuartSession(SessionMapping, SessionMixin):  # type: ignore[override]
+    """What `quart.session` stands for."""
+
+    def __init__(self, state: Session) -> None:
+        self.state = state
+
+    def looked_at(self) -> Session:
+        self.state.accessed = True
+        if self.state.failure is not None:
+            raise self.state.failure
+        return self.state
+
+
+class SessileInterface(SessionInterface):
+    """Quart's side: makes sessions and writes them back."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    async def open_session(self, app: Quart, request: BaseRequestWebsocket) -> QuartSession:
+        state = Session(self.settings, request.cookies.get(self.get_cookie_name(app)))
+        state.device = request.headers.get("User-Agent", "")
+        if state.standing is Standing.UNREAD and not is_static(app, request.path):
+            try:
+                await arun(self.settings.async_engine(), state.load())
+            except SessionUnavailable as error:
+                # Whoever looks at it is told; a view that doesn't is served.
+                state.failure = error
+        if app.config.get("SESSION_PERMANENT") and state.id is None:
+            state.data[PERMANENT] = True
+            state.unchanged()
+        return QuartSession(state)
+
+    def is_null_session(self, instance: object) -> bool:
+        return False
+
+    async def save_session(  # type: ignore[override]
+        self, app: Quart, session: SessionMixin, response: Response | None
+    ) -> None:
+        if not isinstance(session, QuartSession):
+            raise TypeError(f"this is no session of ours: {type(session).__name__}")
+        state = session.state
+        if not state.accessed:
+            return
+        if response is not None:
+            response.vary.add("Cookie")
+        if not state.is_read or state.failure is not None:
+            return
+        status, refusal, told = 200 if response is None else response.status_code, None, False
+        try:
+            told = await arun(self.settings.async_engine(), closing(state, status))
+        except SessionUnavailable:
+            refusal = (503, UNAVAILABLE)
+        except SessionConflict:
+            refusal = (409, CONFLICT)
+        except SessionGone:
+            LOG.info("a session ended while a request was being served; its changes are dropped")
+        if response is None:
+            return  # a WebSocket's handshake is over: there is nobody to tell
+        if refusal is not None:
+            refuse(response, *refusal)
+            return
+        self.tell(app, state, response, told)
+
+    def tell(self, app: Quart, state: Session, response: Response, told: bool) -> None:
+        """Sets or deletes the cookie, and says who may keep the response."""
+        where = {
+            "domain": self.get_cookie_domain(app),
+            "path": self.get_cookie_path(app),
+            "secure": self.get_cookie_secure(app),
+            "httponly": self.get_cookie_httponly(app),
+            "samesite": self.get_cookie_samesite(app),
+        }
+        permanent = bool(state.data.get(PERMANENT))
+        renews = permanent and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
+        if told or (state.may_set_cookie and renews):
+            age = app.permanent_session_lifetime if permanent else None
+            response.set_cookie(
+                self.get_cookie_name(app),
+                state.id or "",
+                max_age=age,
+                **where,  # type: ignore[arg-type]
+            )
+        elif state.may_delete_cookie:
+            response.delete_cookie(self.get_cookie_name(app), **where)  # type: ignore[arg-type]
+        if told or self.settings.user_of(state.data):
+            response.headers.setdefault("Cache-Control", "private, no-store")
+
+    def regenerate(self, session: QuartSession) -> None:
+        """Flask-Session's name for `session.rotate()`."""
+        session.rotate()
+
+
+class Sessile:
+    """The extension: `Sessile(app)`, or `Sessile()` and `init_app(app)` later."""
+
+    def __init__(self, app: Quart | None = None, **settings: Any) -> None:
+        """`settings` are names of SESSILE_ settings in lower case without it: `url`, `slide`."""
+        self._given = settings
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Quart) -> None:
+        """Keeps the app's sessions from now on. Raises ConfigurationError; does no I/O."""
+        interface: Any = SessileInterface(configured(app.config, self._given))
+        app.session_interface = interface
+        app.extensions["sessile"] = self
+
+        @app.errorhandler(SessionUnavailable)
+        async def unavailable(_: Exception) -> Response:
+            return answer(app, 503, UNAVAILABLE)
+
+        @app.errorhandler(SessionConflict)
+        async def conflict(_: Exception) -> Response:
+            return answer(app, 409, CONFLICT)
+
+
+def is_static(app: Quart, path: str) -> bool:
+    """Whether a path is that of a file, for which nobody asks who is signed in."""
+    return app.has_static_folder and path.startswith(f"{app.static_url_path}/")
+
+
+def answer(app: Quart, status: int, text: str) -> Response:
+    response: Response = app.response_class(text, status=status)
+    refuse(response, status, text)
+    return response
+
+
+def refuse(response: Response, status: int, text: str) -> None:
+    """Makes a response into one that says why nothing was done."""
+    response.status_code = status
+    response.set_data(text)
+    response.headers["Content-Type"] = "text/plain; charset=utf-8"
+    response.headers["Cache-Control"] = "no-store"
+    if status == 503:
+        response.headers["Retry-After"] = "1"

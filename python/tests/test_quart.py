@@ -1,0 +1,108 @@
+"""Sessions in Quart: as in Flask, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from quart import Quart, request, session, websocket
+
+from counting import Counting
+from sessile.quart import Sessile
+
+
+@pytest.fixture
+def store(monkeypatch):
+    store = Counting()
+    monkeypatch.setattr("sessile.settings.ENGINES", {"memory:quart": store})
+    monkeypatch.setattr("sessile.settings.ASYNC_ENGINES", {})
+    return store
+
+
+@pytest.fixture
+def app(store, tmp_path):
+    (tmp_path / "logo.txt").write_text("logo")
+    app = Quart(__name__, static_folder=str(tmp_path), static_url_path="/static")
+    Sessile(app, url="memory:quart")
+
+    @app.get("/untouched")
+    async def untouched():
+        return "ok"
+
+    @app.get("/read")
+    async def read():
+        return dict(session)
+
+    @app.post("/set")
+    async def put():
+        session.update(await request.get_json())
+        return dict(session)
+
+    @app.post("/sign-out")
+    async def sign_out():
+        session.clear()
+        return "ok"
+
+    @app.post("/fail")
+    async def fail():
+        session["lost"] = True
+        raise RuntimeError("a view that fails")
+
+    @app.websocket("/talk")
+    async def talk():
+        await websocket.send(session.get("a", "nobody"))
+
+    return app
+
+
+def run(test):
+    asyncio.run(test)
+
+
+def test_commands_per_request(app, store):
+    async def test():
+        client = app.test_client()
+        assert (await client.get("/untouched")).status_code == 200 and store.taken() == {}
+        assert await (await client.get("/read")).get_json() == {} and store.taken() == {}
+        await client.post("/set", json={"a": "x"})
+        assert store.taken() == {"create": 1}
+        response = await client.get("/read")
+        assert await response.get_json() == {"a": "x"} and store.taken() == {"load": 1}
+        assert response.headers["Vary"] == "Cookie"
+        await client.post("/set", json={"a": "y"})
+        assert store.taken() == {"load": 1, "save": 1}
+        await client.post("/set", json={"_user_id": "ann"})
+        assert store.taken() == {"load": 1, "rotate": 1}
+        assert (await client.get("/read")).headers["Cache-Control"] == "private, no-store"
+        store.taken()
+        assert (await client.get("/static/logo.txt")).status_code == 200 and store.taken() == {}
+        response = await client.post("/sign-out")
+        assert store.taken() == {"load": 1, "end": 1} and "Max-Age=0" in str(response.headers)
+        assert await (await client.get("/read")).get_json() == {} and store.taken() == {}
+
+    run(test())
+
+
+def test_an_outage_is_503_where_the_session_is_needed_and_nowhere_else(app, store):
+    async def test():
+        client = app.test_client()
+        await client.post("/set", json={"a": "x"})
+        store.is_down = True
+        for response in (await client.get("/read"), await client.post("/set", json={"b": 1})):
+            assert response.status_code == 503 and "Set-Cookie" not in response.headers
+        assert (await client.get("/untouched")).status_code == 200
+        store.is_down = False
+        assert await (await client.get("/read")).get_json() == {"a": "x"}
+
+    run(test())
+
+
+def test_a_failed_view_writes_nothing_and_a_socket_sees_the_session(app, store):
+    async def test():
+        client = app.test_client()
+        assert (await client.post("/fail")).status_code == 500 and store.taken() == {}
+        await client.post("/set", json={"a": "x"})
+        async with client.websocket("/talk") as socket:
+            assert await socket.receive() == "x"
+
+    run(test())
