@@ -1,4 +1,4 @@
-"""Engines for the contract tests; see stores.py."""
+"""Engines for the contract tests (see stores.py), and a store that a test can listen to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from proxy import Proxy, counting
+from servers import RIVALS, Store
 from stores import BENCHES, STORES, Bench, World
 
 
@@ -25,3 +27,30 @@ def bench(request: pytest.FixtureRequest, world: World) -> Iterator[Bench]:
     name, _, face = request.param.rpartition("-")
     with STORES[name](face, world) as bench:
         yield bench
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Store]:
+    """Debian's redis-server."""
+    with Store(command=RIVALS) as store:
+        yield store
+
+
+@pytest.fixture
+def proxy(redis_server: Store) -> Iterator[Proxy]:
+    """A proxy before it that counts commands."""
+    with counting(redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def site(proxy: Proxy) -> Iterator[Proxy]:
+    """The Django project of django_site.py, with the proxy as its store."""
+    from django.test import override_settings
+
+    import django_site
+
+    django_site.users()
+    url = f"redis://127.0.0.1:{proxy.port}/0?timeout=2&pool_wait=2"
+    with override_settings(SESSILE_URL=url):
+        yield proxy

@@ -1,100 +1,120 @@
-"""A TCP proxy that tests put between an engine and its server, to lose what they want lost."""
+"""A TCP proxy that counts the commands that go through it, for `redis://` and `sessile://`.
+
+What always holds: commands that set a connection up (SETUP) are not counted, everything else is,
+in the order in which it was sent; `refuse` makes the store unreachable without stopping it.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
-__all__ = ["Proxy"]
+SETUP = {"HELLO", "AUTH", "SELECT", "CLIENT", "INFO", "SCRIPT"}
 
 
 class Proxy:
-    """Forwards connections to a port of this machine, until told otherwise."""
+    """Stands on `port`, in front of a store on `target`."""
 
     def __init__(self, target: int) -> None:
-        self._target = target
+        self.target = target
+        self.commands: list[str] = []
+        self.bytes_sent = 0
+        self.refuse = False
+        self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._lock = threading.Lock()
-        self._drops = 0
-        self._held = threading.Event()
-        self._sockets: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
+        threading.Thread(target=self._accept, daemon=True).start()
 
-    def drop_replies(self, count: int) -> None:
-        """Of the next so many replies to scripts, none arrives: its connection is closed."""
-        with self._lock:
-            self._drops = count
+    def take(self) -> list[str]:
+        """The commands since the last call."""
+        commands, self.commands = self.commands, []
+        return commands
 
-    def hold(self) -> None:
-        """From now on no reply arrives, and no connection is closed."""
-        self._held.set()
-
-    def __enter__(self) -> Proxy:
-        self._start(self._accept)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for one in (self._listener, *self._sockets):
-            with contextlib.suppress(OSError):
+    def cut(self) -> None:
+        """Breaks all connections."""
+        for one in list(self._open):
+            with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-            one.close()
-        for thread in self._threads:
-            thread.join(10)
 
-    def _start(self, target: object, *args: object) -> None:
-        thread = threading.Thread(target=target, args=args, daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
-        thread.start()
+    def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
 
     def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
                 return
-            self._sockets += [client, server]
-            scripts = threading.Event()
-            self._start(self._requests, client, server, scripts)
-            self._start(self._replies, client, server, scripts)
+            if self.refuse:
+                client.close()
+                continue
+            store = socket.create_connection(("127.0.0.1", self.target))
+            self._open |= {client, store}
+            threading.Thread(target=self._upwards, args=(client, store), daemon=True).start()
+            threading.Thread(target=self._pump, args=(store, client), daemon=True).start()
 
-    def _requests(
-        self, client: socket.socket, server: socket.socket, scripts: threading.Event
+    def _upwards(self, client: socket.socket, store: socket.socket) -> None:
+        parser = Parser()
+        self._pump(client, store, parser)
+
+    def _pump(
+        self, source: socket.socket, sink: socket.socket, parser: Parser | None = None
     ) -> None:
-        with contextlib.suppress(OSError):
-            while data := client.recv(65536):
-                if b"EVAL" in data:
-                    scripts.set()
-                server.sendall(data)
-        self._cut(client, server)
-
-    def _replies(
-        self, client: socket.socket, server: socket.socket, scripts: threading.Event
-    ) -> None:
-        with contextlib.suppress(OSError):
-            while data := server.recv(65536):
-                if self._held.is_set():
-                    continue
-                if scripts.is_set() and not data.startswith(b"-NOSCRIPT") and self._drop():
-                    break
-                client.sendall(data)
-        self._cut(client, server)
-
-    def _drop(self) -> bool:
-        with self._lock:
-            dropped = self._drops > 0
-            self._drops -= dropped
-            return dropped
-
-    def _cut(self, *both: socket.socket) -> None:
-        for one in both:
-            with contextlib.suppress(OSError):
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if parser is not None:
+                    self.bytes_sent += len(data)
+                    self.commands += [name for name in parser.feed(data) if name not in SETUP]
+                sink.sendall(data)
+        for one in (source, sink):
+            self._open.discard(one)
+            with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+
+class Parser:
+    """Finds the names of commands in what a client sends: arrays of bulk strings."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+
+    def feed(self, data: bytes) -> list[str]:
+        self.rest += data
+        names = []
+        while (command := self._next()) is not None:
+            names.append(command[0].decode().upper())
+        return names
+
+    def _next(self) -> list[bytes] | None:
+        end = self.rest.find(b"\r\n")
+        if end < 0:
+            return None
+        assert self.rest[:1] == b"*", self.rest[:40]
+        at, parts = end + 2, []
+        for _ in range(int(self.rest[1:end])):
+            end = self.rest.find(b"\r\n", at)
+            if end < 0:
+                return None
+            length = int(self.rest[at + 1 : end])
+            at = end + 2 + length + 2
+            if at > len(self.rest):
+                return None
+            parts.append(self.rest[end + 2 : at - 2])
+        self.rest = self.rest[at:]
+        return parts
+
+
+@contextmanager
+def counting(target: int) -> Iterator[Proxy]:
+    """A proxy for as long as a block runs."""
+    proxy = Proxy(target)
+    try:
+        yield proxy
+    finally:
+        proxy.close()

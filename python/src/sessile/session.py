@@ -146,6 +146,7 @@ class Session:
         self._ceiling: int | None = None
         self._renew = False
         self._alias = False
+        self._issued = False
 
     # ---- what the framework sees
 
@@ -201,7 +202,8 @@ class Session:
     @property
     def may_set_cookie(self) -> bool:
         """Whether the browser may be told `id`: never an id that another one has replaced."""
-        return self.standing is Standing.LIVE and self._id is not None and not self._alias
+        known = self.standing is Standing.LIVE and self._id is not None
+        return self._issued or (known and not self._alias)
 
     @property
     def may_delete_cookie(self) -> bool:
@@ -510,6 +512,7 @@ class Session:
         self, id: str | None, key: bytes, version: int, base: document.Base, user: str | None
     ) -> None:
         """The store has what this request has."""
+        self._issued = self._issued or id != self._id
         self._id, self._key, self._next, self._version = id, key, None, version
         self._base, self._intents, self._user = base, document.Intents(), user
         self._unseen = {}

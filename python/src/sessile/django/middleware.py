@@ -114,6 +114,8 @@ def saving(session: SessionStore) -> Plan[bool]:
     used = not session.wrote and (session.modified or every)
     if state.modified or used or state.wants_cookie:
         yield from session._save(False)
+    if state.may_set_cookie:
+        yield from state.load()  # nothing, unless the id was changed without a look at the rest
     return state.may_set_cookie
 
 
