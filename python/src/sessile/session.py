@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from enum import Enum
 from operator import methodcaller
 from typing import Any, TypeVar
@@ -41,14 +42,15 @@ TRIES = 3
 """Ids tried for a new session. With 128 random bits the second one is never needed."""
 RENEWAL = 10
 """With sliding, a cookie is set anew after a tenth of its age."""
-ISSUED = b"\\!issued"
-"""Metadata: when the cookie was last set, Unix seconds. Written only with sliding."""
-DEVICE = b"\\!device"
-"""Metadata: what the browser called itself when somebody signed in, a JSON string."""
+# Names that no path has and no engine uses: leaves of ours beside the document.
+ISSUED = b"\\@issued"
+"""Beside the document: when the cookie was last set, Unix seconds. Written only with sliding."""
+DEVICE = b"\\@device"
+"""Beside the document: what the browser called itself when somebody signed in, a JSON string."""
 DEVICE_MAX = 256
 """Characters kept of it."""
-SELF = b"\\!self"
-"""Metadata: how the newest handle ends. Written only where an old id may stand for it."""
+SELF = b"\\@self"
+"""Beside the document: how the newest handle ends, where an old id may stand for it."""
 
 
 def run(engine: Engine, plan: Plan[T]) -> T:
@@ -371,16 +373,15 @@ class Session:
         Raises SessionConflict if `id` is given and there is a session, or if it isn't well-formed.
         """
         user, life = self._user_now(), self._life(fresh=True)
-        fields = {**self.settings.codec.encode(self._data or {}), **self._signature(user)}
-        if self._notes:
-            fields[ISSUED] = self._moment()
+        fields = self.settings.codec.encode(self._data or {})
+        beside = {**fields, **self._signature(user), **self._moment()}
         if id is not None and not self.settings.shape.fits(id):
             raise SessionConflict("not an id that a session could have")
         for _ in range(TRIES):
             chosen = id or self._new_id()
             key = self._keys(chosen)[0]
             version = yield methodcaller(
-                "create", key, fields, life, user=user or None, limit=self.settings.limit
+                "create", key, beside, life, user=user or None, limit=self.settings.limit
             )
             if version is not None:
                 self._data = self._data or {}
@@ -451,26 +452,24 @@ class Session:
                 self._ceiling = now_ms() + found.absolute_left
             mark = self._known(SELF)
             self._alias = bool(mark and self._key) and mark != mark_of(self._key or b"")
-            self._renew = self._notes and not self._alias and self._is_old()
+            self._renew = bool(self._moment()) and not self._alias and self._is_old()
             self._intents = document.Intents()
             self._replay(intents, unseen)
 
     def _save(self, changes: Changes) -> Plan[Action]:
         key, life = (yield from self._find()), self._life(fresh=False)
-        wrote = bool(changes)
-        if self._notes and not self._alias and (changes or self._renew):
-            changes.set[ISSUED] = self._moment()
-        if changes.delete_trees and self._known(SELF):
-            changes.set[SELF] = self._known(SELF)
+        wrote = bool(changes) or self._renew
+        beside = self._moment() if wrote and not self._alias else {}
+        sent = self._with(changes, beside)
         unread = self.standing is Standing.UNREAD and self._data is not None
         user = self._user_now() if unread or self._user_changed() else None
-        expected = self._version if self.settings.strict and wrote else None
-        version = yield methodcaller("save", key, changes, life, expected=expected, user=user)
+        expected = self._version if self.settings.strict and changes else None
+        version = yield methodcaller("save", key, sent, life, expected=expected, user=user)
         if version is None:
             raise SessionGone("the session ended while this request was being served")
         owner = self._user if user is None else user
         self._settle(self._id, key, version, self._base.advanced(changes), owner)
-        return Action.SAVE if changes else Action.TOUCH
+        return Action.SAVE if sent else Action.TOUCH
 
     def _rotate(self, changes: Changes) -> Plan[Action]:
         settings = self.settings
@@ -479,12 +478,9 @@ class Session:
         new_key = self._keys(new_id)[0]
         user, changed = self._user_now(), self._user_changed()
         hard = self.rotates_hard or changed
-        if self._notes:
-            changes.set[ISSUED] = self._moment()
-        if changed:
-            changes.set.update(self._signature(user))
+        beside = {**self._moment(), **(self._signature(user) if changed else {})}
         if settings.grace or self._known(SELF):
-            changes.set[SELF] = mark_of(new_key)
+            beside[SELF] = mark_of(new_key)
         fallback = None
         if changed and user:
             fallback = {**settings.codec.encode(self.data), **self._signature(user)}
@@ -493,7 +489,7 @@ class Session:
             "rotate",
             key,
             new_key,
-            changes,
+            self._with(changes, beside),
             life,
             expected=expected,
             user=user if changed else None,
@@ -547,11 +543,6 @@ class Session:
         found = ids.handles(id, settings.namespace, settings.id_keys)
         return [settings.prefix + node + handle for handle in found]
 
-    @property
-    def _notes(self) -> bool:
-        """Whether it's noted when the cookie was set."""
-        return self.settings.slide and self.settings.notes_cookie
-
     def _known(self, name: bytes) -> bytes:
         """A leaf of metadata as it was loaded; empty if there was none."""
         return self._loaded.fields.get(name, b"") if self._loaded else b""
@@ -586,8 +577,18 @@ class Session:
         """What is noted of a sign-in."""
         return {DEVICE: json.dumps(self.device[:DEVICE_MAX]).encode()} if user else {}
 
-    def _moment(self) -> bytes:
-        return str(now_ms() // 1000).encode()
+    def _moment(self) -> dict[bytes, bytes]:
+        """When the browser was told its id, where that is kept."""
+        settings = self.settings
+        noted = settings.slide and settings.notes_cookie
+        return {ISSUED: str(now_ms() // 1000).encode()} if noted else {}
+
+    def _with(self, changes: Changes, beside: dict[bytes, bytes]) -> Changes:
+        """The changes with what stands beside the document; a clear takes none of that away."""
+        if b"" in changes.delete_trees:
+            kept = {name: self._known(name) for name in (ISSUED, DEVICE, SELF)}
+            beside = {**{name: leaf for name, leaf in kept.items() if leaf}, **beside}
+        return replace(changes, set={**changes.set, **beside}) if beside else changes
 
     def _is_old(self) -> bool:
         """Whether the cookie was set more than a part of its age ago."""
