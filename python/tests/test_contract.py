@@ -293,12 +293,12 @@ def test_merge_of_a_large_patch(bench: Bench) -> None:
 
 @pytest.mark.parametrize("changes", [NONE, Changes(set={b"a": b"1"}), Changes(increment={b"n": 1})])
 def test_revival_never_by_a_save(bench: Bench, changes: Changes) -> None:
-    key = bench.session()
+    key, user = bench.session(), bench.user()
     bench.engine.end(key)
-    assert bench.engine.save(key, changes, Life(idle=60), user="ann") is None
+    assert bench.engine.save(key, changes, Life(idle=60), user=user) is None
     assert bench.engine.save(key, changes, Life(idle=60), expected=1) is None
     assert bench.engine.load(key) is None
-    assert bench.engine.sessions_of("ann") == []
+    assert bench.engine.sessions_of(user) == []
 
 
 def test_revival_never_by_saves_that_race_with_the_end(bench: Bench) -> None:

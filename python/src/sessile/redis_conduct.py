@@ -195,8 +195,10 @@ def settle(ask: Ask, topology: Topology, deadline: float) -> Steps[list[Any]]:
         if breaker.failures and breaker.open(time.monotonic()):
             topology.lost(address)
             raise SessionUnavailable("the store failed several times and isn't asked for a moment")
-        asking: tuple[Command, ...] = (("ASKING",),) if ask.asking else ()
-        outcome = yield Exchange(address, asking + ask.commands)
+        commands = ask.commands
+        if ask.asking:
+            commands = tuple(word for one in commands for word in (("ASKING",), one))
+        outcome = yield Exchange(address, commands)
         if isinstance(outcome, Failure):
             now = time.monotonic()
             topology.lost(address)
@@ -208,8 +210,8 @@ def settle(ask: Ask, topology: Topology, deadline: float) -> Steps[list[Any]]:
             continue
         if breaker.failures:
             breaker.worked()
-        if asking:
-            del outcome[0]
+        if ask.asking:
+            del outcome[::2]
         refused = outcome[0]
         if isinstance(refused, Refused) and turns < TURNS_MAX:
             instead = topology.turned(ask, address, refused)

@@ -25,6 +25,8 @@ META = b"\\!"
 VERSION, CREATED, BASE, IDLE, ABSOLUTE, SEEN, USER, ANSWERS, TARGET, MOVED = (
     META + letter for letter in (b"v", b"c", b"b", b"i", b"a", b"s", b"u", b"q", b"t", b"r")
 )
+OTHERS = (CREATED, BASE, SEEN, ANSWERS)
+"""What a reader of a session doesn't ask for."""
 Hash = dict[bytes, bytes]
 
 
@@ -33,16 +35,18 @@ def loaded(found: Hash, now: int, ttl: int) -> Loaded | Rotated | None:
     version = found.pop(VERSION, None)
     if version is None:
         return ROTATED if MOVED in found else None
-    idle = user = absolute = None
-    for name in [name for name in found if name.startswith(META)]:
-        value = found.pop(name)
-        if name == IDLE:
-            idle = ttl
-        elif name == USER:
-            user = value.decode()
-        elif name == ABSOLUTE:
-            absolute = int(value) - now
-    return Loaded(int(version), found, user or "", idle, absolute)
+    idle = found.pop(IDLE, None)
+    absolute = found.pop(ABSOLUTE, None)
+    user = found.pop(USER, None)
+    for name in OTHERS:
+        found.pop(name, None)
+    return Loaded(
+        int(version),
+        found,
+        user.decode() if user else "",
+        ttl if idle and ttl >= 0 else None,
+        int(absolute) - now if absolute else None,
+    )
 
 
 class Missing(Exception):
