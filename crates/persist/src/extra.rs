@@ -1,0 +1,217 @@
+//! What an item carries that Redis has no word for, as tagged bytes.
+//!
+//! ```text
+//! | tag (1) | length (4, low end first) | bytes | ...
+//! ```
+//!
+//! In an RDB file it's the value of aux fields called [`AUX_NAME`] before the item's key (several
+//! are read as one); in the log it's in hexadecimal on `#` lines before the record. Redis tools
+//! skip both: redis-server says `Unrecognized RDB AUX field` for each at log level verbose, and
+//! redis-check-rdb prints them. What they save afterwards doesn't have it any more.
+//!
+//! What always holds: tags that this version doesn't know stay readable by [`Extra::iter`]; one
+//! below [`OPTIONAL`] that isn't known must not be dropped silently ([`Extra::unknown`]).
+//! Not for: what the tags mean to a session; the engine and the node know.
+
+use engine::Meta;
+
+/// The name of the aux field.
+pub const AUX_NAME: &[u8] = b"sessile-item";
+
+/// Tags from here on may be ignored by whoever doesn't know them.
+pub const OPTIONAL: u8 = 128;
+
+/// The tags that have a meaning.
+pub mod tag {
+    /// memcached's flags: 4 bytes.
+    pub const FLAGS: u8 = 1;
+    /// memcached's state: 1 byte.
+    pub const STATE: u8 = 2;
+    /// The version that a client set: 8 bytes.
+    pub const CAS: u8 = 3;
+    /// A field's deadline: 8 bytes of Unix milliseconds, then the field's name.
+    pub const FIELD_DEADLINE: u8 = 4;
+    /// In the log: the record's fields keep their own deadlines. No bytes.
+    pub const KEEP_FIELD_DEADLINES: u8 = 5;
+    /// The item is a hash without fields, which RDB can't hold: all of it stands here. Its
+    /// database stands before, as for other items. The key's bytes.
+    pub const EMPTY_HASH: u8 = 6;
+    /// Of [`EMPTY_HASH`]: the key's deadline, 8 bytes of Unix milliseconds.
+    pub const EMPTY_DEADLINE: u8 = 7;
+    /// A session's idle timeout: 8 bytes of milliseconds.
+    pub const IDLE: u8 = 16;
+    /// A session's absolute deadline: 8 bytes of Unix milliseconds.
+    pub const ABSOLUTE: u8 = 17;
+    /// When a session was created: 8 bytes of Unix milliseconds.
+    pub const CREATED: u8 = 18;
+    /// A session's user.
+    pub const USER: u8 = 19;
+    /// The item's version when it was written: 8 bytes.
+    pub const VERSION: u8 = 128;
+}
+
+/// Tagged bytes beside an item.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Extra {
+    bytes: Vec<u8>,
+}
+
+/// Bytes that aren't tagged bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Malformed;
+
+impl Extra {
+    /// What of `meta` Redis has no word for: all but the deadline, and only what isn't default.
+    pub fn of(meta: &Meta) -> Self {
+        let mut extra = Self::default();
+        if meta.flags != 0 {
+            extra.push(tag::FLAGS, &meta.flags.to_le_bytes());
+        }
+        if meta.state != 0 {
+            extra.push(tag::STATE, &[meta.state]);
+        }
+        if let Some(cas) = meta.cas {
+            extra.push(tag::CAS, &cas.to_le_bytes());
+        }
+        extra
+    }
+
+    /// Takes bytes as they were written.
+    ///
+    /// # Errors
+    /// The bytes aren't tagged, or a known tag doesn't have as many as it must.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, Malformed> {
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let (tag, value, after) = split(rest).ok_or(Malformed)?;
+            let right = match tag {
+                tag::FLAGS => value.len() == 4,
+                tag::STATE => value.len() == 1,
+                tag::FIELD_DEADLINE => value.len() >= 8,
+                tag::KEEP_FIELD_DEADLINES => value.is_empty(),
+                tag::CAS
+                | tag::EMPTY_DEADLINE
+                | tag::IDLE
+                | tag::ABSOLUTE
+                | tag::CREATED
+                | tag::VERSION => value.len() == 8,
+                _ => true,
+            };
+            if !right {
+                return Err(Malformed);
+            }
+            rest = after;
+        }
+        Ok(Self { bytes })
+    }
+
+    /// The bytes to be written.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether there is nothing.
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Appends one tag and its bytes.
+    pub fn push(&mut self, tag: u8, value: &[u8]) {
+        self.bytes.push(tag);
+        self.bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        self.bytes.extend_from_slice(value);
+    }
+
+    /// Appends when a field ends.
+    pub fn push_field_deadline(&mut self, name: &[u8], at: u64) {
+        self.bytes.push(tag::FIELD_DEADLINE);
+        self.bytes.extend_from_slice(&(name.len() as u32 + 8).to_le_bytes());
+        self.bytes.extend_from_slice(&at.to_le_bytes());
+        self.bytes.extend_from_slice(name);
+    }
+
+    /// All tags with their bytes, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || {
+            let (tag, value, after) = split(rest)?;
+            rest = after;
+            Some((tag, value))
+        })
+    }
+
+    /// The bytes of a tag; the last ones if it's there more than once.
+    pub fn get(&self, tag: u8) -> Option<&[u8]> {
+        self.iter().filter(|(found, _)| *found == tag).map(|(_, value)| value).last()
+    }
+
+    /// The number of 8 bytes under a tag.
+    pub fn number(&self, tag: u8) -> Option<u64> {
+        Some(u64::from_le_bytes(*self.get(tag)?.first_chunk()?))
+    }
+
+    /// The deadlines of fields.
+    pub fn field_deadlines(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.iter().filter(|(found, _)| *found == tag::FIELD_DEADLINE).filter_map(|(_, value)| {
+            let (at, name) = value.split_first_chunk::<8>()?;
+            Some((name, u64::from_le_bytes(*at)))
+        })
+    }
+
+    /// The first tag that must be understood and isn't.
+    pub fn unknown(&self) -> Option<u8> {
+        let known = |tag| matches!(tag, 1..=7 | 16..=19 | OPTIONAL..);
+        self.iter().map(|(tag, _)| tag).find(|tag| !known(*tag))
+    }
+
+    /// What the engine keeps of this, with a deadline.
+    pub fn meta(&self, deadline: Option<u64>) -> Meta {
+        let flags = self.get(tag::FLAGS).and_then(|value| value.first_chunk());
+        let state = self.get(tag::STATE).and_then(|value| value.first());
+        Meta {
+            deadline,
+            flags: flags.map_or(0, |flags| u32::from_le_bytes(*flags)),
+            state: state.copied().unwrap_or(0),
+            cas: self.number(tag::CAS),
+        }
+    }
+}
+
+/// The first tag, its bytes, and what follows.
+fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (tag, rest) = bytes.split_first()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    Some((*tag, value, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_pushed_comes_back() {
+        let meta = Meta { deadline: Some(9), flags: 7, state: Meta::STALE, cas: Some(u64::MAX) };
+        let mut extra = Extra::of(&meta);
+        extra.push(tag::USER, b"ann");
+        extra.push_field_deadline(b"field", 12);
+        let read = Extra::from_bytes(extra.as_bytes().to_vec()).unwrap();
+        assert_eq!((read.meta(Some(9)), read.get(tag::USER)), (meta, Some(&b"ann"[..])));
+        assert_eq!(read.field_deadlines().collect::<Vec<_>>(), [(&b"field"[..], 12)]);
+        assert_eq!(read.unknown(), None);
+        extra.push(99, b"");
+        assert_eq!(extra.unknown(), Some(99));
+        assert!(Extra::of(&Meta { deadline: Some(1), ..Meta::default() }).is_empty());
+    }
+
+    #[test]
+    fn every_cut_is_whole_or_refused() {
+        let mut extra = Extra::of(&Meta { flags: 1, cas: Some(2), ..Meta::default() });
+        extra.push(tag::USER, b"ann");
+        let bytes = extra.as_bytes().to_vec();
+        let whole =
+            (0..bytes.len()).filter(|cut| Extra::from_bytes(bytes[..*cut].to_vec()).is_ok());
+        assert_eq!(whole.collect::<Vec<_>>(), [0, 9, 22]);
+        assert_eq!(Extra::from_bytes(vec![tag::CAS, 1, 0, 0, 0, 9]), Err(Malformed));
+    }
+}

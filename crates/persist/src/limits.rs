@@ -1,0 +1,35 @@
+//! Every bound of this crate, in one place.
+
+/// Bytes of one string in a file: Redis' own limit.
+pub const STRING_MAX: u64 = 512 << 20;
+/// Bytes that are made room for before any of them has come.
+pub const AHEAD_MAX: usize = 64 << 10;
+/// Strings of so many bytes or fewer are never compressed, as in Redis.
+pub const UNCOMPRESSED_MAX: usize = 20;
+/// Hashes of more fields aren't written as one packed string (what Redis keeps packed itself).
+pub const PACKED_FIELDS_MAX: usize = 128;
+/// Nor are those with a longer name or value.
+pub const PACKED_STRING_MAX: usize = 64;
+/// Bytes of what an item carries beside its value, when read from a file.
+pub const EXTRA_MAX: usize = 64 << 20;
+/// Bytes of one aux field of [`EXTRA_MAX`]; more goes into several.
+pub const EXTRA_PIECE_MAX: usize = 1 << 20;
+/// Bytes of a line of the log that begins with `#`, its end included. Redis 7.0 reads up to 1,024
+/// in one go; what it doesn't read whole it takes for a record.
+pub const LINE_MAX: usize = 100;
+/// Bytes of such a line when read.
+pub const LINE_READ_MAX: usize = 1024;
+/// Bytes that one record of the log may have when read: a string and its key.
+pub const RECORD_MAX: u64 = STRING_MAX + (64 << 20);
+/// Bytes of one chunk of the log.
+pub const CHUNK_MAX: u64 = 2 * RECORD_MAX;
+/// Arguments of one record of the log.
+pub const ARGS_MAX: usize = 1 << 20;
+/// Fields of one HSET, HDEL or HPEXPIREAT that is written.
+pub const FIELDS_PER_RECORD: usize = 512;
+/// Bytes of a manifest.
+pub const MANIFEST_MAX: usize = 1 << 20;
+/// Bytes of a line of a manifest; Redis' limit.
+pub const MANIFEST_LINE_MAX: usize = 1024;
+/// Bytes of a file name in a manifest.
+pub const NAME_MAX: usize = 255;

@@ -1,0 +1,94 @@
+//! RDB: a snapshot as one file, the format of Redis.
+//!
+//! ```text
+//! "REDIS0010" | aux: FA name value ... | FE database | FB keys, deadlines
+//!             | [FA "sessile-item" extra] [FC deadline (8, ms)] type key value | ...
+//!             | FF | checksum (8)
+//!
+//! length   00LLLLLL | 01LLLLLL L | 10000000 4 bytes, big end first | 10000001 8 bytes
+//! string   length bytes | 11000000 i8 | 11000001 i16 | 11000010 i32 | 11000011 LZF
+//! ```
+//!
+//! Version 10 is what is written, so that Redis 7.0 and everything since reads it. What it has no
+//! word for stands in aux fields before the item ([`crate::extra`]): memcached's flags, a
+//! session's times and user, and the deadlines of fields. Redis 7.4 has types of its own for
+//! those (24 and 25, in version 12), but no documentation that would be enough to write them; so
+//! in Redis the fields of our files don't end.
+//!
+//! Read are versions 1 to 12 of Redis and 80 of Valkey: strings and hashes in each of their
+//! encodings, but for type 24 (fields with deadlines in a large hash of Redis 7.4), whose
+//! deadlines are coded in a way that isn't documented: that is an error. Other types are passed
+//! over or refused.
+//! Sources: docs of sripathikrishnan/redis-rdb-tools and the wiki of leonchen83/redis-replicator
+//! (versions to 10); the descriptions of redis/redis 13209 and redis/librdb 47 and 48 (type 25);
+//! HDT3213/rdb 62 (version 80); files of Redis 7.0.15.
+
+mod collect;
+mod encode;
+mod input;
+pub mod packed;
+mod read;
+mod skip;
+mod write;
+
+pub use encode::{Body, Encoder, length};
+pub use input::{Error, Problem};
+pub use read::{Event, Item, Others, Reader, Skipped};
+pub use write::{Facts, Writer};
+
+pub(crate) use collect::Collect;
+pub(crate) use input::Input;
+pub(crate) use read::{is_kept, value};
+
+/// The version that is written: Redis 7.0 and all later ones read it.
+pub const VERSION: u16 = 10;
+/// Versions that are read, of Redis.
+pub const VERSIONS: std::ops::RangeInclusive<u16> = 1..=12;
+/// The version of Valkey 9.
+pub const VERSION_VALKEY: u16 = 80;
+
+/// What a byte says where an item could begin.
+mod op {
+    pub(super) const SLOT_INFO: u8 = 244;
+    pub(super) const FUNCTION: u8 = 245;
+    pub(super) const MODULE_AUX: u8 = 247;
+    pub(super) const IDLE: u8 = 248;
+    pub(super) const FREQUENCY: u8 = 249;
+    pub(super) const AUX: u8 = 250;
+    pub(super) const RESIZE: u8 = 251;
+    pub(super) const EXPIRE_MS: u8 = 252;
+    pub(super) const EXPIRE: u8 = 253;
+    pub(super) const SELECT: u8 = 254;
+    pub(super) const END: u8 = 255;
+}
+
+/// The types of values.
+pub(crate) mod kind {
+    pub(crate) const STRING: u8 = 0;
+    pub(crate) const LIST: u8 = 1;
+    pub(crate) const SET: u8 = 2;
+    pub(crate) const ZSET: u8 = 3;
+    pub(crate) const HASH: u8 = 4;
+    pub(crate) const ZSET_2: u8 = 5;
+    pub(crate) const MODULE_2: u8 = 7;
+    pub(crate) const HASH_ZIPMAP: u8 = 9;
+    pub(crate) const LIST_ZIPLIST: u8 = 10;
+    pub(crate) const SET_INTSET: u8 = 11;
+    pub(crate) const ZSET_ZIPLIST: u8 = 12;
+    pub(crate) const HASH_ZIPLIST: u8 = 13;
+    pub(crate) const LIST_QUICKLIST: u8 = 14;
+    pub(crate) const STREAM: u8 = 15;
+    pub(crate) const HASH_LISTPACK: u8 = 16;
+    pub(crate) const ZSET_LISTPACK: u8 = 17;
+    pub(crate) const LIST_QUICKLIST_2: u8 = 18;
+    pub(crate) const STREAM_2: u8 = 19;
+    pub(crate) const SET_LISTPACK: u8 = 20;
+    pub(crate) const STREAM_3: u8 = 21;
+    /// In Valkey's version 80: a hash whose fields may have deadlines.
+    pub(crate) const HASH_VALKEY: u8 = 22;
+    /// A small hash whose fields may have deadlines, Redis 7.4.
+    pub(crate) const HASH_LISTPACK_DATED: u8 = 25;
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
