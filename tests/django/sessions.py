@@ -26,6 +26,7 @@ from servers import RIVALS, StartError, Store  # noqa: E402
 
 LABELS = [
     "store_contract",
+    "message_contract",
     "sessions_tests.tests.SessionMiddlewareTests",
     "auth_tests",
     "test_client",
