@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-SETUP = {"HELLO", "AUTH", "SELECT", "CLIENT", "INFO", "SCRIPT"}
+SETUP = {"HELLO", "AUTH", "SELECT", "CLIENT", "INFO", "TIME", "SCRIPT"}
 
 
 class Proxy:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from fleets import RedisServer, wait_until
-from proxy import Proxy
+from losing import Losing
 from sessile.contract import Changes, Life, Loaded, Push
 from sessile.errors import SessileError, SessionUnavailable
 from sessile.urls import open_async_engine, open_engine
@@ -151,7 +151,7 @@ def test_a_script_that_the_server_forgot_is_sent_again(world: World) -> None:
 
 
 def test_a_lost_reply_is_asked_for_again_and_nothing_is_done_twice(world: World) -> None:
-    with Proxy(world.redis().port) as proxy:
+    with Losing(world.redis().port) as proxy:
         engine = open_engine(f"redis://127.0.0.1:{proxy.port}")
         one, new = key(), key()
         proxy.drop_replies(1)
@@ -178,7 +178,7 @@ def test_a_lost_reply_is_asked_for_again_and_nothing_is_done_twice(world: World)
 
 
 def test_waiting_for_a_connection_ends(world: World) -> None:
-    with Proxy(world.redis().port) as proxy:
+    with Losing(world.redis().port) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}?pool=2&pool_wait=0.05&timeout=2"
         engine = open_engine(url)
         together(2, lambda _: engine.ping())
@@ -337,7 +337,7 @@ def test_each_operation_but_a_read_is_one_script(server: RedisServer) -> None:
     engine.close()
 
 
-def test_a_read_is_one_round_trip_of_three_plain_commands(server: RedisServer) -> None:
+def test_a_read_is_one_plain_command(server: RedisServer) -> None:
     engine = open_engine(server.url)
     one = key()
     engine.create(one, FIELDS, Life(idle=60))
@@ -345,7 +345,22 @@ def test_a_read_is_one_round_trip_of_three_plain_commands(server: RedisServer) -
     for _ in range(5):
         assert isinstance(engine.load(one), Loaded)
     counts = [calls(server, name) for name in ("hgetall", "pttl", "time", "evalsha")]
-    assert counts == [5, 5, 5, 0]
+    assert counts == [5, 0, 0, 0]
+    engine.close()
+
+
+def test_times_left_are_by_the_clock_of_the_server(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    engine = open_engine(world.redis().url)
+    one = key()
+    engine.create(one, FIELDS, Life(idle=60, maximum=90))
+    loaded = engine.load(one)
+    assert isinstance(loaded, Loaded)
+    assert 58_000 < (loaded.idle_left or 0) <= 60_000
+    assert 88_000 < (loaded.absolute_left or 0) <= 90_000
     engine.close()
 
 

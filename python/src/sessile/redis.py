@@ -15,6 +15,7 @@ from typing import TypeVar
 from sessile.contract import Changes, Life, Listed, Loaded, Rotated
 from sessile.redis_ask import Plan
 from sessile.redis_conduct import conduct
+from sessile.redis_plan import ServerClock
 from sessile.redis_pool import AsyncPools, Pools
 from sessile.redis_url import Settings, settings
 from sessile.urls import Address
@@ -28,10 +29,11 @@ class RedisEngine:
     """`sessile.contract.Engine` on Redis."""
 
     def __init__(self, given: Settings) -> None:
-        self._plans = given.plans()
+        clock = ServerClock()
+        self._plans = given.plans(clock)
         self._topology = given.topology()
         self._timeout = given.timeout
-        self._pools = Pools(given)
+        self._pools = Pools(given, clock)
 
     def _run(self, plan: Plan[T]) -> T:
         return self._pools.run(conduct(plan, self._topology, self._timeout))
@@ -109,10 +111,11 @@ class AsyncRedisEngine:
     """`sessile.contract.AsyncEngine` on Redis."""
 
     def __init__(self, given: Settings) -> None:
-        self._plans = given.plans()
+        clock = ServerClock()
+        self._plans = given.plans(clock)
         self._topology = given.topology()
         self._timeout = given.timeout
-        self._pools = AsyncPools(given)
+        self._pools = AsyncPools(given, clock)
 
     async def _run(self, plan: Plan[T]) -> T:
         return await self._pools.run(conduct(plan, self._topology, self._timeout))

@@ -25,6 +25,7 @@ from sessile.redis_conduct import Breakers, Exchange, Failure, Steps
 from sessile.redis_plan import (
     Plans,
     Reindex,
+    ServerClock,
     Shape,
     Word,
     create_words,
@@ -126,8 +127,8 @@ class Cluster(Breakers):
 class ClusterPlans(Plans):
     """The plans for a cluster."""
 
-    def __init__(self, shape: Shape) -> None:
-        super().__init__(shape)
+    def __init__(self, shape: Shape, clock: ServerClock) -> None:
+        super().__init__(shape, clock)
         self.within = b""
 
     def create(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -28,7 +29,7 @@ from sessile.errors import (
 )
 from sessile.redis_ask import Ask, Command, Plan, Refused
 
-__all__ = ["Plans", "Reindex", "Shape"]
+__all__ = ["Plans", "Reindex", "ServerClock", "Shape"]
 
 LOG = logging.getLogger("sessile.redis")
 T = TypeVar("T")
@@ -47,6 +48,22 @@ class Shape:
     """How long they may take, in milliseconds."""
 
 
+class ServerClock:
+    """The server's clock, as each new connection tells it; between them, ours that never steps."""
+
+    def __init__(self) -> None:
+        self._ahead = time.time() * 1000 - time.monotonic() * 1000
+
+    def now(self) -> int:
+        """Unix milliseconds."""
+        return int(self._ahead + time.monotonic() * 1000)
+
+    def learn(self, told: Any) -> None:
+        """Takes the reply to TIME; anything else is no news."""
+        if isinstance(told, list):
+            self._ahead = int(told[0]) * 1000 + int(told[1]) / 1000 - time.monotonic() * 1000
+
+
 class Reindex(Exception):
     """A script found another user than was indexed; the text is the server's."""
 
@@ -54,8 +71,9 @@ class Reindex(Exception):
 class Plans:
     """The plans for one server, or one primary at a time: all keys within reach of a script."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, clock: ServerClock) -> None:
         self.shape = shape
+        self.clock = clock
         self.within = shape.prefix
         """The prefix of the indexes that scripts can reach; empty if they reach none."""
         self.forbidden = False
@@ -81,19 +99,13 @@ class Plans:
 
     def load(self, key: bytes, slide: bool) -> Plan[Loaded | Rotated | None]:
         if not slide:
-            # Three plain commands cost the server a sixth of what a script does. They are not
-            # one step, so what looks odd is left to the script.
-            read: tuple[Command, ...] = (("HGETALL", key), ("PTTL", key), ("TIME",))
-            replies = yield Ask(read, key)
-            if not any(isinstance(reply, Refused) for reply in replies):
-                flat, ttl, clock = replies
+            # A plain command costs the server a tenth of what a script does.
+            flat = (yield Ask((("HGETALL", key),), key))[0]
+            if isinstance(flat, list):
                 words = iter(flat)
                 found = dict(zip(words, words, strict=False))
-                if not found or ttl == -2:
-                    return None
                 if watch.TARGET not in found:
-                    now = int(clock[0]) * 1000 + int(clock[1]) // 1000
-                    return watch.loaded(found, now, ttl)
+                    return watch.loaded(found, self.clock.now())
         reply = yield from self.script(
             scripts.LOAD,
             [key],
@@ -282,9 +294,9 @@ def version_of(reply: Any) -> int | None:
 
 def loaded(reply: list[Any]) -> Loaded | Rotated | None:
     """The answer of LOAD."""
-    now, ttl, flat = reply
+    now, flat = reply
     words = iter(flat)
-    return watch.loaded(dict(zip(words, words, strict=False)), now, ttl)
+    return watch.loaded(dict(zip(words, words, strict=False)), now)
 
 
 def listed(row: list[Any], names: Sequence[bytes]) -> Listed:

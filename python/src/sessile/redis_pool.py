@@ -29,6 +29,7 @@ from redis.retry import Retry
 from sessile.errors import SessionUnavailable
 from sessile.redis_ask import Address, Command, Refused
 from sessile.redis_conduct import Exchange, Failure, Steps
+from sessile.redis_plan import ServerClock
 from sessile.redis_url import Settings
 
 __all__ = ["AsyncPools", "Pools"]
@@ -94,12 +95,12 @@ class Pool:
 class Pools:
     """The connections of one engine in this process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: ServerClock) -> None:
         self._settings = settings
         self._pools: dict[tuple[Address, str], Pool] = {}
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._advice = Advice()
+        self._greeting = Greeting(clock)
 
     def run(self, steps: Steps[T]) -> T:
         """Does the exchanges that `steps` asks for and answers its result."""
@@ -165,8 +166,8 @@ class Pools:
         return Pool(lambda: kind(**arguments), given.pool, given.pool_wait)
 
     def _greet(self, held: Any, step: Exchange) -> None:
-        if self._advice.due and not step.role:
-            self._advice.heard(exchange(held, Advice.COMMANDS))
+        if not step.role:
+            self._greeting.heard(exchange(held, self._greeting.commands()))
 
 
 def exchange(held: Any, commands: tuple[Command, ...]) -> list[Any]:
@@ -253,10 +254,10 @@ class LoopPools:
 class AsyncPools:
     """The connections of one engine in this process, apart for each event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: ServerClock) -> None:
         self._settings = settings
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopPools] = WeakKeyDictionary()
-        self._advice = Advice()
+        self._greeting = Greeting(clock)
 
     async def run(self, steps: Steps[T]) -> T:
         """Does the exchanges that `steps` asks for and answers its result."""
@@ -323,8 +324,8 @@ class AsyncPools:
         return AsyncPool(lambda: kind(**arguments), given.pool, given.pool_wait)
 
     async def _greet(self, held: Any, step: Exchange) -> None:
-        if self._advice.due and not step.role:
-            self._advice.heard(await exchange_async(held, Advice.COMMANDS))
+        if not step.role:
+            self._greeting.heard(await exchange_async(held, self._greeting.commands()))
 
 
 async def exchange_async(held: Any, commands: tuple[Command, ...]) -> list[Any]:
@@ -339,18 +340,22 @@ async def exchange_async(held: Any, commands: tuple[Command, ...]) -> list[Any]:
     return replies
 
 
-class Advice:
-    """Looks once at how the server evicts, and warns if that ends sessions that are in use."""
+class Greeting:
+    """What a new connection asks: the time, and once, whether sessions in use may be evicted."""
 
-    COMMANDS: tuple[Command, ...] = (("INFO", "memory"),)
+    def __init__(self, clock: ServerClock) -> None:
+        self._clock = clock
+        self._due = True
 
-    def __init__(self) -> None:
-        self.due = True
+    def commands(self) -> tuple[Command, ...]:
+        return (("TIME",), ("INFO", "memory")) if self._due else (("TIME",),)
 
     def heard(self, replies: list[Any]) -> None:
-        self.due = False
-        info = replies[0] if isinstance(replies[0], bytes) else b""
-        if b"maxmemory_policy:allkeys-" in info:
+        """Learns from the replies; a server that refuses to tell is not asked again."""
+        self._clock.learn(replies[0])
+        info = replies[1] if len(replies) > 1 else b""
+        self._due = False
+        if isinstance(info, bytes) and b"maxmemory_policy:allkeys-" in info:
             LOG.warning(
                 "the server evicts any key when its memory is full (maxmemory-policy allkeys-*): "
                 "users will be signed out; use volatile-ttl or noeviction for sessions"

@@ -5,7 +5,7 @@ The rules are those of `sessile.rules`; here they are over the hash of a session
     \\!v  version: microseconds since 1970, always rising
     \\!c  created, in milliseconds; \\!b  what MAX counts from, where that is later
     \\!i  idle timeout in seconds; \\!a  absolute deadline in milliseconds; absent where none
-    \\!s  last seen in milliseconds, where neither version nor time to live tell
+    \\!s  last seen in milliseconds, where that is later than the version
     \\!u  user; \\!q  requests answered: token and version, separated by spaces
     \\!t  in an alias, the key that it stands for; \\!r  in a tombstone
     all other fields are leaves of the document
@@ -68,12 +68,12 @@ local function resolve(key)
   return key, f
 end
 
--- When the session ends from now on, or nil; and whether that is its absolute deadline.
+-- When the session ends if it's seen now for the last time, or nil.
 local function ending(f)
   local ends = f['\\!i'] and now + f['\\!i'] * 1000
   local absolute = f['\\!a'] and tonumber(f['\\!a'])
-  if absolute and (not ends or absolute < ends) then return absolute, true end
-  return ends, false
+  if absolute and (not ends or absolute < ends) then return absolute end
+  return ends
 end
 
 -- An index outlives the sessions in it, but not for ever.
@@ -87,12 +87,10 @@ local function index_lasts(index, left, f)
   end
 end
 
--- Re-arms the time to live. `seen`: the version doesn't tell when the session was last seen.
+-- Re-arms the time to live. `seen`: the version doesn't tell that the session was seen now.
 local function slide(key, f, prefix, seen)
-  local ends, absolute = ending(f)
-  if seen and (absolute or not ends) then
-    redis.call('HSET', key, '\\!s', text(now))
-  end
+  local ends = ending(f)
+  if seen then redis.call('HSET', key, '\\!s', text(now)) end
   if ends then redis.call('PEXPIREAT', key, text(ends)) else redis.call('PERSIST', key) end
   if f['\\!u'] and prefix ~= '' then
     local index = prefix .. f['\\!u']
@@ -105,7 +103,7 @@ LOAD = Script(
     "load",
     BASE
     + r"""
--- KEYS[1]; ARGV: prefix, '1' to slide. Answers now, time to live, HGETALL; or nil, or 'ROTATED'.
+-- KEYS[1]; ARGV: prefix, '1' to slide. Answers now and HGETALL; or nil, or 'ROTATED'.
 local key, f = KEYS[1], {}
 local reply
 for hop = 0, 4 do
@@ -125,8 +123,12 @@ for hop = 0, 4 do
   if not key then return false end
 end
 if not f['\\!v'] then return false end
-if ARGV[2] == '1' and f['\\!i'] then slide(key, f, ARGV[1], true) end
-return {now, redis.call('PTTL', key), reply}
+if ARGV[2] == '1' and f['\\!i'] then
+  slide(key, f, ARGV[1], true)
+  reply[#reply + 1] = '\\!s'
+  reply[#reply + 1] = text(now)
+end
+return {now, reply}
 """,
 )
 
@@ -206,13 +208,9 @@ LIST = Script(
 local index = ARGV[1] .. ARGV[2]
 local reply = {}
 for _, row in ipairs(sessions(index, ARGV[2])) do
-  local values = redis.call('HMGET', row[1], '\\!i', '\\!a', '\\!s', unpack(ARGV, 3))
-  local seen = math.max(math.floor(row[3] / 1000), tonumber(values[3] or 0))
-  local ttl = redis.call('PTTL', row[1])
-  if values[1] and now + ttl ~= tonumber(values[2] or 0) then
-    seen = math.max(seen, now + ttl - values[1] * 1000)
-  end
-  table.insert(reply, 1, {row[1], row[2], seen, {unpack(values, 4, #ARGV + 1)}})
+  local values = redis.call('HMGET', row[1], '\\!s', unpack(ARGV, 3))
+  local seen = math.max(math.floor(row[3] / 1000), tonumber(values[1] or 0))
+  table.insert(reply, 1, {row[1], row[2], seen, {unpack(values, 2, #ARGV - 1)}})
 end
 return reply
 """,

@@ -19,7 +19,7 @@ from sessile.errors import ConfigurationError
 from sessile.redis_ask import Address as Node
 from sessile.redis_cluster import Cluster, ClusterPlans
 from sessile.redis_conduct import Sentinel, Single, Topology
-from sessile.redis_plan import Plans, Shape
+from sessile.redis_plan import Plans, ServerClock, Shape
 from sessile.urls import Address
 
 __all__ = ["OPTIONS", "Settings", "settings"]
@@ -59,8 +59,9 @@ class Settings:
     tls: dict[str, Any] | None = None
     """Arguments of redis-py's SSLConnection; `None` without TLS."""
 
-    def plans(self) -> Plans:
-        return ClusterPlans(self.shape) if self.kind == "cluster" else Plans(self.shape)
+    def plans(self, clock: ServerClock) -> Plans:
+        kind = ClusterPlans if self.kind == "cluster" else Plans
+        return kind(self.shape, clock)
 
     def topology(self) -> Topology:
         if self.kind == "sentinel":

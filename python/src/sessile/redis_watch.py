@@ -25,28 +25,31 @@ META = b"\\!"
 VERSION, CREATED, BASE, IDLE, ABSOLUTE, SEEN, USER, ANSWERS, TARGET, MOVED = (
     META + letter for letter in (b"v", b"c", b"b", b"i", b"a", b"s", b"u", b"q", b"t", b"r")
 )
-OTHERS = (CREATED, BASE, SEEN, ANSWERS)
+OTHERS = (CREATED, BASE, ANSWERS)
 """What a reader of a session doesn't ask for."""
 Hash = dict[bytes, bytes]
 
 
-def loaded(found: Hash, now: int, ttl: int) -> Loaded | Rotated | None:
-    """What a hash, its time to live and the server's clock say; takes the hash over."""
+def loaded(found: Hash, now: int) -> Loaded | Rotated | None:
+    """What a hash says at a moment by the server's clock; takes the hash over."""
     version = found.pop(VERSION, None)
     if version is None:
         return ROTATED if MOVED in found else None
     idle = found.pop(IDLE, None)
     absolute = found.pop(ABSOLUTE, None)
     user = found.pop(USER, None)
+    seen = found.pop(SEEN, None)
     for name in OTHERS:
         found.pop(name, None)
-    return Loaded(
-        int(version),
-        found,
-        user.decode() if user else "",
-        ttl if idle and ttl >= 0 else None,
-        int(absolute) - now if absolute else None,
-    )
+    absolute_left = int(absolute) - now if absolute else None
+    idle_left = None
+    if idle:
+        # A clock that is a little off never shows a session as dead that the server has.
+        ends = max(int(version) // 1000, int(seen or 0)) + int(idle) * 1000
+        idle_left = max(1, ends - now)
+        if absolute_left is not None:
+            idle_left = min(idle_left, absolute_left)
+    return Loaded(int(version), found, user.decode() if user else "", idle_left, absolute_left)
 
 
 class Missing(Exception):
@@ -203,8 +206,6 @@ def entry_of(found: Mapping[bytes, bytes], ttl: int, now: int) -> rules.Entry | 
     version, created = int(found[VERSION]), int(found[CREATED])
     idle, absolute = int(found.get(IDLE, 0)) * 1000, int(found.get(ABSOLUTE, 0))
     seen = max(version // 1000, int(found.get(SEEN, 0)))
-    if idle and now + ttl != absolute:
-        seen = max(seen, now + ttl - idle)
     answers = found.get(ANSWERS, b"").decode().split()
     return rules.Record(
         fields={name: value for name, value in found.items() if not name.startswith(META)},
@@ -238,9 +239,7 @@ def hash_of(entry: rules.Entry) -> Hash:
         found[IDLE] = b"%d" % (entry.idle // 1000)
     if entry.absolute:
         found[ABSOLUTE] = b"%d" % entry.absolute
-    ends = rules.deadline(entry)
-    by_ttl = entry.idle and ends == entry.seen + entry.idle and ends != entry.absolute
-    if entry.seen > entry.version // 1000 and not by_ttl:
+    if entry.seen > entry.version // 1000:
         found[SEEN] = b"%d" % entry.seen
     if entry.user:
         found[USER] = entry.user.encode()
