@@ -32,6 +32,7 @@ SCHEMES = {
     "redis+cluster": "sessile.redis",
     "valkey+cluster": "sessile.redis",
     "sessile": "sessile.sessile",
+    "sessiles": "sessile.sessile",
     "unix": "sessile.sessile",
     "embedded": "sessile.embedded",
     "memcached": "sessile.memcached",

@@ -1,0 +1,229 @@
+"""The wire: replies in pieces, and what is none; requests as the server expects them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+import threading
+import time
+
+import pytest
+
+from sessile import ConfigurationError, SessionConflict, SessionUnavailable
+from sessile.contract import ROTATED, Changes, Life, Loaded, Push
+from sessile.sessile_plan import Plans
+from sessile.urls import open_async_engine, open_engine
+from sessile.wire import MORE, ProtocolError, Refused, Replies, pack
+
+STREAM = (
+    b"+OK\r\n:7\r\n$-1\r\n*-1\r\n$5\r\na\r\nb\r\r\n*5\r\n:1\r\n$-1\r\n:9\r\n$3\r\nann\r\n"
+    b"*2\r\n$1\r\nf\r\n$0\r\n\r\n-CONFLICT no\r\n*0\r\n"
+)
+
+
+def test_replies_come_out_whole_however_they_came_in():
+    seed = int(os.environ.get("SEED", 0)) or time.time_ns() % 1_000_000
+    print(f"SEED={seed}")
+    rng = random.Random(seed)
+    expected = ["OK", 7, None, None, b"a\r\nb\r", [1, None, 9, b"ann", [b"f", b""]]]
+    for _ in range(300):
+        replies, got, at = Replies(), [], 0
+        while at < len(STREAM):
+            size = rng.randrange(1, 9)
+            replies.feed(STREAM[at : at + size])
+            at += size
+            while (reply := replies.take()) is not MORE:
+                got.append(reply)
+        assert got[:6] == expected and got[7] == []
+        assert isinstance(got[6], Refused) and got[6].code == "CONFLICT"
+        assert replies.is_empty
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 200 OK\r\n",
+        b"$x\r\n",
+        b"$999999999999\r\n",
+        b"*99999999\r\n",
+        b"*1\r\n" * 20,
+        b":\r\n",
+        b"x" * 70_000,
+    ],
+)
+def test_what_is_no_reply_ends_the_connection(data):
+    replies = Replies()
+    replies.feed(data)
+    with pytest.raises(ProtocolError):
+        replies.take()
+
+
+def test_requests_say_all_that_was_asked():
+    changes = Changes(
+        delete_trees=[b"a"],
+        delete=[b"b"],
+        set={b"c": b"1 0"},
+        init={b"d": b"2 1"},
+        increment={b"e": 3},
+        push=[Push(b"f", b'"x"', 5)],
+    )
+    request = Plans().save(b"k", changes, Life(idle=60, maximum=0), 4, "ann", b"t")
+    words = (
+        b"SESSION.SAVE k IF 4 IDLE 60 MAX 0 DELTREE 1 a DEL 1 b SET 1 c 1~0 INIT 1 d 2~1 "
+        b'INCR 1 e 3 PUSH f "x" TRIM 5 USER ann REQ t'
+    )
+    assert request.data == pack([word.replace(b"~", b" ") for word in words.split(b" ")])
+    plain = Plans().save(b"k", Changes(), Life(), None, None, None)
+    assert plain.data == pack([b"SESSION.SAVE", b"k"])
+
+
+def test_replies_mean_what_the_contract_says():
+    load = Plans().load(b"k", False).read
+    assert load([7, 1000, None, b"ann", [b"f", b"1"]]) == Loaded(7, {b"f": b"1"}, "ann", 1000, None)
+    assert load("ROTATED") is ROTATED and load(None) is None
+    with pytest.raises(SessionConflict):
+        load(Refused(b"CONFLICT session version is 9"))
+    with pytest.raises(SessionUnavailable):
+        load(Refused(b"LOADING it is"))
+    with pytest.raises(ConfigurationError, match="isn't Sessile"):
+        load(Refused(b"ERR unknown command 'SESSION.LOAD'"))
+
+
+class Scripted:
+    """A server that answers each request as the test says: bytes, a cut, or silence."""
+
+    def __init__(self, *acts: bytes | None) -> None:
+        self.acts = list(acts)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.asked = 0
+        self.open = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                plug, _ = self.listener.accept()
+                threading.Thread(target=self._serve, args=(plug,), daemon=True).start()
+
+    def _serve(self, plug: socket.socket) -> None:
+        self.open += 1
+        with contextlib.suppress(OSError), plug:
+            while plug.recv(65536):
+                self.asked += 1
+                act = self.acts.pop(0)
+                if act is None:
+                    break
+                plug.sendall(act)
+        self.open -= 1
+
+    def url(self, timeout: float) -> str:
+        return f"sessile://127.0.0.1:{self.port}?timeout={timeout}"
+
+
+@pytest.fixture(params=["sync", "async"])
+def ask(request):
+    """Runs operations on an engine of either kind."""
+
+    def asking(url, *calls):
+        if request.param == "sync":
+            engine = open_engine(url)
+            found = [attempt(lambda c=c: c(engine)) for c in calls]
+            engine.close()
+            return found
+
+        async def run():
+            engine = open_async_engine(url)
+            results = []
+            for call in calls:
+                try:
+                    results.append(await call(engine))
+                except SessionUnavailable as error:
+                    results.append(error)
+            return results
+
+        return asyncio.run(run())
+
+    return asking
+
+
+def attempt(call):
+    try:
+        return call()
+    except SessionUnavailable as error:
+        return error
+
+
+def touch(engine):
+    return engine.touch(b"k")
+
+
+def test_a_lost_connection_costs_one_repeat_and_a_second_loss_is_told(ask):
+    server = Scripted(b":1\r\n", None, b":0\r\n", None, None)
+    found = ask(server.url(2), touch, touch, touch)
+    assert found[:2] == [True, False]
+    assert isinstance(found[2], SessionUnavailable) and server.asked == 5
+
+
+def test_silence_is_told_in_time_and_its_reply_is_nobody_s(ask):
+    server = Scripted(b"", b":1\r\n")
+    begun = time.monotonic()
+    found = ask(server.url(0.2), touch, touch)
+    assert isinstance(found[0], SessionUnavailable) and found[1] is True
+    assert time.monotonic() - begun < 5 and server.asked == 2
+
+
+def test_more_than_was_asked_ends_the_connection(ask):
+    server = Scripted(b":1\r\n:1\r\n", b":1\r\n:1\r\n", b":1\r\n")
+    found = ask(server.url(2), touch, touch)
+    assert isinstance(found[0], SessionUnavailable)
+
+
+def test_an_outage_is_not_asked_again_and_again(ask):
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    found = ask(f"sessile://127.0.0.1:{port}", *[touch] * 6)
+    assert all(isinstance(one, SessionUnavailable) for one in found)
+    assert "isn't asked for a moment" in str(found[-1])
+
+
+def test_a_cancelled_request_leaves_its_reply_to_nobody():
+    server = Scripted(b"", b":1\r\n")
+
+    async def run():
+        engine = open_async_engine(server.url(30))
+        task = asyncio.ensure_future(engine.touch(b"k"))
+        while server.asked < 1:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await engine.touch(b"k") is True
+
+    asyncio.run(run())
+
+
+def test_loops_leave_no_socket_behind():
+    server = Scripted(*[b":1\r\n"] * 50)
+
+    async def run(engine):
+        assert await engine.touch(b"k") is True
+
+    engine = open_async_engine(server.url(5))
+    for _ in range(50):
+        asyncio.run(run(engine))
+    deadline = time.monotonic() + 10
+    while server.open and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert server.open == 0
+
+
+@pytest.mark.parametrize(
+    "url", ["sessile://h/1", "sessile://a,b", "unix://sock", "sessile://h?pol=1", "sessile://h:x"]
+)
+def test_urls_that_lead_nowhere_are_named(url):
+    with pytest.raises(ConfigurationError):
+        open_engine(url)
