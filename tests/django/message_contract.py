@@ -31,7 +31,7 @@ class SessileMessageTests(BaseTests, TestCase):
         self.assertEqual(list(storage), examples)
 
     def test_safedata(self):
-        storage = self.get_storage()
+        storage = self.storage_class(self.get_request())
         self.keep(storage, Message(constants.DEBUG, mark_safe("<b>safe</b>")))
         self.keep(storage, Message(constants.DEBUG, "<b>not</b>"))
         safe, other = list(storage)

@@ -2,12 +2,13 @@
 
 `MESSAGE_STORAGE = "sessile.django.messages.MessageStorage"`. Two requests that add a message at
 once lose none, and showing messages takes away only those that were shown. What always holds:
-adding a message reads nothing.
+adding a message reads nothing; messages are shown in the order in which they were added.
 """
 
 from __future__ import annotations
 
 import secrets
+import time
 from typing import Any
 
 from django.contrib.messages.storage.base import BaseStorage, Message
@@ -39,8 +40,8 @@ class MessageStorage(BaseStorage):
         return []
 
     def _get(self, *args: Any, **kwargs: Any) -> tuple[list[Message], bool]:
-        kept = self.request.session.items()
-        return [message(row) for key, row in kept if is_message(key)], True
+        kept = [row for row in self.request.session.items() if is_message(row[0])]
+        return [message(row) for _, row in sorted(kept)], True
 
     def _store(
         self, messages: list[Message], response: Any, *args: Any, **kwargs: Any
@@ -52,7 +53,7 @@ class MessageStorage(BaseStorage):
         for one in messages:
             safe = isinstance(one.message, SafeData)
             row = [safe, one.level, str(one.message), one.extra_tags]
-            key = PREFIX + secrets.token_hex(6)
+            key = f"{PREFIX}{time.time_ns():016x}{secrets.token_hex(4)}"
             if hasattr(session, "init"):
                 session.init(key, row)
             else:
