@@ -21,7 +21,7 @@ use crate::limits::{
 };
 use crate::shard::{Entry, Shard, Spot};
 use crate::wheel::{Note, Wheel};
-use layout::{Address, Form, Header, SegmentId, key};
+use layout::{Address, Form, Header, SegmentId, State, key};
 
 /// Filing every item once in a new wheel.
 #[derive(Debug)]
@@ -122,11 +122,13 @@ impl Shard {
         match self.deadline(spot.at, spot.header) {
             Some(deadline) if deadline <= now => {
                 self.stats.lag_max_ms = self.stats.lag_max_ms.max(now - deadline);
-                self.count_end(Cause::Expired);
+                self.count_end(Cause::Expired, spot);
             }
             _ => {
-                let Some(hash) = Entry::new(self, spot).hash() else { return true };
-                if !hash.is_over(now) {
+                let entry = Entry::new(self, spot);
+                let Some(hash) = entry.hash() else { return true };
+                // A session goes on without fields.
+                if !hash.is_over(now) || entry.slide().state() != State::Plain {
                     return self.end_due_fields(db, key, spot, now);
                 }
                 self.stats.expired_fields += hash.len() as u64;

@@ -6,7 +6,7 @@
 //! Not for: conditions (NX, XX, CAS). Whoever makes the effect has checked them under the lock.
 
 use crate::hash::{BigHash, FieldEdit};
-use layout::{HashKey, KeyHash, Kind};
+use layout::{HashKey, KeyHash, Kind, Slide};
 
 /// A key and its hash, computed once per request.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,12 @@ pub struct Meta {
     pub state: u8,
     /// A version that a client set itself (memcached's E flag); else the item's own counts.
     pub cas: Option<u64>,
+    /// Idle timeout, absolute deadline, and what makes a session. The deadline is never later
+    /// than the absolute one; a string is never a session.
+    pub slide: Slide,
+    /// When a session got its key by rotation, in Unix milliseconds, if that isn't when it was
+    /// created; 0 for none.
+    pub rotated: u64,
 }
 
 impl Meta {
@@ -63,10 +69,23 @@ pub enum Change<'a> {
         /// The bytes.
         bytes: &'a [u8],
     },
-    /// Fields of the key's hash change; a missing key is made, one left without fields ends.
+    /// Fields of the key's hash change; a missing key is made, one left without fields ends,
+    /// unless it's a session.
     Fields(&'a [FieldEdit<'a>]),
-    /// The key ends at another time, or never. `slide` tells a use from a decision: a slide
-    /// breaks no watch.
+    /// The key holds a session, or what a session left behind. Of a session that stays one the
+    /// fields are changed, else the key gets those of the edits alone.
+    Session {
+        /// Everything beside the fields; the state says what it is.
+        meta: Meta,
+        /// The name of its user; empty for none.
+        user: &'a [u8],
+        /// Changes of the fields.
+        edits: &'a [FieldEdit<'a>],
+        /// Whether it gets a version of its own, which it does if there was no session.
+        renew: bool,
+    },
+    /// The key ends at another time, or never, but no later than its absolute deadline. `slide`
+    /// tells a use from a decision: a slide breaks no watch.
     Deadline {
         /// Unix milliseconds.
         at: Option<u64>,
@@ -161,6 +180,8 @@ pub struct OwnedItem {
     pub value: OwnedValue,
     /// Everything beside it.
     pub meta: Meta,
+    /// Of a session the name of its user; else nothing.
+    pub user: Vec<u8>,
 }
 
 impl OwnedItem {

@@ -145,7 +145,7 @@ impl Shard {
             self.end_due(db, &key, spot, now);
             return true;
         }
-        self.count_end(Cause::Evicted);
+        self.count_end(Cause::Evicted, spot);
         self.discard(db, &key, spot);
         let change = Change::Remove(Cause::Evicted);
         self.record(&Effect::Key { db, key, change });

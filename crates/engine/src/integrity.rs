@@ -4,9 +4,10 @@
 
 use crate::arena::Use;
 use crate::effect::Key;
+use crate::hash::PackedHash;
 use crate::shard::Shard;
-use layout::{Form, Header, key};
-use std::collections::HashSet;
+use layout::{Address, Fields, Form, Header, KeyHash, Kind, State, key};
+use std::collections::{BTreeSet, HashSet};
 
 impl Shard {
     /// Checks every invariant of the shard.
@@ -20,6 +21,7 @@ impl Shard {
             let Some(directory) = directory else { continue };
             let attached = self.database_of(id as u32);
             let mut keys = 0;
+            let mut users = BTreeSet::new();
             let mut deadlines = 0;
             for (place, segment) in directory.segments.iter().enumerate() {
                 let meta = self.arena.meta(*segment);
@@ -47,11 +49,15 @@ impl Shard {
                     for (at, header) in &items {
                         keys += 1;
                         deadlines += u64::from(self.deadline(*at, *header).is_some());
-                        self.check_item(db, *at, *header, &mut owned)?;
+                        let key = self.check_item(db, *at, *header, &mut owned)?;
+                        users.extend(self.owner_of(*at, *header).map(|user| (user, key.0)));
                     }
                 }
             }
             if attached.is_some() {
+                expect(users == directory.users, || {
+                    format!("{} sessions with users, {} listed", users.len(), directory.users.len())
+                })?;
                 let counted = directory.index.keys;
                 expect(keys == counted, || format!("{keys} items, {counted} keys in the index"))?;
                 expect(deadlines == directory.deadlines, || "the count of deadlines".to_owned())?;
@@ -68,10 +74,10 @@ impl Shard {
     fn check_item(
         &self,
         db: usize,
-        at: layout::Address,
+        at: Address,
         header: Header,
         owned: &mut HashSet<u64>,
-    ) -> Result<(), String> {
+    ) -> Result<KeyHash, String> {
         let mut bytes = Vec::new();
         key::unpack(self.body(at, header), header.key_form(), &self.prefixes, &mut bytes);
         let named = || format!("key {:?}", String::from_utf8_lossy(&bytes));
@@ -89,6 +95,28 @@ impl Shard {
             expect(owned.insert(number), || format!("{}: a hash with two owners", named()))?;
             let there = self.big.get(number as usize).is_some_and(Option::is_some);
             expect(there, || format!("{}: its hash is gone", named()))?;
+        }
+        self.check_slide(at, header).map_err(|what| format!("{}: {what}", named()))?;
+        Ok(key.hash)
+    }
+
+    fn check_slide(&self, at: Address, header: Header) -> Result<(), String> {
+        let fields = header.fields();
+        let slide = self.slide_of(at, header);
+        let deadline = self.deadline(at, header);
+        let state = slide.state();
+        expect(fields.has(Fields::SLIDE) != slide.is_empty(), || "an empty slide".to_owned())?;
+        expect(slide.bound(deadline) == deadline, || "an end after the last".to_owned())?;
+        let plain = state == State::Plain;
+        expect(plain || header.kind() == Kind::Hash, || "a session that is no hash".to_owned())?;
+        let bare = slide.created() == 0 && slide.user_bytes() == 0;
+        expect(!plain || bare && !fields.has(Fields::ROTATED), || "no session".to_owned())?;
+        let user = slide.user_bytes();
+        expect(self.value(at, header).len() >= user, || "a user cut off".to_owned())?;
+        if header.kind() == Kind::Hash && header.form() == Form::Inline {
+            let run = PackedHash::new(self.payload(at, header));
+            expect(run.is_whole(), || "bytes that are no fields".to_owned())?;
+            expect(!plain || !run.is_empty(), || "a hash without fields".to_owned())?;
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ mod prefixes;
 mod relocate;
 mod rng;
 mod segments;
+mod sessions;
 pub mod shard;
 mod snapshot;
 mod watch;
@@ -33,7 +34,7 @@ pub use arena::{Arena, Backing, HeapBacking};
 pub use effect::{Applied, Cause, Change, Effect, Full, Journal, Key, Meta, OwnedItem, OwnedValue};
 pub use evict::Policy;
 pub use layout::{
-    Address, HashKey, KeyHash, Kind, Memory, SEGMENT_BYTES, SEGMENT_WORDS, SegmentId,
+    Address, HashKey, KeyHash, Kind, Memory, SEGMENT_BYTES, SEGMENT_WORDS, SegmentId, Slide, State,
 };
 pub use rng::Rng;
 pub use shard::{Entry, Shard, ShardConfig, Stats, StringView};

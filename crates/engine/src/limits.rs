@@ -1,8 +1,10 @@
 //! Every bound of the engine, in one place.
 
+use crate::hash::PACKED_MAX_BYTES;
 use layout::SEGMENT_BYTES;
 use layout::header::ITEM_WORDS_MAX;
 pub use layout::key::KEY_MAX;
+pub use layout::slide::{ABSOLUTE_MAX_MS, USER_BYTES_MAX};
 
 /// The longest string value in bytes.
 pub const VALUE_MAX: usize = 512 * 1024 * 1024;
@@ -13,10 +15,11 @@ pub const INLINE_MAX: usize = 60 * 1024;
 pub const LONG_REST_MAX: usize = 8 * 1024;
 
 // The largest item: header and optional words, the longest key, and either an inline value or
-// the segments of the longest value with its rest.
-const _: () = assert!(64 + 8 + INLINE_MAX <= ITEM_BYTES_MAX);
+// the segments of the longest value with its rest. A session is a small hash with a user.
+const _: () = assert!(72 + 8 + INLINE_MAX <= ITEM_BYTES_MAX);
+const _: () = assert!(72 + 8 + KEY_MAX + PACKED_MAX_BYTES + USER_BYTES_MAX <= ITEM_BYTES_MAX);
 const _: () =
-    assert!(64 + 8 + KEY_MAX + VALUE_MAX / SEGMENT_BYTES * 4 + 8 + LONG_REST_MAX <= ITEM_BYTES_MAX);
+    assert!(72 + 8 + KEY_MAX + VALUE_MAX / SEGMENT_BYTES * 4 + 8 + LONG_REST_MAX <= ITEM_BYTES_MAX);
 /// The largest item in bytes.
 const ITEM_BYTES_MAX: usize = ITEM_WORDS_MAX * 8;
 
@@ -82,3 +85,15 @@ pub const EXPIRY_RETRY_MS: u64 = 1_000;
 pub const EVICTION_SAMPLES: usize = 16;
 /// Watches of all clients together on the keys of a shard; one more is broken at once.
 pub const WATCHES_PER_SHARD: usize = 1 << 17;
+/// Parts of an idle timeout, and milliseconds at most, by which a slide may have moved a deadline
+/// unrecorded.
+pub const SLIDE_PARTS: u64 = 16;
+/// See [`SLIDE_PARTS`].
+pub const SLIDE_UNRECORDED_MAX_MS: u64 = 60_000;
+/// Milliseconds by which the clocks of two requests may be apart: a slide by less doesn't move a
+/// deadline back.
+pub const SLIDE_BACK_MS: u64 = 64;
+/// Answers that a shard remembers for requests that come twice.
+pub const ANSWERS_PER_SHARD: usize = 1 << 14;
+/// Milliseconds for which it does.
+pub const ANSWERED_MS: u64 = 60_000;

@@ -12,6 +12,7 @@ use crate::effect::Full;
 use crate::index::Index;
 use crate::limits::{BANDS_MAX, DEAD_PER_MILLE, RESERVE_SEGMENTS};
 use layout::{Address, Header, SEGMENT_WORDS, SegmentId};
+use std::collections::BTreeSet;
 
 const CLASSES: usize = 16;
 const CLASS_WORDS: usize = SEGMENT_WORDS / CLASSES;
@@ -27,11 +28,37 @@ pub(crate) struct Directory {
     pub(crate) open: [Option<SegmentId>; BANDS_MAX],
     /// Keys that have a deadline.
     pub(crate) deadlines: u64,
+    /// Sessions by their users: of each the hash of the user's name and that of its key.
+    pub(crate) users: BTreeSet<(u64, u64)>,
 }
 
 impl Directory {
     pub(crate) const fn new(index: Index) -> Self {
-        Self { index, segments: Vec::new(), open: [None; BANDS_MAX], deadlines: 0 }
+        Self {
+            index,
+            segments: Vec::new(),
+            open: [None; BANDS_MAX],
+            deadlines: 0,
+            users: BTreeSet::new(),
+        }
+    }
+}
+
+impl Directory {
+    /// Empties the users' lists, so many entries at a time as cost about as much as one segment;
+    /// whether they are empty.
+    pub(crate) fn forget_users(&mut self, budget: &mut usize) -> bool {
+        const ENTRIES: usize = 64;
+        while !self.users.is_empty() {
+            if *budget == 0 {
+                return false;
+            }
+            *budget -= 1;
+            for _ in 0..ENTRIES {
+                self.users.pop_first();
+            }
+        }
+        true
     }
 }
 

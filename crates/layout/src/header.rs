@@ -95,11 +95,24 @@ impl Fields {
     pub const CAS: Self = Self(4);
     /// The earliest deadline of a field.
     pub const FIELD_DUE: Self = Self(8);
+    /// Idle timeout, absolute deadline and what makes a session: two words, see [`crate::slide`].
+    pub const SLIDE: Self = Self(16);
+    /// When a session got its key by rotation, in Unix milliseconds, if that isn't when it was
+    /// created.
+    pub const ROTATED: Self = Self(32);
+    /// Those because of which an item may not be there, or changes by being read.
+    pub const GUARDED: Self = Self(Self::FIELD_DUE.0 | Self::SLIDE.0);
 
     /// Whether all of `other` are there.
     #[inline]
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether any of `other` is there.
+    #[inline]
+    pub const fn has_any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// These and `other`.
@@ -111,13 +124,14 @@ impl Fields {
     /// How many words they take.
     #[inline]
     pub const fn words(self) -> usize {
-        self.0.count_ones() as usize
+        // SLIDE has two.
+        self.0.count_ones() as usize + (self.0 >> 4 & 1) as usize
     }
 
     /// How many words stand in front of `field`.
     #[inline]
     const fn before(self, field: Self) -> usize {
-        (self.0 & (field.0 - 1)).count_ones() as usize
+        Self(self.0 & (field.0 - 1)).words()
     }
 }
 
@@ -327,6 +341,10 @@ mod tests {
         assert_eq!(made.field(Address(100), Fields::FIELD_DUE), Some(Address(103)));
         assert_eq!(made.field(Address(100), Fields::WIDE), None);
         assert_eq!(made.key_at(Address(100)), Address(104));
+        let all = Header::new(461, Kind::Hash, Form::Inline, KeyForm::Raw, Fields(63));
+        assert_eq!(all.field(Address(100), Fields::SLIDE), Some(Address(106)));
+        assert_eq!(all.field(Address(100), Fields::ROTATED), Some(Address(108)));
+        assert_eq!(all.key_at(Address(100)), Address(109));
         let slid = made.with_deadline(None);
         assert_eq!((slid.version(), slid.short_deadline()), (made.version(), None));
     }

@@ -18,6 +18,7 @@ pub mod hash;
 pub mod header;
 pub mod key;
 pub mod memory;
+pub mod slide;
 
 pub use address::{
     Address, BUCKET_WORDS, LEAF_BUCKETS, LEAF_WORDS, NODE_WORDS, SEGMENT_BYTES, SEGMENT_WORDS,
@@ -26,3 +27,4 @@ pub use address::{
 pub use hash::{HashKey, KeyHash};
 pub use header::{Fields, Form, Header, Kind};
 pub use memory::Memory;
+pub use slide::{Slide, State};

@@ -125,7 +125,7 @@ fn make(place: &mut Place<'_>, exptime: i64, asked: &Get) -> Result<Seen, Failur
     let deadline = expiry(asked.touch.unwrap_or(exptime), place.now);
     let cas = cache::make_stub(place, deadline, asked.cas)?;
     // The reader is told that it won; that somebody won already is for the next one.
-    let meta = Meta { deadline: None, flags: 0, state: 0, cas: None };
+    let meta = Meta::default();
     Ok(Seen { meta, cas, fetched: false, idle: 0, len: 0, made: true, won: false })
 }
 

@@ -130,7 +130,8 @@ pub fn store(
     wanted: &Store<'_>,
     fits: impl Fn(usize) -> bool,
 ) -> Result<Stored, Full> {
-    let fresh = Meta { deadline: wanted.deadline, flags: wanted.flags, state: 0, cas: wanted.cas };
+    let Store { deadline, flags, cas, .. } = *wanted;
+    let fresh = Meta { deadline, flags, cas, ..Meta::default() };
     let Some(old) = place.any() else {
         return match wanted.mode {
             Mode::Set | Mode::Replace if wanted.compare.is_some() => Ok(Stored::NotFound),
@@ -359,7 +360,7 @@ pub fn make_stub(
     deadline: Option<u64>,
     cas: Option<u64>,
 ) -> Result<u64, Full> {
-    place.put(b"", Meta { deadline, flags: 0, state: Meta::WON, cas })
+    place.put(b"", Meta { deadline, state: Meta::WON, cas, ..Meta::default() })
 }
 
 /// Changes an item's deadline and state; its value and its CAS value stay.

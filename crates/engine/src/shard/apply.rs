@@ -11,8 +11,9 @@ use super::{Entry, Shard, Spot};
 use crate::effect::{Applied, Cause, Change, Effect, Full, Key, Meta, OwnedItem, OwnedValue};
 use crate::hash::{BigHash, FieldDeadline, FieldEdit, PackedHash, packed};
 use crate::index::bump_slot;
+use crate::sessions::SessionChange;
 use layout::header::{Fields, Form, Kind};
-use layout::{Header, KeyHash};
+use layout::{Header, KeyHash, State};
 
 impl Shard {
     /// Applies an effect at `now` (Unix milliseconds), as a whole or not at all.
@@ -114,7 +115,10 @@ impl Shard {
         change: &Change<'_>,
         now: u64,
     ) -> Result<(Applied, bool), Full> {
-        let old = self.reap(db, key, now);
+        let mut old = self.reap(db, key, now);
+        if old.is_some_and(|old| old.header.fields().has(Fields::SLIDE)) {
+            old = self.unless_hidden(db, key, old, change);
+        }
         let mut applied = Applied { existed: old.is_some(), ..Applied::default() };
         match change {
             Change::Put { value, meta } => {
@@ -128,35 +132,53 @@ impl Shard {
                 let old = self.reap_named(db, key, (old, edits), now)?;
                 return self.fields(db, key, old, edits, now);
             }
-            Change::Deadline { at, .. } => {
+            Change::Session { meta, user, edits, renew } => {
+                let change = SessionChange { meta: *meta, user, edits, renew: *renew };
+                applied = self.change_session(db, key, old, &change, now)?;
+            }
+            Change::Deadline { at: wanted, slide } => {
                 let Some(old) = old else { return Ok((applied, false)) };
-                let meta = Meta { deadline: *at, ..Entry::new(self, old).meta() };
+                let at = self.slide_of(old.at, old.header).bound(*wanted);
+                let meta = Meta { deadline: at, ..Entry::new(self, old).meta() };
                 applied.version = old.header.version();
-                if !self.slide(db, old, *at, now) {
-                    self.rewrite(db, key, old, meta, now)?;
+                if self.slide(db, old, at, now).is_none() {
+                    self.rewrite(db, key, old, (meta, None), now)?;
+                }
+                if at != *wanted {
+                    // An effect states what became of it.
+                    let change = Change::Deadline { at, slide: *slide };
+                    self.record(&Effect::Key { db, key: *key, change });
+                    return Ok((applied, false));
                 }
             }
             Change::Meta(meta) => {
                 let Some(old) = old else { return Ok((applied, false)) };
-                applied.version = self.rewrite(db, key, old, *meta, now)?;
+                applied.version = self.rewrite(db, key, old, (*meta, None), now)?;
             }
             Change::Install(item) => {
                 applied.version = self.install(db, key, old, item, now)?;
             }
             Change::Remove(cause) => {
                 let Some(old) = old else { return Ok((applied, false)) };
-                self.count_end(*cause);
+                self.count_end(*cause, old);
                 self.discard(db, key, old);
             }
         }
         Ok((applied, true))
     }
 
-    pub(crate) const fn count_end(&mut self, cause: Cause) {
+    pub(crate) fn count_end(&mut self, cause: Cause, spot: Spot) {
+        let is_session = self.slide_of(spot.at, spot.header).state() == State::Session;
         match cause {
             Cause::Deleted => {}
-            Cause::Expired => self.stats.expired += 1,
-            Cause::Evicted => self.stats.evicted += 1,
+            Cause::Expired => {
+                self.stats.expired += 1;
+                self.stats.expired_sessions += u64::from(is_session);
+            }
+            Cause::Evicted => {
+                self.stats.evicted += 1;
+                self.stats.evicted_sessions += u64::from(is_session);
+            }
         }
     }
 
@@ -184,36 +206,50 @@ impl Shard {
         Ok((version, value.len()))
     }
 
-    /// Moves a deadline by one word in place; false if the item has to be written anew.
-    fn slide(&mut self, db: usize, old: Spot, deadline: Option<u64>, now: u64) -> bool {
-        if Header::is_wide(deadline) || old.header.fields().has(Fields::WIDE) {
-            return false;
+    /// Moves a deadline by one word in place and answers the header then; `None` if the item has
+    /// to be written anew.
+    pub(crate) fn slide(
+        &mut self,
+        db: usize,
+        old: Spot,
+        deadline: Option<u64>,
+        now: u64,
+    ) -> Option<Header> {
+        let had = self.deadline(old.at, old.header);
+        let mut header = old.header;
+        match header.field(old.at, Fields::WIDE) {
+            Some(word) => self.arena.memory().store(word.index(), deadline?),
+            None if Header::is_wide(deadline) => return None,
+            None => {
+                header = header.with_deadline(deadline);
+                self.arena.memory().store(old.at.index() + 1, header.0[1]);
+            }
         }
-        let had = old.header.short_deadline();
-        let header = old.header.with_deadline(deadline);
-        self.arena.memory().store(old.at.index() + 1, header.0[1]);
         self.count_deadline(db, had.is_some(), deadline.is_some());
         if let Some(due) = deadline
             && had.is_none_or(|had| due < had)
         {
             self.file(old.at, due, now);
         }
-        true
+        Some(header)
     }
 
-    /// Writes an item anew with other metadata and the value that it has.
-    fn rewrite(
+    /// Writes an item anew with other metadata and the value that it has, of another user if one
+    /// is given.
+    pub(crate) fn rewrite(
         &mut self,
         db: usize,
         key: &Key<'_>,
         old: Spot,
-        meta: Meta,
+        (meta, user): (Meta, Option<&[u8]>),
         now: u64,
     ) -> Result<u64, Full> {
-        let value = self.value(old.at, old.header).to_vec();
+        let value = self.payload(old.at, old.header).to_vec();
+        let had = self.user_of(old.at, old.header).to_vec();
         let field_due = old.header.field(old.at, Fields::FIELD_DUE);
         let draft = Draft {
             field_due: field_due.map(|word| self.arena.memory().load(word.index())),
+            user: user.unwrap_or(&had),
             keep_version: true,
             transfer: true,
             ..Draft::new(old.header.kind(), old.header.form(), meta, &value)
@@ -236,11 +272,18 @@ impl Shard {
             OwnedValue::Packed(run) => {
                 let draft = Draft {
                     field_due: PackedHash::new(run).first_deadline(),
+                    user: &item.user,
                     ..Draft::new(Kind::Hash, Form::Inline, item.meta, run)
                 };
                 self.store(db, key, old, draft, now)
             }
-            OwnedValue::Big(big) => self.store_big(db, key, old, ((**big).clone(), item.meta), now),
+            OwnedValue::Big(big) => {
+                let draft = Draft {
+                    user: &item.user,
+                    ..Draft::new(Kind::Hash, Form::Heap, item.meta, &[])
+                };
+                self.store_big(db, key, old, ((**big).clone(), draft), now)
+            }
         }
     }
 
@@ -259,25 +302,28 @@ impl Shard {
             return self.big_fields(db, key, spot, edits, now);
         }
         let meta = old.map_or_else(Meta::default, |old| Entry::new(self, old).meta());
+        let is_session = meta.slide.state() == State::Session;
+        let user = old.map_or_else(Vec::new, |old| self.user_of(old.at, old.header).to_vec());
         let mut run = Vec::new();
-        let before = PackedHash::new(old.map_or(&[], |old| self.value(old.at, old.header)));
+        let before = PackedHash::new(old.map_or(&[], |old| self.payload(old.at, old.header)));
         let secret = self.config.secret.0;
         let (done, grown) = packed::apply_or_grow(secret, before, edits, &mut run);
         (applied.added, applied.removed, applied.len) = (done.added, done.removed, done.len);
         let changed = done.added + done.removed + done.changed > 0;
-        if done.len == 0 {
+        let draft = Draft {
+            field_due: done.first_deadline,
+            user: &user,
+            ..Draft::new(Kind::Hash, Form::Inline, meta, &run)
+        };
+        if done.len == 0 && !is_session {
             if let Some(old) = old {
                 self.discard(db, key, old);
             }
         } else if !changed {
             applied.version = old.map_or(0, |old| old.header.version());
         } else if let Some(big) = grown {
-            applied.version = self.store_big(db, key, old, (big, meta), now)?;
+            applied.version = self.store_big(db, key, old, (big, draft), now)?;
         } else {
-            let draft = Draft {
-                field_due: done.first_deadline,
-                ..Draft::new(Kind::Hash, Form::Inline, meta, &run)
-            };
             applied.version = self.store(db, key, old, draft, now)?;
         }
         Ok((applied, changed))
@@ -298,13 +344,14 @@ impl Shard {
         Ok(())
     }
 
-    /// Stores a large hash: the tree on the heap, its number in the item.
-    fn store_big(
+    /// Stores a large hash: the tree on the heap, its number in the item, all else as the draft
+    /// says.
+    pub(crate) fn store_big(
         &mut self,
         db: usize,
         key: &Key<'_>,
         old: Option<Spot>,
-        (big, meta): (BigHash, Meta),
+        (big, draft): (BigHash, Draft<'_>),
         now: u64,
     ) -> Result<u64, Full> {
         let due = big.first_deadline().unwrap_or(u64::MAX);
@@ -312,8 +359,7 @@ impl Shard {
         let value = (number as u64).to_le_bytes();
         // The word for the first field's deadline is always there, so that a later change of
         // fields never needs room.
-        let draft =
-            Draft { field_due: Some(due), ..Draft::new(Kind::Hash, Form::Heap, meta, &value) };
+        let draft = Draft { form: Form::Heap, field_due: Some(due), value: [&value, &[]], ..draft };
         let stored = self.store(db, key, old, draft, now);
         if stored.is_err() {
             self.drop_big(number);
@@ -322,7 +368,7 @@ impl Shard {
     }
 
     /// Changes fields of a large hash in place.
-    fn big_fields(
+    pub(crate) fn big_fields(
         &mut self,
         db: usize,
         key: &Key<'_>,
@@ -347,7 +393,7 @@ impl Shard {
         if done.added + done.removed + done.changed == 0 {
             return Ok((applied, false));
         }
-        if done.len == 0 {
+        if done.len == 0 && self.slide_of(spot.at, spot.header).state() != State::Session {
             self.discard(db, key, spot);
             applied.version = 0;
             return Ok((applied, true));

@@ -7,7 +7,7 @@ use super::{Shard, Spot};
 use crate::effect::{Meta, OwnedItem, OwnedValue};
 use crate::hash::{HashView, PackedHash};
 use layout::header::{Fields, Form, Kind};
-use layout::{SEGMENT_BYTES, SegmentId, key};
+use layout::{SEGMENT_BYTES, SegmentId, Slide, key};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -54,7 +54,20 @@ impl<'s> Entry<'s> {
             flags: client as u32,
             state: (client >> 32) as u8,
             cas: self.field(Fields::CAS),
+            slide: self.slide(),
+            rotated: self.field(Fields::ROTATED).unwrap_or(0),
         }
+    }
+
+    /// Idle timeout, absolute deadline, and what makes a session.
+    #[inline]
+    pub fn slide(&self) -> Slide {
+        self.shard.slide_of(self.spot.at, self.spot.header)
+    }
+
+    /// The name of a session's user; empty if it has none.
+    pub fn user(&self) -> &'s [u8] {
+        self.shard.user_of(self.spot.at, self.spot.header)
     }
 
     /// memcached's client flags.
@@ -96,7 +109,7 @@ impl<'s> Entry<'s> {
         if self.kind() != Kind::Hash {
             return None;
         }
-        let value = self.shard.value(self.spot.at, self.spot.header);
+        let value = self.shard.payload(self.spot.at, self.spot.header);
         if self.spot.header.form() != Form::Heap {
             return Some(HashView::Packed(PackedHash::new(value)));
         }
@@ -136,9 +149,9 @@ impl<'s> Entry<'s> {
         let value = match (self.string(), self.hash()) {
             (Some(string), _) => OwnedValue::String(string.to_vec()),
             (_, Some(HashView::Big(big))) => OwnedValue::Big(Box::new(big.clone())),
-            _ => OwnedValue::Packed(self.shard.value(self.spot.at, self.spot.header).to_vec()),
+            _ => OwnedValue::Packed(self.shard.payload(self.spot.at, self.spot.header).to_vec()),
         };
-        OwnedItem { value, meta: self.meta() }
+        OwnedItem { value, meta: self.meta(), user: self.user().to_vec() }
     }
 
     #[inline]

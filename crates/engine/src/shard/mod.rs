@@ -16,6 +16,7 @@ mod tests;
 mod walk;
 
 pub use entry::{Entry, StringView};
+pub(crate) use store::Draft;
 
 use crate::arena::{Arena, Owner};
 use crate::due::Filing;
@@ -27,10 +28,11 @@ use crate::limits::{BANDS_MAX, DATABASES_MAX};
 use crate::prefixes::PrefixTable;
 use crate::rng::Rng;
 use crate::segments::{Directory, Space};
+use crate::sessions::Answers;
 use crate::snapshot::Snapshot;
 use crate::watch::{Watch, Watches};
 use crate::wheel::Wheel;
-use layout::{Address, Fields, HashKey, Header, KeyHash, SegmentId, key};
+use layout::{Address, Fields, HashKey, Header, KeyHash, SegmentId, State, key};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -62,6 +64,10 @@ pub struct Stats {
     pub expired_fields: u64,
     /// Keys that were evicted.
     pub evicted: u64,
+    /// Sessions that ended by their deadline, which the keys that did include.
+    pub expired_sessions: u64,
+    /// Sessions that were evicted, which the evicted keys include.
+    pub evicted_sessions: u64,
     /// Bytes of items written for clients.
     pub written: u64,
     /// Bytes of items that relocation copied.
@@ -109,6 +115,7 @@ pub struct Shard {
     pub(crate) began: u64,
     pub(crate) journal: Option<Box<dyn Journal>>,
     pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) answers: Answers,
     /// Reused for keys and packed runs on their way into an item.
     pub(crate) scratch: Vec<u8>,
 }
@@ -153,6 +160,7 @@ impl Shard {
             began: 0,
             journal: None,
             snapshot: None,
+            answers: Answers::default(),
             scratch: Vec::new(),
         };
         for db in 0..databases {
@@ -180,37 +188,32 @@ impl Shard {
     /// A key's item, without any trace of having looked.
     #[inline]
     pub fn peek(&self, db: usize, key: &Key<'_>, now: u64) -> Option<Entry<'_>> {
-        if key.bytes == b"hash:354" {
-            eprintln!(
-                "PEEK {db} {:?} now {now}",
-                self.locate(db, key).map(|s| (
-                    self.deadline(s.at, s.header),
-                    self.due_time(s.at, s.header),
-                    s.header.form(),
-                    Entry::new(self, s).hash().map(|h| (
-                        h.len(),
-                        h.live_len(now),
-                        h.iter(0).count()
-                    ))
-                ))
-            );
-        }
         let spot = self.locate(db, key)?;
         (!self.is_over(spot.at, spot.header, now)).then(|| Entry::new(self, spot))
     }
 
-    /// A key's item, which counts as a use of it.
+    /// A key's item, which counts as a use of it: one that has an idle timeout slides.
     #[inline]
     pub fn get(&mut self, db: usize, key: &Key<'_>, now: u64) -> Option<Entry<'_>> {
         let spot = self.locate(db, key)?;
-        if self.is_over(spot.at, spot.header, now) {
+        if spot.header.fields().has_any(Fields::GUARDED) {
+            return self.get_guarded(db, key, spot, now);
+        }
+        if self.deadline(spot.at, spot.header).is_some_and(|deadline| deadline <= now) {
             return None;
         }
+        let header = self.mark_used(spot, now);
+        Some(Entry::new(self, Spot { header, ..spot }))
+    }
+
+    /// Notes that an item is used; its header then.
+    #[inline]
+    pub(crate) fn mark_used(&mut self, spot: Spot, now: u64) -> Header {
         let header = self.used(spot.header, now);
         if header != spot.header {
             self.arena.memory().store(spot.at.index(), header.0[0]);
         }
-        Some(Entry::new(self, Spot { header, ..spot }))
+        header
     }
 
     /// Keys of a database, overdue ones that haven't been removed yet included.
@@ -349,17 +352,25 @@ impl Shard {
         }
     }
 
-    /// Whether an item is past its end: that of its key, or of every field that it has.
+    /// Whether nobody but the commands of sessions may see an item: it's past its end, that of
+    /// its key or of every field that it has, or what a session left behind.
     #[inline]
     pub(crate) fn is_over(&self, at: Address, header: Header, now: u64) -> bool {
         self.deadline(at, header).is_some_and(|deadline| deadline <= now)
-            || header.fields().has(Fields::FIELD_DUE) && self.is_emptied(at, header, now)
+            || header.fields().has_any(Fields::GUARDED) && self.is_guarded(at, header, now)
     }
 
     #[cold]
-    fn is_emptied(&self, at: Address, header: Header, now: u64) -> bool {
+    fn is_guarded(&self, at: Address, header: Header, now: u64) -> bool {
+        let slide = self.slide_of(at, header);
+        slide.is_hidden() || slide.state() == State::Plain && self.is_emptied(at, header, now)
+    }
+
+    /// Whether an item is a hash with fields, all of which are past their end.
+    pub(crate) fn is_emptied(&self, at: Address, header: Header, now: u64) -> bool {
         let spot = Spot { slot: Address(0), at, header };
-        self.due_time(at, header).is_some_and(|due| due <= now)
+        header.fields().has(Fields::FIELD_DUE)
+            && self.due_time(at, header).is_some_and(|due| due <= now)
             && Entry::new(self, spot).hash().is_some_and(|hash| hash.is_over(now))
     }
 

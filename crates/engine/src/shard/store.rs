@@ -27,6 +27,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) field_due: Option<u64>,
     /// The value as it will stand in the item, in two pieces.
     pub(crate) value: [&'a [u8]; 2],
+    /// The name of a session's user.
+    pub(crate) user: &'a [u8],
     /// Whether the version stays (the value doesn't change).
     pub(crate) keep_version: bool,
     /// Whether the item takes over the segments or the heap value of the one that it replaces.
@@ -41,6 +43,7 @@ impl<'a> Draft<'a> {
             meta,
             field_due: None,
             value: [value, &[]],
+            user: &[],
             keep_version: false,
             transfer: false,
         }
@@ -60,7 +63,20 @@ impl<'a> Draft<'a> {
         if self.field_due.is_some() {
             fields = fields.with(Fields::FIELD_DUE);
         }
+        if !self.meta.slide.is_empty() {
+            fields = fields.with(Fields::SLIDE);
+        }
+        if self.meta.rotated != 0 {
+            fields = fields.with(Fields::ROTATED);
+        }
         fields
+    }
+
+    /// Makes what slides fit together: the user's length, and a deadline within the absolute one.
+    fn fit(&mut self) {
+        let user = u8::try_from(self.user.len()).unwrap_or(u8::MAX);
+        self.meta.slide = self.meta.slide.with_user_bytes(user);
+        self.meta.deadline = self.meta.slide.bound(self.meta.deadline);
     }
 
     fn due(&self) -> Option<u64> {
@@ -78,9 +94,12 @@ impl Shard {
         db: usize,
         key: &Key<'_>,
         old: Option<Spot>,
-        (pieces, meta): ([&[u8]; 2], Meta),
+        (pieces, mut meta): ([&[u8]; 2], Meta),
         now: u64,
     ) -> Result<u64, Full> {
+        if !meta.slide.is_empty() {
+            (meta.slide, meta.rotated) = (meta.slide.plain(), 0);
+        }
         let len = pieces[0].len() + pieces[1].len();
         if key.bytes.len() > KEY_MAX || len > VALUE_MAX {
             return Err(Full);
@@ -127,9 +146,14 @@ impl Shard {
         db: usize,
         key: &Key<'_>,
         old: Option<Spot>,
-        draft: Draft<'_>,
+        mut draft: Draft<'_>,
         now: u64,
     ) -> Result<u64, Full> {
+        if !draft.meta.slide.is_empty() {
+            draft.fit();
+        }
+        let slid = old.is_some_and(|old| old.header.fields().has(Fields::SLIDE));
+        let owner = old.and_then(|old| self.owner_of(old.at, old.header));
         let mut kept = std::mem::take(&mut self.scratch);
         kept.clear();
         let form = match old {
@@ -146,7 +170,7 @@ impl Shard {
             }
         };
         let fields = draft.fields();
-        let value = draft.value[0].len() + draft.value[1].len();
+        let value = draft.value[0].len() + draft.value[1].len() + draft.user.len();
         let bytes = 8 * (HEADER_WORDS + fields.words()) + kept.len() + value;
         let version = match old {
             Some(old) if draft.keep_version => old.header.version(),
@@ -173,6 +197,10 @@ impl Shard {
         self.scratch = kept;
         let at = stored?;
         self.count_deadline(db, had, draft.meta.deadline.is_some());
+        if slid || fields.has(Fields::SLIDE) {
+            let owns = self.owner_of(at, header);
+            self.note_owner(db, key, (owner, owns), !fields.has(Fields::SLIDE));
+        }
         if let Some(due) = draft.due() {
             self.file(at, due, now);
         }
@@ -188,6 +216,10 @@ impl Shard {
         self.keep_before_change(db, key, spot);
         let had = self.deadline(spot.at, spot.header).is_some();
         self.count_deadline(db, had, false);
+        if spot.header.fields().has(Fields::SLIDE) {
+            let owner = self.owner_of(spot.at, spot.header);
+            self.note_owner(db, key, (owner, None), true);
+        }
         if let Some(Some(directory)) = self.directories.get_mut(id as usize) {
             directory.index.remove(self.arena.memory(), spot.slot, key.hash);
         }
@@ -333,8 +365,15 @@ impl Shard {
         if fields.has(Fields::FIELD_DUE) {
             writer.word(draft.field_due.unwrap_or(u64::MAX));
         }
+        if fields.has(Fields::SLIDE) {
+            draft.meta.slide.0.iter().for_each(|word| writer.word(*word));
+        }
+        if fields.has(Fields::ROTATED) {
+            writer.word(draft.meta.rotated);
+        }
         writer.bytes(kept);
         draft.value.iter().for_each(|piece| writer.bytes(piece));
+        writer.bytes(draft.user);
         writer.finish();
         if header.form() != Form::Inline {
             let owning = &self.arena.meta(at.segment()).owning;

@@ -236,7 +236,7 @@ impl World {
 
     fn set_meta(&mut self, db: usize, key: Vec<u8>) {
         let (deadline, flags) = (self.deadline(), self.rng.next_u64() as u32);
-        let meta = Meta { deadline, flags, state: Meta::STALE, cas: Some(7) };
+        let meta = Meta { deadline, flags, state: Meta::STALE, cas: Some(7), ..Meta::default() };
         apply(&mut self.shard, db, &key, Change::Meta(meta), self.now).unwrap();
         if let Some(item) = self.model.databases[db].get_mut(&key) {
             (item.deadline, item.flags) = (deadline, flags);

@@ -95,6 +95,7 @@ impl Shard {
     /// Detaches a database's directory; its memory is freed by [`Shard::maintain`].
     pub(crate) fn clear(&mut self, db: usize) {
         let Some(id) = self.roots.get_mut(db).and_then(Option::take) else { return };
+        self.answers.forget_all(id);
         if let Some(Some(directory)) = self.directories.get_mut(id as usize) {
             directory.index.detach(self.arena.memory());
             directory.open = Default::default();
@@ -187,7 +188,7 @@ impl Shard {
             let Self { arena, pages, directories, .. } = self;
             let Some(place) = directories.get_mut(id as usize) else { return };
             if let Some(directory) = place
-                && !directory.index.free(arena, pages, budget)
+                && !(directory.forget_users(budget) && directory.index.free(arena, pages, budget))
             {
                 return;
             }

@@ -10,7 +10,8 @@
 //! memory grows by what waits to be taken away only. A database that is emptied during the walk
 //! stays, out of reach, until the walk has passed it.
 //! What always holds: each key that lived at the cut is kept exactly once, with the value that it
-//! had then. Its deadline may be a later one: moving a deadline changes no version.
+//! had then. Its deadline may be a later one: moving a deadline changes no version, nor does what
+//! else changes beside the value. What a session left behind under its old key isn't kept.
 //! Not for: formats and files; a [`Keeper`] writes.
 
 use crate::effect::Key;
@@ -99,6 +100,7 @@ impl Shard {
         let Some(id) = self.roots.get(db).copied().flatten() else { return };
         let Some(mut snapshot) = self.snapshot.take() else { return };
         if spot.header.version() <= snapshot.version
+            && !self.slide_of(spot.at, spot.header).is_hidden()
             && let Some(then) = snapshot.still_before(id, key.hash)
         {
             snapshot.keeper.keep(then, key.bytes, Entry::new(self, spot));

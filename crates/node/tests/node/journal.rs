@@ -49,10 +49,10 @@ fn write_change(key: &[u8], change: &Change<'_>, out: &mut Vec<u8>) {
         }
         Change::Deadline { at: None, .. } => say(&[b"PERSIST", key], out),
         Change::Remove(_) => say(&[b"UNLINK", key], out),
-        Change::Install(OwnedItem { value: OwnedValue::String(value), meta }) => {
+        Change::Install(OwnedItem { value: OwnedValue::String(value), meta, .. }) => {
             write_change(key, &Change::Put { value, meta: *meta }, out);
         }
-        Change::Install(_) | Change::Meta(_) => panic!("no command of this test does that"),
+        Change::Install(_) | Change::Meta(_) | Change::Session { .. } => panic!("no command of this test does that"),
     }
 }
 
@@ -140,7 +140,7 @@ impl Keeper for Writer {
     fn keep(&mut self, db: usize, key: &[u8], entry: Entry<'_>) {
         let mut out = self.0.lock().unwrap();
         (FORMAT.select)(db, &mut out);
-        let OwnedItem { value, meta } = entry.to_owned_item();
+        let OwnedItem { value, meta, .. } = entry.to_owned_item();
         let mut run = Vec::new();
         match &value {
             OwnedValue::String(value) => {
