@@ -19,6 +19,8 @@ pub trait Shards {
     fn databases(&self) -> usize;
     /// The secret under which keys are hashed.
     fn secret(&self) -> HashKey;
+    /// Whether that shard is locked for the running command.
+    fn holds(&self, number: usize) -> bool;
     /// The shard of that number. A reference to another one may be invalid afterwards, so a
     /// handler holds one at a time.
     fn shard(&mut self, number: usize) -> &mut Shard;
@@ -65,6 +67,20 @@ impl Ctx<'_> {
     pub fn shard_of(&mut self, key: &Key<'_>) -> &mut Shard {
         let number = key.hash.shard(self.shards.count());
         self.shards.shard(number)
+    }
+
+    /// Whether the shard of a key is locked.
+    pub fn holds(&self, key: &Key<'_>) -> bool {
+        self.shards.holds(key.hash.shard(self.shards.count()))
+    }
+
+    /// Whether all shards are.
+    ///
+    /// # Errors
+    /// [`Failure::Beyond`].
+    pub fn hold_all(&self) -> Result<(), Failure> {
+        let mut all = 0..self.shards.count();
+        if all.all(|number| self.shards.holds(number)) { Ok(()) } else { Err(Failure::Beyond) }
     }
 
     /// A key's item, which counts as a use unless the client said that it never does.

@@ -3,11 +3,11 @@
 //! ```text
 //! admit: name -> row, or an error, or QUEUED      (no locks, no shards)
 //! locks: row  -> the keys whose shards the caller has to lock
-//! run:   row  -> handler -> answer, or Full        (under those locks)
+//! run:   row  -> handler -> answer, or Again       (under those locks)
 //! ```
 //!
 //! What always holds: a request that was answered by [`admit`] or [`run`] has had exactly one reply
-//! written for it, unless the client wants none (CLIENT REPLY); after [`Full`] nothing is
+//! written for it, unless the client wants none (CLIENT REPLY); after [`Again`] nothing is
 //! written and the request can be run again. Nothing is allocated on the way of a common request.
 //! Not for: locking, making room, pausing, time. The caller does that.
 
@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::limits::{QUEUED_BYTES_MAX, QUEUED_MAX};
 use crate::row::{Flags, Outcome, Row};
 use crate::table::{Number, find_numbered, find_subcommand_numbered};
-use engine::{Full, KeyHash};
+use engine::KeyHash;
 use protocol::args::{Args, OwnedArgs};
 use protocol::resp::Reply;
 
@@ -70,13 +70,22 @@ pub fn admit(
     None
 }
 
+/// Why a command has to be run again. Nothing was changed or written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Again {
+    /// There was no room: make some, or [`refuse`] it.
+    Full,
+    /// It needs all shards.
+    AllShards,
+}
+
 /// Executes a command under the locks that [`locks`] asked for. Answers the nanoseconds that it
 /// took, unless it's one that never takes long.
 ///
 /// # Errors
-/// [`Full`]: nothing was written; make room and run it again, or [`refuse`] it.
+/// See [`Again`].
 #[inline]
-pub fn run(ctx: &mut Ctx<'_>, row: &'static Row, args: Args<'_>) -> Result<Option<u64>, Full> {
+pub fn run(ctx: &mut Ctx<'_>, row: &'static Row, args: Args<'_>) -> Result<Option<u64>, Again> {
     let start = ctx.reply.len();
     let mut took = None;
     match call(ctx, (row, ctx.client.command), args) {
@@ -87,7 +96,11 @@ pub fn run(ctx: &mut Ctx<'_>, row: &'static Row, args: Args<'_>) -> Result<Optio
         }
         Err(Failure::Full) => {
             ctx.reply.truncate(start);
-            return Err(Full);
+            return Err(Again::Full);
+        }
+        Err(Failure::Beyond) => {
+            ctx.reply.truncate(start);
+            return Err(Again::AllShards);
         }
     }
     settle(ctx.client, &mut ctx.reply, start);
@@ -122,7 +135,7 @@ fn call_timed(
     let start = ctx.host.ticks_ns();
     let outcome = (row.handler)(ctx, args);
     let took = ctx.host.ticks_ns().saturating_sub(start);
-    if !matches!(outcome, Err(Failure::Full)) {
+    if !matches!(outcome, Err(Failure::Full | Failure::Beyond)) {
         command.took(took, row.is_brief());
     }
     count(command, &outcome);
@@ -135,7 +148,7 @@ fn count(command: &Command, outcome: &Outcome) {
     match outcome {
         Ok(()) => {}
         Err(Failure::Error(_)) => command.failed(),
-        Err(Failure::Full) => return,
+        Err(Failure::Full | Failure::Beyond) => return,
     }
     command.called();
 }
@@ -306,7 +319,10 @@ fn transaction_locks(client: &Client, row: &'static Row, mut see: impl FnMut(&[u
         let args = args.as_args();
         row.keys.positions(args).for_each(|at| see(args.at(at)));
     }
-    let whole = transaction.queued.iter().any(|queued| queued.row.flags.has(Flags::WHOLE));
+    let flags = |queued: &Queued| queued.row.flags;
+    let whole = transaction.queued.iter().map(flags).any(|flags| {
+        flags.has(Flags::WHOLE) || flags.has(Flags::ALL_SHARDS) || flags.has(Flags::BEYOND)
+    });
     if whole { Locks::All } else { Locks::Keys }
 }
 

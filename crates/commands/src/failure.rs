@@ -12,6 +12,9 @@ pub enum Failure {
     Error(Cow<'static, str>),
     /// There was no memory for it; the caller makes room and tries again, or says so.
     Full,
+    /// It needs shards that aren't locked, and has changed nothing; the caller locks all and runs
+    /// it again.
+    Beyond,
 }
 
 impl Failure {

@@ -31,3 +31,16 @@ pub const GLOB_STEPS_MAX: usize = 1_000_000;
 /// (MGET, HMGET, reads inside EXEC, memcached's get of many keys) adds no further value and fails.
 /// A single value may be longer.
 pub const REPLY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Dicts and lists within each other in a JSON text that is appended to a session's list.
+pub const JSON_DEPTH_MAX: usize = 100;
+/// Milliseconds for which the old key of a session that got another one is remembered.
+pub const TOMBSTONE_MS: u64 = 60_000;
+/// The longest time, in seconds, for which the old key may stand for the new one.
+pub const GRACE_MAX_S: u64 = 86_400;
+/// Keys that stand for other keys that are followed: one more rotation within the grace of the
+/// last each.
+pub const ALIAS_HOPS_MAX: usize = 4;
+/// Bytes of the token that tells a request that comes twice.
+pub const TOKEN_BYTES_MAX: usize = 64;
+/// Elements of a list that TRIM may ask for, and sessions that LIMIT may.
+pub const COUNT_MAX: u64 = 1 << 32;

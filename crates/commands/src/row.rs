@@ -57,6 +57,9 @@ impl Flags {
     /// Served while clients are paused: what a client says as it connects, and what ends a pause.
     pub const NO_PAUSE: Self = Self(1 << 14);
 
+    /// May find out under way that it needs more shards than those of its keys.
+    pub const BEYOND: Self = Self(1 << 16);
+
     /// Whether all of `other` are set.
     #[inline]
     pub const fn has(self, other: Self) -> bool {

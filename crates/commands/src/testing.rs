@@ -140,6 +140,10 @@ impl Shards for Plain {
         SECRET
     }
 
+    fn holds(&self, _: usize) -> bool {
+        true
+    }
+
     fn shard(&mut self, number: usize) -> &mut Shard {
         &mut self.0[number]
     }
@@ -152,7 +156,8 @@ fn execute(ctx: &mut Ctx<'_>, args: Args<'_>) {
     }
 }
 
-fn words(line: &str) -> Vec<Vec<u8>> {
+/// The words of a line, as [`Store::run`] reads it.
+pub(crate) fn words(line: &str) -> Vec<Vec<u8>> {
     let mut words = Vec::new();
     let mut bytes = line.bytes().peekable();
     while let Some(byte) = bytes.next() {

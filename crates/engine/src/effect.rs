@@ -5,7 +5,7 @@
 //! What always holds: an effect is applied as a whole or, for want of memory, not at all.
 //! Not for: conditions (NX, XX, CAS). Whoever makes the effect has checked them under the lock.
 
-use crate::hash::{BigHash, FieldEdit};
+use crate::hash::{BigHash, FieldEdit, PackedHash, packed};
 use layout::{HashKey, KeyHash, Kind, Slide};
 
 /// A key and its hash, computed once per request.
@@ -185,6 +185,34 @@ pub struct OwnedItem {
 }
 
 impl OwnedItem {
+    /// Changes the fields of a hash; a string stays as it is.
+    pub fn edit(&mut self, secret: &HashKey, edits: &[FieldEdit<'_>]) {
+        match &mut self.value {
+            OwnedValue::String(_) => {}
+            OwnedValue::Packed(run) => {
+                let mut changed = Vec::new();
+                let old = PackedHash::new(run);
+                let (_, grown) = packed::apply_or_grow(secret.0, old, edits, &mut changed);
+                self.value = match grown {
+                    Some(big) => OwnedValue::Big(Box::new(big)),
+                    None => OwnedValue::Packed(changed),
+                };
+            }
+            OwnedValue::Big(big) => {
+                big.apply(edits);
+            }
+        }
+    }
+
+    /// Whether it's a hash without fields, which only a session may be.
+    pub fn is_empty_hash(&self) -> bool {
+        match &self.value {
+            OwnedValue::String(_) => false,
+            OwnedValue::Packed(run) => run.is_empty(),
+            OwnedValue::Big(big) => big.is_empty(),
+        }
+    }
+
     /// What the value is.
     pub const fn kind(&self) -> Kind {
         match self.value {

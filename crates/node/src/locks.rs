@@ -148,6 +148,11 @@ impl Shards for Locked<'_> {
         self.node.secret
     }
 
+    #[inline]
+    fn holds(&self, number: usize) -> bool {
+        self.first.iter().chain(&self.more).any(|held| held.number == number)
+    }
+
     /// A shard that isn't held is locked now, after all others are let go: right for commands
     /// that walk over shards, and no deadlock for anyone else.
     #[inline]

@@ -8,10 +8,10 @@ use crate::connection::{Connection, Decoded, Served, Worker};
 use crate::locks::Locked;
 use crate::{Node, Now};
 use commands::counters::NOWHERE;
-use commands::dispatch::{self, Locks};
+use commands::dispatch::{self, Again, Locks};
 use commands::{Client, Counters, Ctx, Flags, Host, Keys, Row};
+use engine::KeyHash;
 use engine::limits::KEY_MAX;
-use engine::{Full, KeyHash};
 use protocol::args::{Args, Span};
 use protocol::resp::{Decoder, Outcome, Reply, is_http_verb};
 use smallvec::SmallVec;
@@ -262,9 +262,8 @@ impl Node {
         args: Args<'_>,
         hashed: Option<(&[u8], KeyHash)>,
         out: &mut Vec<u8>,
-    ) -> Result<(), Full> {
+    ) -> Result<(), Again> {
         let client = &mut connection.client;
-        let version = client.version;
         let locked = match hashed {
             Some((key, hash)) if row.keys == Keys::FIRST && !row.flags.has(Flags::NOT_QUEUED) => {
                 let fits = key.len() <= KEY_MAX;
@@ -272,11 +271,32 @@ impl Node {
             }
             _ => self.lock_for(client, row, args),
         };
-        let Some(mut locked) = locked else {
-            let mut reply = Reply::new(out, version);
+        let Some(locked) = locked else {
+            let mut reply = Reply::new(out, client.version);
             dispatch::refuse(client, around.counters, dispatch::KEY_TOO_LONG, &mut reply);
             return Ok(());
         };
+        match self.run_under(locked, (connection, row), around, args, hashed, out) {
+            Err(Again::AllShards) => {
+                let all = Locked::all(self);
+                self.run_under(all, (connection, row), around, args, hashed, out)
+            }
+            outcome => outcome,
+        }
+    }
+
+    #[inline]
+    fn run_under(
+        &self,
+        mut locked: Locked<'_>,
+        (connection, row): (&mut Connection, &'static Row),
+        around: &Around<'_>,
+        args: Args<'_>,
+        hashed: Option<(&[u8], KeyHash)>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Again> {
+        let client = &mut connection.client;
+        let version = client.version;
         let mut ctx = Ctx {
             now: around.now.ms,
             now_us: around.now.us,

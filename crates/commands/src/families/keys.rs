@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::ops::strings::entry;
 use crate::row::{Flags, Handler, Keys, Outcome, Row};
 use engine::hash::HashView;
-use engine::{Cause, Change, Entry, Key, Kind, OwnedItem, Policy};
+use engine::{Cause, Change, Entry, Key, Kind, OwnedItem, Policy, Slide, State};
 use protocol::args::Args;
 use protocol::resp::parse_i64;
 
@@ -181,7 +181,7 @@ fn copy(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
         return Err(SAME_OBJECT);
     }
     let now = ctx.now;
-    let item = item_of(ctx, &from);
+    let item = item_of(ctx, &from).and_then(plain);
     let taken = ctx.shard_of(&to).peek(to_db, &to, now).is_some();
     let copied = item.filter(|_| replace || !taken);
     if let Some(item) = &copied {
@@ -296,6 +296,15 @@ pub(super) fn database(
 
 fn item_of(ctx: &mut Ctx<'_>, key: &Key<'_>) -> Option<OwnedItem> {
     entry(ctx.shards, ctx.client, key, ctx.now).map(|entry| entry.to_owned_item())
+}
+
+/// The item as a copy gets it: of a session a plain hash, unless it has no fields.
+fn plain(mut item: OwnedItem) -> Option<OwnedItem> {
+    if item.meta.slide.state() == State::Session {
+        (item.meta.slide, item.meta.rotated) = (Slide::default(), 0);
+        item.user = Vec::new();
+    }
+    (!item.is_empty_hash()).then_some(item)
 }
 
 /// Whether the eviction policy counts uses instead of keeping the time of the last.

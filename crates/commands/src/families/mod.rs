@@ -17,6 +17,7 @@ mod latency;
 pub mod lcs;
 mod memory;
 pub mod server;
+pub mod sessions;
 mod slowlog;
 pub mod strings;
 mod support;
@@ -36,4 +37,5 @@ pub const ALL: &[&[Row]] = &[
     connection::ROWS,
     command::ROWS,
     server::ROWS,
+    sessions::ROWS,
 ];

@@ -189,7 +189,8 @@ fn execute(ctx: &mut Ctx<'_>, queued: &[Queued]) -> Outcome {
             Err(failure) => {
                 let line = match &failure {
                     Failure::Error(line) => line,
-                    Failure::Full => OUT_OF_MEMORY,
+                    // All shards are locked for a transaction that may go beyond its keys'.
+                    Failure::Full | Failure::Beyond => OUT_OF_MEMORY,
                 };
                 ctx.reply.truncate(start);
                 fail(ctx.counters, line, &mut ctx.reply);

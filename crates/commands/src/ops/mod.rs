@@ -6,4 +6,5 @@ pub mod extended;
 pub mod glob;
 pub mod hashes;
 pub mod lcs;
+pub mod sessions;
 pub mod strings;

@@ -52,7 +52,9 @@ fn write_change(key: &[u8], change: &Change<'_>, out: &mut Vec<u8>) {
         Change::Install(OwnedItem { value: OwnedValue::String(value), meta, .. }) => {
             write_change(key, &Change::Put { value, meta: *meta }, out);
         }
-        Change::Install(_) | Change::Meta(_) | Change::Session { .. } => panic!("no command of this test does that"),
+        Change::Install(_) | Change::Meta(_) | Change::Session { .. } => {
+            panic!("no command of this test does that")
+        }
     }
 }
 
