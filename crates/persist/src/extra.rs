@@ -13,7 +13,8 @@
 //! below [`OPTIONAL`] that isn't known must not be dropped silently ([`Extra::unknown`]).
 //! Not for: what the tags mean to a session; the engine and the node know.
 
-use engine::Meta;
+use engine::{Meta, Slide, State};
+use std::borrow::Cow;
 
 /// The name of the aux field.
 pub const AUX_NAME: &[u8] = b"sessile-item";
@@ -38,14 +39,18 @@ pub mod tag {
     pub const EMPTY_HASH: u8 = 6;
     /// Of [`EMPTY_HASH`]: the key's deadline, 8 bytes of Unix milliseconds.
     pub const EMPTY_DEADLINE: u8 = 7;
-    /// A session's idle timeout: 8 bytes of milliseconds.
+    /// An idle timeout, of a session or another key: 8 bytes of milliseconds.
     pub const IDLE: u8 = 16;
-    /// A session's absolute deadline: 8 bytes of Unix milliseconds.
+    /// An absolute deadline, of a session or another key: 8 bytes of Unix milliseconds.
     pub const ABSOLUTE: u8 = 17;
     /// When a session was created: 8 bytes of Unix milliseconds.
     pub const CREATED: u8 = 18;
     /// A session's user.
     pub const USER: u8 = 19;
+    /// What the item is to the commands of sessions, as `layout::State` numbers it: 1 byte.
+    pub const SESSION: u8 = 20;
+    /// When a session got its key by rotation: 8 bytes of Unix milliseconds.
+    pub const ROTATED: u8 = 21;
     /// The item's version when it was written: 8 bytes.
     pub const VERSION: u8 = 128;
 }
@@ -73,7 +78,37 @@ impl Extra {
         if let Some(cas) = meta.cas {
             extra.push(tag::CAS, &cas.to_le_bytes());
         }
+        if !meta.slide.is_empty() {
+            extra.push_slide(meta);
+        }
         extra
+    }
+
+    /// The same, of a session of that user; the empty name is nobody's.
+    pub fn with_user(&self, user: &[u8]) -> Cow<'_, Self> {
+        if user.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let mut extra = self.clone();
+        extra.push(tag::USER, user);
+        Cow::Owned(extra)
+    }
+
+    fn push_slide(&mut self, meta: &Meta) {
+        let slide = meta.slide;
+        let idle_ms = u64::from(slide.idle_s()) * 1000;
+        let numbers = [
+            (tag::IDLE, idle_ms),
+            (tag::ABSOLUTE, slide.absolute().unwrap_or(0)),
+            (tag::CREATED, slide.created()),
+            (tag::ROTATED, meta.rotated),
+        ];
+        for (tag, number) in numbers.iter().filter(|(_, number)| *number != 0) {
+            self.push(*tag, &number.to_le_bytes());
+        }
+        if slide.state() != State::Plain {
+            self.push(tag::SESSION, &[slide.state() as u8]);
+        }
     }
 
     /// Takes bytes as they were written.
@@ -87,6 +122,7 @@ impl Extra {
             let right = match tag {
                 tag::FLAGS => value.len() == 4,
                 tag::STATE => value.len() == 1,
+                tag::SESSION => matches!(value, [0..=3]),
                 tag::FIELD_DEADLINE => value.len() >= 8,
                 tag::KEEP_FIELD_DEADLINES => value.is_empty(),
                 tag::CAS
@@ -94,6 +130,7 @@ impl Extra {
                 | tag::IDLE
                 | tag::ABSOLUTE
                 | tag::CREATED
+                | tag::ROTATED
                 | tag::VERSION => value.len() == 8,
                 _ => true,
             };
@@ -160,7 +197,7 @@ impl Extra {
 
     /// The first tag that must be understood and isn't.
     pub fn unknown(&self) -> Option<u8> {
-        let known = |tag| matches!(tag, 1..=7 | 16..=19 | OPTIONAL..);
+        let known = |tag| matches!(tag, 1..=7 | 16..=21 | OPTIONAL..);
         self.iter().map(|(tag, _)| tag).find(|tag| !known(*tag))
     }
 
@@ -173,7 +210,29 @@ impl Extra {
             flags: flags.map_or(0, |flags| u32::from_le_bytes(*flags)),
             state: state.copied().unwrap_or(0),
             cas: self.number(tag::CAS),
+            slide: self.slide(),
+            rotated: self.number(tag::ROTATED).unwrap_or(0),
         }
+    }
+
+    /// Whose session it is; empty if nobody's.
+    pub fn user(&self) -> &[u8] {
+        self.get(tag::USER).unwrap_or_default()
+    }
+
+    fn slide(&self) -> Slide {
+        let state = match self.get(tag::SESSION) {
+            Some([1]) => State::Session,
+            Some([2]) => State::Tombstone,
+            Some([3]) => State::Alias,
+            _ => State::Plain,
+        };
+        let idle_s = self.number(tag::IDLE).unwrap_or(0) / 1000;
+        Slide::default()
+            .with_state(state)
+            .with_idle_s(u32::try_from(idle_s).unwrap_or(u32::MAX))
+            .with_absolute(self.number(tag::ABSOLUTE).filter(|at| *at != 0))
+            .with_created(self.number(tag::CREATED).unwrap_or(0))
     }
 }
 
@@ -191,7 +250,13 @@ mod tests {
 
     #[test]
     fn what_is_pushed_comes_back() {
-        let meta = Meta { deadline: Some(9), flags: 7, state: Meta::STALE, cas: Some(u64::MAX) };
+        let slide = Slide::default()
+            .with_state(State::Session)
+            .with_idle_s(1_209_600)
+            .with_absolute(Some(1_900_000_000_123))
+            .with_created(1_800_000_000_456);
+        let (cas, rotated) = (Some(u64::MAX), 1_800_000_000_789);
+        let meta = Meta { deadline: Some(9), flags: 7, state: Meta::STALE, cas, slide, rotated };
         let mut extra = Extra::of(&meta);
         extra.push(tag::USER, b"ann");
         extra.push_field_deadline(b"field", 12);

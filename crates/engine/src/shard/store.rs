@@ -15,7 +15,9 @@ use crate::limits::{
 use crate::prefixes::PrefixTable;
 use layout::header::{Fields, Form, HEADER_WORDS, Kind, VERSION_BITS};
 use layout::memory::Writer;
-use layout::{Address, HashKey, Header, KeyHash, SEGMENT_BYTES, SEGMENT_WORDS, SegmentId, key};
+use layout::{
+    Address, HashKey, Header, KeyHash, SEGMENT_BYTES, SEGMENT_WORDS, SegmentId, State, key,
+};
 
 /// An item to be.
 #[derive(Clone, Copy, Debug)]
@@ -72,8 +74,13 @@ impl<'a> Draft<'a> {
         fields
     }
 
-    /// Makes what slides fit together: the user's length, and a deadline within the absolute one.
+    /// Makes what slides fit together: a user only of a session, its length, and a deadline within
+    /// the absolute one.
     fn fit(&mut self) {
+        if self.meta.slide.state() == State::Plain {
+            (self.meta.slide, self.meta.rotated) = (self.meta.slide.plain(), 0);
+            self.user = &[];
+        }
         let user = u8::try_from(self.user.len()).unwrap_or(u8::MAX);
         self.meta.slide = self.meta.slide.with_user_bytes(user);
         self.meta.deadline = self.meta.slide.bound(self.meta.deadline);
@@ -149,7 +156,7 @@ impl Shard {
         mut draft: Draft<'_>,
         now: u64,
     ) -> Result<u64, Full> {
-        if !draft.meta.slide.is_empty() {
+        if !draft.meta.slide.is_empty() || !draft.user.is_empty() || draft.meta.rotated != 0 {
             draft.fit();
         }
         let slid = old.is_some_and(|old| old.header.fields().has(Fields::SLIDE));

@@ -52,9 +52,10 @@ impl Encoder {
     }
 
     /// Appends an item of the engine, as a snapshot sees it. `extra` is what there is beside
-    /// [`Entry::meta`].
+    /// [`Entry::meta`] and a session's user.
     pub fn entry(&mut self, key: &[u8], entry: Entry<'_>, extra: &Extra, out: &mut Vec<u8>) {
         let meta = entry.meta();
+        let extra = &*extra.with_user(entry.user());
         if let Some(hash) = entry.hash() {
             self.item(key, Body::Hash(hash), &meta, extra, out);
         } else if let Some(string) = entry.string() {
@@ -64,6 +65,7 @@ impl Encoder {
 
     /// Appends an item outside the arena.
     pub fn owned(&mut self, key: &[u8], item: &OwnedItem, extra: &Extra, out: &mut Vec<u8>) {
+        let extra = &*extra.with_user(&item.user);
         self.item(key, Body::of(&item.value), &item.meta, extra, out);
     }
 

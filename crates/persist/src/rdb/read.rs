@@ -220,7 +220,8 @@ impl<R: Read> Reader<R> {
             return Err(Error { offset: start, problem: Problem::Extra });
         }
         let meta = extra.meta(extra.number(tag::EMPTY_DEADLINE));
-        let item = OwnedItem { value: OwnedValue::Packed(Vec::new()), meta };
+        let user = extra.user().to_vec();
+        let item = OwnedItem { value: OwnedValue::Packed(Vec::new()), meta, user };
         Ok(Some(Event::Item(Item { db: self.db, key, item, extra })))
     }
 
@@ -259,7 +260,8 @@ impl<R: Read> Reader<R> {
             let head = key.get(..64).unwrap_or_default().to_vec();
             return self.other(start, head, "long key");
         }
-        let item = OwnedItem { value, meta: extra.meta(deadline) };
+        let user = extra.user().to_vec();
+        let item = OwnedItem { value, meta: extra.meta(deadline), user };
         Ok(Event::Item(Item { db: self.db, key, item, extra }))
     }
 

@@ -5,7 +5,7 @@ use crate::checksum;
 use crate::extra::{Extra, tag};
 use crate::faults::{Faults, FaultySink};
 use engine::hash::{BigHash, Field, HashView, PackedHash, SipKey, stays_packed, write_field};
-use engine::{Meta, OwnedItem, OwnedValue, Rng};
+use engine::{Meta, OwnedItem, OwnedValue, Rng, Slide, State};
 use std::collections::BTreeMap;
 
 const SIP: SipKey = [1, 2];
@@ -74,8 +74,21 @@ fn random_item(rng: &mut Rng) -> OwnedItem {
         flags: if rng.below(3) == 0 { rng.next_u64() as u32 } else { 0 },
         state: if rng.below(5) == 0 { Meta::STALE } else { 0 },
         cas: (rng.below(4) == 0).then(|| rng.next_u64()),
+        ..Meta::default()
     };
-    OwnedItem { value: random_value(rng, SIP), meta }
+    let value = random_value(rng, SIP);
+    let is_session =
+        matches!(value, OwnedValue::Packed(_) | OwnedValue::Big(_)) && rng.below(2) == 0;
+    if !is_session {
+        return OwnedItem { value, meta, user: Vec::new() };
+    }
+    let slide = Slide::default()
+        .with_state(State::Session)
+        .with_idle_s(rng.below(1_000_000) as u32)
+        .with_created(rng.below(1 << 40))
+        .with_absolute((rng.below(2) == 0).then(|| 1 + rng.below(1 << 42)));
+    let user = if rng.below(2) == 0 { b"bob".to_vec() } else { Vec::new() };
+    OwnedItem { value, meta: Meta { slide, rotated: rng.below(2) * 77, ..meta }, user }
 }
 
 /// A file, and what stands in it.
@@ -92,10 +105,10 @@ fn random_file(seed: u64, items: usize) -> (Vec<u8>, Vec<Placed>) {
             let item = random_item(&mut rng);
             let mut extra = Extra::default();
             if rng.below(4) == 0 {
-                extra.push(tag::USER, b"ann");
                 extra.push(tag::VERSION, &rng.next_u64().to_le_bytes());
             }
             if rng.below(2) == 0 {
+                let extra = extra.with_user(&item.user);
                 writer.item(&key, Body::of(&item.value), &item.meta, &extra).unwrap();
             } else {
                 let mut piece = Vec::new();
@@ -143,6 +156,7 @@ fn what_is_written_is_read() {
         for (read, (db, key, item, extra)) in items.iter().zip(&all) {
             assert_eq!((read.db, &read.key), (*db, key), "seed {seed}");
             assert_eq!(read.item.meta, item.meta, "seed {seed}");
+            assert_eq!(read.item.user, item.user, "seed {seed}");
             assert_eq!(fields(&read.item.value), fields(&item.value), "seed {seed}");
             for (tag, value) in extra.iter() {
                 assert_eq!(read.extra.get(tag), Some(value), "seed {seed}");
@@ -321,6 +335,7 @@ fn an_empty_hash_and_what_is_beside_it_are_read() {
     let empty = OwnedItem {
         value: OwnedValue::Packed(Vec::new()),
         meta: Meta { deadline: Some(77), flags: 3, ..Meta::default() },
+        user: Vec::new(),
     };
     let mut extra = Extra::default();
     extra.push(tag::IDLE, &5_u64.to_le_bytes());
@@ -342,7 +357,8 @@ fn much_beside_an_item_takes_several_fields() {
         let name = format!("field-{i}").into_bytes();
         big.insert(Field { name: &name, value: b"v", deadline: Some(1_000 + i) });
     }
-    let item = OwnedItem { value: OwnedValue::Big(Box::new(big)), meta: Meta::default() };
+    let (value, meta) = (OwnedValue::Big(Box::new(big)), Meta::default());
+    let item = OwnedItem { value, meta, user: Vec::new() };
     writer.item(b"k", Body::of(&item.value), &item.meta, &Extra::default()).unwrap();
     let (items, _, _) = read_all(&writer.finish().unwrap(), Others::Refuse).unwrap();
     assert_eq!(fields(&items[0].item.value), fields(&item.value));

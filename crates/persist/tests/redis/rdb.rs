@@ -255,7 +255,8 @@ fn payloads_go_both_ways() {
         let read = dump::read(&payload, SIP).unwrap();
         assert_eq!(Value::of(&read), value, "{}", key.escape_ascii());
         let mut ours = Vec::new();
-        let item = OwnedItem { value: value.to_owned_value(), meta: Meta::default() };
+        let item =
+            OwnedItem { value: value.to_owned_value(), meta: Meta::default(), user: Vec::new() };
         dump::write_owned(&mut encoder, &item, &mut ours);
         server.run(&[b"RESTORE", b"ours", b"0", &ours, b"REPLACE"]);
         assert_eq!(Value::load(&mut server, b"ours"), value, "{}", key.escape_ascii());
