@@ -99,7 +99,7 @@ def start_shop(python: str, store: Store, port: int, log) -> subprocess.Popen[by
     """Starts Django's own little web server, out of the reach of the terminal's Ctrl-C."""
     environment = dict(
         os.environ,
-        SHOP_STORE=store.redis_url,
+        SESSILE_URL=store.redis_url,
         SHOP_SECRET_KEY=secrets.token_urlsafe(32),
         PYTHONUNBUFFERED="1",
     )
@@ -145,7 +145,8 @@ def greeting(store: Store, port: int) -> str:
   Its sessions live in the store, which speaks Redis and memcached on one keyspace:
     RESP       127.0.0.1:{store.port}     try  redis-cli -p {store.port} --scan
     memcached  127.0.0.1:{store.memcached_port}    try  {stats}
-  Sign in from a second browser, and end the first session from there.
+  Sign in from a second browser, and end the first session from there. In the cart, let ten tabs
+  add at once: none is lost.
 
   Ctrl-C ends both.
 """

@@ -1,4 +1,7 @@
-"""The cart: a dict of slug to quantity inside the session, and nowhere else."""
+"""The cart: a dict of slug to quantity inside the session, and nowhere else.
+
+Adding is an increment in the store, so that two tabs that add at once both count.
+"""
 
 from __future__ import annotations
 
@@ -28,19 +31,22 @@ class Line:
 def lines(request: HttpRequest) -> list[Line]:
     """What is in the cart, in the order in which it was put there."""
     held = request.session.get(KEY, {})
-    return [Line(BY_SLUG[slug], count) for slug, count in held.items() if slug in BY_SLUG]
+    known = [(BY_SLUG[slug], min(count, MOST)) for slug, count in held.items() if slug in BY_SLUG]
+    return [Line(product, count) for product, count in known if count > 0]
 
 
 def put(request: HttpRequest, slug: str, quantity: int) -> None:
     """Sets a quantity between 0 and MOST; 0 takes the product out."""
-    held = dict(request.session.get(KEY, {}))
-    held[slug] = max(0, min(quantity, MOST))
-    request.session[KEY] = {slug: count for slug, count in held.items() if count}
+    held = request.session.setdefault(KEY, {})
+    if quantity > 0:
+        held[slug] = min(quantity, MOST)
+    else:
+        held.pop(slug, None)
 
 
 def add(request: HttpRequest, slug: str) -> None:
     """One more of this product."""
-    put(request, slug, request.session.get(KEY, {}).get(slug, 0) + 1)
+    request.session.incr((KEY, slug))
 
 
 def empty(request: HttpRequest) -> None:

@@ -1,13 +1,16 @@
-"""What the store says about a session: asked with the commands that anyone could type."""
+"""What the store says about a session: asked with the commands that anyone could type.
+
+Only a store at a redis:// URL is asked this way; of another one the page shows Django's side.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import redis
+from django.conf import settings
 from django.http import HttpRequest
-
-from shop import devices
 
 SECRET_FIELDS = {"_auth_user_hash"}
 LONGEST_VALUE = 64
@@ -38,27 +41,43 @@ def about(request: HttpRequest) -> Facts | None:
     session_key = request.session.session_key
     if not session_key:
         return None
-    connection, key = devices.client(), devices.store_key(session_key)
+    fields = [(name, preview(name, value)) for name, value in request.session.items()]
+    if request.session.session_key is None:
+        return None  # what the browser has ended long ago
+    lifetime = request.session.get_expiry_age()
+    if client() is None:
+        return Facts(mask(session_key), lifetime, lifetime, fields, [], "the store")
+    connection, key = client(), request.session.store_key
     ttl = connection.ttl(key)
-    if ttl == -2:
-        return None
-    masked = mask(session_key)
-    shown = key.replace(session_key, masked)
+    leaves = [field for field in sorted(connection.hkeys(key)) if not field.startswith(b"\\")]
     asked = [
         ("TYPE", connection.type(key).decode()),
         ("TTL", f"{ttl} s"),
-        ("STRLEN", f"{connection.strlen(key)} bytes"),
+        ("HKEYS", "\n".join(leaf.decode() for leaf in leaves)),
         ("MEMORY USAGE", f"{connection.memory_usage(key)} bytes"),
         ("OBJECT ENCODING", connection.object("encoding", key).decode()),
     ]
     return Facts(
-        masked=masked,
+        masked=mask(session_key),
         ttl=ttl,
-        lifetime=request.session.get_expiry_age(),
-        fields=[(name, preview(name, value)) for name, value in request.session.items()],
-        commands=[Command(f"{name} {shown}", answer) for name, answer in asked],
+        lifetime=lifetime,
+        fields=fields,
+        commands=[Command(f"{name} {shorten(key)}", answer) for name, answer in asked],
         server=server_name(connection),
     )
+
+
+@lru_cache(maxsize=1)
+def client() -> redis.Redis | None:
+    """A connection for the commands that the page shows; None if the store speaks no RESP."""
+    url = settings.SESSILE_URL
+    return redis.Redis.from_url(url) if url.startswith("redis://") else None
+
+
+def shorten(key: str) -> str:
+    """A key of the store as the page shows it: what it begins with, and a bit of the handle."""
+    start, _, handle = key.rpartition(":")
+    return f"{start}:{handle[:8]}…"
 
 
 def mask(session_key: str) -> str:

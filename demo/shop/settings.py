@@ -1,6 +1,6 @@
-"""Settings of the shop: no database, sessions in the cache, the cache in the store.
+"""Settings of the shop: no database; all that it knows of visitors is one session each.
 
-SHOP_STORE is the store's redis:// URL, SHOP_SECRET_KEY the signing key (random when absent, which
+SESSILE_URL says where sessions are kept, SHOP_SECRET_KEY the signing key (random when absent, which
 signs everyone out at a restart). Meant for loopback: plain HTTP, Django's own small web server.
 """
 
@@ -18,19 +18,18 @@ DATABASES = {}
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "sessile.django",
     "shop.apps.Shop",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "sessile.django.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "shop.devices.Remember",
 ]
 TEMPLATES = [
     {
@@ -47,17 +46,13 @@ TEMPLATES = [
     }
 ]
 
-CACHES = {
-    "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": os.environ.get("SHOP_STORE", "redis://127.0.0.1:6379/0"),
-    }
-}
-SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+SESSION_ENGINE = "sessile.django"
+SESSILE_URL = os.environ.get("SESSILE_URL", "redis://127.0.0.1:6379/0")
+SESSILE_NAMESPACE = "shop"
 SESSION_COOKIE_NAME = "shop_session"
 SESSION_COOKIE_AGE = 30 * 60
 SESSION_COOKIE_SAMESITE = "Lax"
-MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+MESSAGE_STORAGE = "sessile.django.messages.MessageStorage"
 
 AUTHENTICATION_BACKENDS = ["shop.users.DemoUsers"]
 LOGIN_URL = "sign-in"

@@ -60,8 +60,6 @@ def order(request: HttpRequest) -> HttpResponse:
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """Ends this session."""
-    if request.user.is_authenticated and request.session.session_key:
-        devices.forget(request.user.get_username(), request.session.session_key)
     logout(request)
     return redirect("shelf")
 
@@ -71,7 +69,6 @@ def sessions(request: HttpRequest) -> HttpResponse:
     """This session as the store holds it, and the user's other sessions."""
     page: dict[str, object] = {"facts": facts.about(request)}
     if request.user.is_authenticated:
-        devices.remember(request)
         page["devices"] = devices.listed(request)
     return render(request, "sessions.html", page)
 
@@ -87,10 +84,7 @@ def slide(request: HttpRequest) -> HttpResponse:
 @login_required
 def end(request: HttpRequest) -> HttpResponse:
     """Ends one other session of the user, or all of them."""
-    wanted = request.POST.get("handle", "")
-    ended = devices.end(
-        request, lambda device: not device.current and wanted in (device.handle, "others")
-    )
+    ended = devices.end(request, request.POST.get("handle", ""))
     noun = "session" if ended == 1 else "sessions"
     messages.success(request, f"{ended} {noun} ended.")
     return redirect("sessions")

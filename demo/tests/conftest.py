@@ -14,7 +14,7 @@ from servers import Store
 def store() -> Iterator[Store]:
     """A running store, and Django set up to use it."""
     with Store() as store:
-        os.environ["SHOP_STORE"] = store.redis_url
+        os.environ["SESSILE_URL"] = store.redis_url
         os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
         import django
         from django.test.utils import setup_test_environment, teardown_test_environment
@@ -31,9 +31,9 @@ def browser(store: Store) -> Iterator:
     """Makes browsers: each call is a fresh one without cookies."""
     from django.test import Client
 
-    from shop import devices
+    from shop import facts
 
-    devices.client().flushall()
+    facts.client().flushall()
 
     def make(agent: str = "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0") -> Client:
         return Client(headers={"User-Agent": agent}, enforce_csrf_checks=False)

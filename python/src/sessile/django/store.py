@@ -53,6 +53,12 @@ class SessionStore(SessionBase):
         if configured().grace:
             self._state.settings = replace(self._state.settings, grace=configured().grace)
 
+    @property
+    def store_key(self) -> str | None:
+        """The key of the session in the store: no id, and of no use as one."""
+        keys = self._state.keys
+        return keys[0].decode() if keys else None
+
     # ---- explicit operations, which merge in the store and need no load
 
     def incr(self, path: Path, by: int | float = 1) -> None:
