@@ -33,7 +33,7 @@ pub use resp::World;
 use commands::Shards;
 use commands::memcached::Flush;
 use engine::limits::SHARDS_MAX;
-use engine::{Arena, HashKey, Keeper, Policy, Shard, ShardConfig};
+use engine::{Arena, Effect, Full, HashKey, Keeper, KeyHash, Policy, Shard, ShardConfig};
 use journal::Tap;
 use locks::{Held, Locked};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -176,6 +176,30 @@ impl Node {
     /// Works on one shard of a snapshot, or of a load, under its lock.
     pub fn with_shard<T>(&self, number: usize, work: impl FnOnce(&mut Shard) -> T) -> Option<T> {
         self.lock(number).map(|mut shard| work(&mut shard))
+    }
+
+    /// Databases of the store.
+    pub const fn databases(&self) -> usize {
+        self.databases
+    }
+
+    /// Applies an effect on a key, with that hash, that no client asked for: a load's. Makes room
+    /// for it as the policy allows.
+    ///
+    /// # Errors
+    /// [`Full`] if there is none.
+    pub fn install(&self, effect: &Effect<'_>, hash: KeyHash, now: u64) -> Result<(), Full> {
+        for tries in 0..limits::TRIES {
+            let number = hash.shard(self.shards.len());
+            let done = self.with_shard(number, |shard| shard.apply(effect, now));
+            if let Some(Ok(_)) = done {
+                return Ok(());
+            }
+            if !self.make_room(tries, now) {
+                break;
+            }
+        }
+        Err(Full)
     }
 
     /// The secret under which keys are hashed.

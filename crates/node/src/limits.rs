@@ -1,4 +1,6 @@
 //! The bounds of this crate.
 
+/// Times that a request is run again after room was made for it.
+pub const TRIES: u32 = 40;
 /// Bytes of records that may wait to be taken before writers wait too.
 pub const JOURNAL_WAITING_MAX: u64 = 64 << 20;

@@ -6,6 +6,7 @@
 
 use crate::ahead::BATCH;
 use crate::connection::Served;
+use crate::limits::TRIES;
 use crate::locks::Locked;
 use crate::{Node, Now, World};
 use commands::memcached::{self, Counters, Ctx, DATABASE, Done, Settings};
@@ -16,8 +17,6 @@ use protocol::memcached::{McDecoder, McLimits, McOutcome, Request, keys_ahead};
 const REQUESTS_PER_CALL: usize = 64;
 /// Bytes of replies after which a call ends.
 const OUTPUT_PER_CALL: usize = 64 * 1024;
-/// Times that a request is run again after room was made for it.
-const TRIES: u32 = 40;
 
 /// A memcached connection, as the node sees it.
 #[derive(Debug)]

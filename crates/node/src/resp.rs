@@ -5,6 +5,7 @@
 
 use crate::ahead::BATCH;
 use crate::connection::{Connection, Decoded, Served, Worker};
+use crate::limits::TRIES;
 use crate::locks::Locked;
 use crate::{Node, Now};
 use commands::counters::NOWHERE;
@@ -20,8 +21,6 @@ use smallvec::SmallVec;
 const BATCHES: usize = 4;
 /// Bytes of replies after which a call ends.
 const OUTPUT_PER_CALL: usize = 64 * 1024;
-/// Times that a request is run again after room was made for it.
-const TRIES: u32 = 40;
 
 /// What the shell gives for executing requests.
 pub trait World {

@@ -1,13 +1,16 @@
-//! What survives the process: the log of changes, on its way into files.
+//! What survives the process: snapshots, and the log of changes.
 //!
 //! ```text
+//! store  --snapshot--> trays --encode--> temporary file --sync, rename--> dump.rdb --load--> store
 //! node's journal --take--> log --append--> increment file --sync--> disk
-//!                           |                  |                      |
-//!                           '- appendfsync no, everysec: safe here    '- always: safe here
 //! ```
 //!
-//! What always holds: bytes reach a file in the journal's order, written by one thread at a time;
-//! after a failed append or sync nothing more is called safe.
+//! What always holds: a file is either whole or not there; bytes reach the log in the journal's
+//! order, written by one thread at a time; after a failed append or sync nothing more is called
+//! safe.
 //! Not for: what the bytes mean.
 
+pub mod folder;
+pub mod load;
 pub mod log;
+pub mod snapshot;

@@ -1,0 +1,186 @@
+//! Loading: what files hold becomes a store again.
+//!
+//! While a store is loaded its time stands still, long ago: nothing ends. So a key whose deadline
+//! was moved later in the log lives to see it; what is overdue when the store opens ends then.
+//! What always holds: a file that is damaged is an error that says where, never half a store that
+//! is shown to clients.
+
+use engine::{Change, Effect, Key};
+use node::Node;
+use persist::rdb::{Event, Others, Reader};
+use std::io::Read;
+
+/// The moment at which everything is loaded: before any deadline.
+pub const LONG_AGO_MS: u64 = 1;
+
+/// What was found in a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Keys that are in the store now.
+    pub keys: u64,
+    /// Values of types that this store doesn't have, which were passed over.
+    pub skipped: u64,
+    /// The first of them: what it is and its key.
+    pub first_skipped: Option<String>,
+    /// Whether a checksum said that the file is whole.
+    pub checked: bool,
+}
+
+/// Loads an RDB file into a node that nobody uses yet. `began_ms` is the time that it is.
+///
+/// # Errors
+/// A sentence: what is wrong with the file, and where; or that there is no memory for it.
+pub fn rdb(node: &Node, file: impl Read, began_ms: u64) -> Result<Found, String> {
+    let secret = node.secret();
+    let said = |error: persist::rdb::Error| error.to_string();
+    let mut reader = Reader::new(file, Others::Skip, secret.0).map_err(said)?;
+    for number in 0..node.shard_count() {
+        node.with_shard(number, |shard| shard.set_began(began_ms));
+    }
+    let mut found = Found::default();
+    while let Some(event) = reader.next().map_err(said)? {
+        match event {
+            Event::Aux { .. } | Event::Resize { .. } => {}
+            Event::Item(item) => {
+                if item.db >= node.databases() {
+                    return Err(format!("it has a database {}, see `databases`", item.db));
+                }
+                let key = Key::new(&secret, &item.key);
+                let effect = Effect::Key { db: item.db, key, change: Change::Install(&item.item) };
+                node.install(&effect, key.hash, LONG_AGO_MS)
+                    .map_err(|_| "there isn't enough memory for it, see `maxmemory`".to_owned())?;
+                found.keys += 1;
+            }
+            Event::Skipped(skipped) => {
+                found.skipped += 1;
+                found.first_skipped.get_or_insert_with(|| {
+                    format!("{} {}", skipped.what, skipped.key.escape_ascii())
+                });
+            }
+            Event::End { checked } => found.checked = checked,
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::snapshot::{self, Options};
+    use super::*;
+    use engine::hash::{FieldDeadline, FieldEdit};
+    use engine::{Arena, HashKey, HeapBacking, Meta, Policy, Rng};
+    use node::{Limits, NodeConfig};
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn node() -> Node {
+        let arena = Arc::new(Arena::new(Box::new(HeapBacking::new(4_000)), 4_000));
+        let limits = Limits { maxmemory: 0, policy: Policy::NoEviction, samples: 5 };
+        let secret = HashKey([1, 2]);
+        Node::new(arena, NodeConfig { shards: 4, databases: 4, bands: 4, secret, limits })
+    }
+
+    fn apply(node: &Node, db: usize, name: &str, change: Change<'_>) {
+        let key = Key::new(&node.secret(), name.as_bytes());
+        node.install(&Effect::Key { db, key, change }, key.hash, NOW).unwrap();
+    }
+
+    fn some_changes(node: &Node, rng: &mut Rng, count: u64) {
+        for _ in 0..count {
+            let (db, n) = (rng.below(2) as usize, rng.below(3_000));
+            let deadline = (rng.below(3) == 0).then(|| NOW + 1 + rng.below(1 << 41));
+            if n % 3 > 0 {
+                let value = vec![rng.below(90) as u8; rng.below(600) as usize];
+                let meta = Meta { deadline, flags: (n % 5) as u32, ..Meta::default() };
+                apply(node, db, &format!("s:{n}"), Change::Put { value: &value, meta });
+                continue;
+            }
+            let names: Vec<String> =
+                (0..1 + rng.below(300)).map(|_| format!("field:{}", rng.below(900))).collect();
+            let value = vec![b'v'; rng.below(90) as usize];
+            let edit = |name| FieldEdit::Set {
+                field: str::as_bytes(name),
+                value: &value,
+                deadline: deadline.map_or(FieldDeadline::Clear, FieldDeadline::At),
+            };
+            let edits: Vec<FieldEdit<'_>> = names.iter().map(|name| edit(name)).collect();
+            apply(node, db, &format!("h:{n}"), Change::Fields(&edits));
+        }
+    }
+
+    fn everything(node: &Node) -> BTreeMap<(usize, Vec<u8>), String> {
+        let mut all = BTreeMap::new();
+        for number in 0..node.shard_count() {
+            node.with_shard(number, |shard| {
+                for db in 0..4 {
+                    let mut position = Some(0);
+                    while let Some(from) = position {
+                        position = shard.scan(db, from, 100, NOW, &mut |key, entry| {
+                            let mut shown = format!("{:?} {}", entry.deadline(), entry.flags());
+                            if let Some(string) = entry.string() {
+                                shown += &format!("{:?}", string.to_vec());
+                            }
+                            let fields = entry.hash().into_iter().flat_map(|hash| hash.iter(0));
+                            let mut fields: Vec<String> =
+                                fields.map(|field| format!("{field:?}")).collect();
+                            fields.sort();
+                            all.insert((db, key.to_vec()), shown + &fields.concat());
+                        });
+                    }
+                }
+            });
+        }
+        all
+    }
+
+    fn options() -> Options {
+        Options { compress: true, aof_base: false, now_ms: NOW, used_memory: 0 }
+    }
+
+    #[test]
+    fn a_snapshot_under_change_is_whole_and_has_each_key_once() {
+        let node = node();
+        let mut rng = Rng::new(5);
+        some_changes(&node, &mut rng, 4_000);
+        let mut file = Vec::new();
+        let over = AtomicBool::new(false);
+        let keys = std::thread::scope(|scope| {
+            let changing = scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    some_changes(&node, &mut rng, 50);
+                }
+            });
+            let keys = snapshot::write(&node, options(), &mut file, |_| ()).unwrap();
+            over.store(true, Ordering::Relaxed);
+            changing.join().unwrap();
+            keys
+        });
+        let again = self::node();
+        let found = rdb(&again, file.as_slice(), NOW).unwrap();
+        assert_eq!((found.keys, found.skipped, found.checked), (keys, 0, true));
+        again.check().unwrap();
+        node.check().unwrap();
+        assert_eq!(everything(&again).len() as u64, keys);
+    }
+
+    #[test]
+    fn a_quiet_store_loads_to_the_same_and_a_torn_file_does_not() {
+        let node = node();
+        some_changes(&node, &mut Rng::new(6), 3_000);
+        let mut file = Vec::new();
+        snapshot::write(&node, options(), &mut file, |_| ()).unwrap();
+        let again = self::node();
+        rdb(&again, file.as_slice(), NOW).unwrap();
+        assert!(everything(&again) == everything(&node));
+        for cut in [1, 8, 9, 100, file.len() / 2, file.len() - 1] {
+            let error = rdb(&self::node(), &file[..cut], NOW).unwrap_err();
+            assert!(error.contains("byte") || error.contains("offset"), "{error}");
+        }
+        let middle = file.len() / 2;
+        file[middle] ^= 0x10;
+        rdb(&self::node(), file.as_slice(), NOW).unwrap_err();
+    }
+}
