@@ -9,13 +9,13 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from django.test import Client, override_settings
 from django.utils import timezone
 
 import django_site
+from django_site import User
 from proxy import Proxy
 from sessile.django import SessionStore
 from sessile.django.devices import adevices, aend_devices, devices, end_device, end_devices
