@@ -119,6 +119,12 @@ def test_close_leaves_the_engine_usable(bench: Bench) -> None:
             id="set-removes-the-scalar-above",
         ),
         pytest.param(
+            {b"a": b"{} 0", b"a.b.c": b"1", b"a.b": b"{}"},
+            Changes(set={b"a.b.d": b"2"}),
+            {b"a": b"{} 0", b"a.b.c": b"1", b"a.b": b"{}", b"a.b.d": b"2"},
+            id="set-keeps-the-markers-above",
+        ),
+        pytest.param(
             {b"a.b": b"1"},
             Changes(set={b"a": b"{} 3"}),
             {b"a.b": b"1", b"a": b"{} 3"},

@@ -17,9 +17,8 @@ deletes goes with all below it, leaves that were never seen here too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from itertools import islice
 from typing import Any
 
 from sessile.contract import Changes, Push
@@ -40,6 +39,8 @@ _STAMPED = re.compile(rb"(.+) ([0-9a-z]{1,12})", re.DOTALL)
 _DIGITS = b"0123456789abcdefghijklmnopqrstuvwxyz"
 _UNORDERED = 36**12
 
+Leaves = Mapping[bytes, tuple[bytes, int]]
+"""By name: the JSON text and the stamp."""
 Place = tuple[int, bytes]
 """Where a leaf stands among all: by its stamp, and by its name if others have the same stamp."""
 
@@ -169,12 +170,13 @@ class Codec:
         elif intents.replaced:
             changes.delete_trees.extend(dict.fromkeys(map(join, intents.replaced)))
         known = remaining(base, changes.delete_trees)
-        walk = _Walk(self, known, base.next_stamp)
+        seen = {} if intents.cleared else base.leaves
+        walk = _Walk(self, known, seen, base.next_stamp)
         walk.children(document, ())
         self._check_bounds(walk.texts)
         self._intend(intents, walk, changes)
         gone(known, walk, document, changes)
-        changes.set.update(walk.changed())
+        changes.set.update(walk.changed(set(changes.delete_trees)))
         return changes
 
     def is_atomic(self, path: Path, value: Mapping[Any, Any]) -> bool:
@@ -218,20 +220,48 @@ class Codec:
 
 
 class _Walk:
-    """One walk over a document: its leaves, and stamps that keep their order."""
+    """One walk over a document: its leaves, and stamps that keep their order.
 
-    __slots__ = ("above", "codec", "kept", "known", "next_stamp", "spent", "stamps", "texts")
+    A leaf that didn't change is written again only if its key was moved. So what stands where
+    something else stood takes over its stamp, and a dict whose first leaves are gone gets a
+    marker with the stamp of the first.
+    """
 
-    def __init__(self, codec: Codec, known: Mapping[bytes, tuple[bytes, int]], stamp: int) -> None:
+    __slots__ = (
+        "above",
+        "anchors",
+        "codec",
+        "kept",
+        "known",
+        "markers",
+        "names",
+        "next_stamp",
+        "old_places",
+        "seen",
+        "spent",
+        "stamps",
+        "texts",
+    )
+
+    def __init__(self, codec: Codec, known: Leaves, seen: Leaves, stamp: int) -> None:
         self.codec = codec
         self.known = known
+        """The leaves that the patch hasn't deleted."""
+        self.seen = seen
+        """All whose places count."""
         self.next_stamp = stamp
+        self.names: list[bytes] = []
         self.texts: dict[bytes, bytes] = {}
         self.stamps: dict[bytes, int] = {}
         self.above: set[int] = set()
         self.kept: set[bytes] = set()
+        self.old_places: dict[bytes, Place] | None = None
+        self.anchors: dict[bytes, int] = {}
+        """Markers that are set beside children, to keep a dict's place."""
+        self.markers: list[tuple[int, bytes]] = []
+        """Markers beside children that are there: how many leaves came before, and the name."""
         self.spent: set[bytes] = set()
-        """Markers of dicts that aren't empty any more."""
+        """Those of them that would keep a place that isn't right any more."""
 
     def children(self, value: Mapping[Any, Any], path: Path, prefix: bytes = b"") -> Place:
         """Takes in all below a dict; the first place among it."""
@@ -242,18 +272,22 @@ class _Walk:
         if id(value) in self.above:
             raise DocumentError(f"{show(path)} contains itself")
         self.above.add(id(value))
-        first, last = _NOWHERE, _START
+        row: list[tuple[bytes, Place]] = []
+        last = _START
         for key, item in value.items():
             if type(key) is not str and (type(key) is not int):
                 key = plain_key(key, path)
-            start = len(self.texts)
-            last_before, last = last, self.child(item, (*path, key), prefix + component(key))
-            if last <= last_before:
-                last = self.restamp(start)
-            if last < first:
-                first = last
+            start = len(self.names)
+            name = prefix + component(key)
+            place = self.child(item, (*path, key), name)
+            if self.seen and self.names[start] not in self.known:
+                place = self.inherited(name, start, place, last)
+            if place <= last and not self.anchored(row, place):
+                place = self.restamp(start)
+            row.append((name, place))
+            last = place
         self.above.discard(id(value))
-        return first
+        return row[0][1] if row else _NOWHERE
 
     def child(self, value: Any, path: Path, name: bytes) -> Place:
         if len(name) > PATH_MAX:
@@ -264,6 +298,7 @@ class _Walk:
             text = MARKER
         else:
             text = encode_value(value, path)
+        self.names.append(name)
         self.texts[name] = text
         known = self.known.get(name)
         stamp = self.new_stamp() if known is None else known[1]
@@ -272,36 +307,80 @@ class _Walk:
 
     def below(self, value: Mapping[Any, Any], path: Path, name: bytes) -> Place:
         """Takes in a dict that has something in it."""
-        start = len(self.texts)
+        start = len(self.names)
         first = self.children(value, path, name + b".")
         marker = self.known.get(name)
-        if marker is None:
+        if marker is None or marker[0] != MARKER:
             return first
-        if all(leaf in self.known for leaf in islice(self.texts, start, None)):
-            # Another request has put them there; to look at them must not change anything.
-            return min(first, (marker[1], name))
-        self.spent.add(name)
-        return first
+        self.markers.append((start, name))
+        return min(first, (marker[1], name))
+
+    def inherited(self, name: bytes, start: int, place: Place, last: Place) -> Place:
+        """The place of a child whose first leaf is new: where the child stood, if it fits."""
+        old = self.old_place(name)
+        if old is not None and last < (old[0], self.names[start]) < place:
+            self.stamps[self.names[start]] = old[0]
+            return old[0], self.names[start]
+        return place
+
+    def anchored(self, row: list[tuple[bytes, Place]], limit: Place) -> bool:
+        """Whether the dicts that slid behind `limit` could be held where they stood."""
+        held: list[tuple[int, bytes, Place]] = []
+        for at in range(len(row) - 1, -1, -1):
+            name, place = row[at]
+            if place < limit:
+                break
+            old = self.old_place(name)
+            if name in self.texts or old is None or not (old[0], name) < limit:
+                return False
+            limit = (old[0], name)
+            held.append((at, name, limit))
+        for at, name, place in held:
+            self.anchors[name] = place[0]
+            row[at] = (name, place)
+        return True
+
+    def old_place(self, name: bytes) -> Place | None:
+        """Where a leaf, or the first of all below it, stood in the base."""
+        if self.old_places is None:
+            self.old_places = {}
+            for leaf, (_, stamp) in self.seen.items():
+                end = len(leaf)
+                while end > 0:
+                    top, place = leaf[:end], (stamp, leaf)
+                    if place < self.old_places.get(top, _NOWHERE):
+                        self.old_places[top] = place
+                    end = leaf.rfind(b".", 0, end)
+        return self.old_places.get(name)
 
     def restamp(self, start: int) -> Place:
-        """Gives the leaves that were taken in since `start` new stamps; the first place."""
-        names = list(islice(self.texts, start, None))
+        """Moves what was taken in since `start` to the end; the first place."""
+        names = self.names[start:]
         for name in names:
             self.stamps[name] = self.new_stamp()
+        while self.markers and self.markers[-1][0] >= start:
+            self.spent.add(self.markers.pop()[1])
+        if self.anchors:
+            for name in names:
+                while name:
+                    self.anchors.pop(name, None)
+                    name = name.rpartition(b".")[0]
         return self.stamps[names[0]], names[0]
 
     def new_stamp(self) -> int:
         self.next_stamp += 1
         return self.next_stamp - 1
 
-    def changed(self) -> Iterator[tuple[bytes, bytes]]:
-        """The leaves that aren't as they were."""
+    def changed(self, trees: Container[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """The leaves that aren't as they were, or are deleted by the patch itself."""
+        for name, stamp in self.anchors.items():
+            yield name, stamped(MARKER, stamp)
         for name, text in self.texts.items():
             leaf = (text, self.stamps[name])
             known = self.known.get(name)
-            if known == leaf or name in self.kept:
+            if name in self.kept or (known == leaf and name not in trees):
                 continue
-            if known is None or known[1] != leaf[1] or rewritten(known[0]) != text:
+            if known is None or known[1] != leaf[1] or name in trees or rewritten(known[0]) != text:
                 yield name, stamped(*leaf)
 
 
@@ -311,7 +390,7 @@ def rewritten(text: bytes) -> bytes:
 
 
 def gone(
-    known: Mapping[bytes, tuple[bytes, int]],
+    known: Leaves,
     walk: _Walk,
     document: Mapping[Any, Any],
     changes: Changes,
@@ -324,11 +403,11 @@ def gone(
         path = split_path(name)
         depth, there = reach(document, path, walk.codec)
         if there is not None:
-            # A dict or a leaf stands in the way. A dict with something in it needs no marker and
-            # has replaced a leaf by being set; a leaf replaces all below it by being set.
-            if isinstance(there, dict) and not there:
-                trees.add(join(path[:depth]))
-            elif name in walk.spent and text == MARKER:
+            # What is set goes without saying; but an empty dict replaces nothing by being set.
+            top_name = join(path[:depth])
+            if walk.texts.get(top_name) == MARKER:
+                trees.add(top_name)
+            elif name in walk.spent:
                 changes.delete.append(name)
             continue
         top = path[: depth + 1]
@@ -369,7 +448,7 @@ def plain_key(key: Any, path: Path) -> Component:
     raise DocumentError(f"{show(path)} has the key {key!r}, which isn't str or int")
 
 
-def remaining(base: Base, trees: Iterable[bytes]) -> Mapping[bytes, tuple[bytes, int]]:
+def remaining(base: Base, trees: Iterable[bytes]) -> Leaves:
     """The leaves of a base that are left when these trees are gone."""
     left = base.leaves
     for tree in trees:

@@ -44,13 +44,18 @@ def merge(fields: Mapping[bytes, bytes], changes: Changes) -> dict[bytes, bytes]
 
 
 def put(fields: dict[bytes, bytes], name: bytes, value: bytes) -> None:
-    """Sets a leaf: what is below it goes (a marker keeps it), and so does what is above it."""
+    """Sets a leaf: all below it goes, unless it's a marker, and so does a leaf above it.
+
+    Markers above it stay: they mean nothing there, but hold the place of their dict.
+    """
     if split(value)[0] != MARKER:
         for other in below(fields, name):
             del fields[other]
     parts = name.split(b".")
     for length in range(1, len(parts)):
-        fields.pop(b".".join(parts[:length]), None)
+        above = b".".join(parts[:length])
+        if above in fields and split(fields[above])[0] != MARKER:
+            del fields[above]
     fields[name] = value
 
 

@@ -38,6 +38,8 @@ PATH_MAX = 1024
 METADATA = b"\\!"
 """How the names of fields begin that aren't leaves."""
 
+# An integer with more bits has a longer name than PATH_MAX, and Python may refuse to print it.
+_BITS_MAX = 4 * PATH_MAX
 _SPECIAL = re.compile(r"[\\.]")
 _PARTS = re.compile(rb"(?:[^\\.]|\\.)+", re.DOTALL)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
@@ -53,6 +55,8 @@ def component(part: Component) -> bytes:
             return _SPECIAL.sub(lambda found: "\\" + found[0], part).encode()
         except UnicodeEncodeError:
             raise DocumentError(f"the key {part!r} isn't valid text") from None
+    if part.bit_length() > _BITS_MAX:
+        raise DocumentError(f"a key is a number of {part.bit_length()} bits, which is too long")
     return b"\\i%d" % part
 
 

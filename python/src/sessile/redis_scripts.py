@@ -376,13 +376,17 @@ local function merge(key, f, dirty)
   local function drop(name)
     if f[name] then f[name], dirty[name] = nil, true end
   end
+  local function is_marker(value)
+    return value == '{}' or string.sub(value, 1, 3) == '{} '
+  end
   local function put(name, value)
-    if value ~= '{}' and string.sub(value, 1, 3) ~= '{} ' then
+    if not is_marker(value) then
       for _, other in ipairs(below(name)) do drop(other) end
     end
     local dot = string.find(name, '.', 1, true)
     while dot do
-      drop(string.sub(name, 1, dot - 1))
+      local above = string.sub(name, 1, dot - 1)
+      if f[above] and not is_marker(f[above]) then drop(above) end
       dot = string.find(name, '.', dot + 1, true)
     end
     if under and not f[name] then note(name) end

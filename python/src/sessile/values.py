@@ -57,10 +57,10 @@ def encode(value: Any, path: Path = ()) -> bytes:
     """The JSON text of a value. DocumentError, naming the path, if it can't be stored."""
     kind = type(value)
     if kind is str or kind is int or kind is bool or value is None:
-        return _dump(value)
+        return _dump(value, path)
     if kind is Opaque:
         return bytes(value.text)
-    return _dump(_plain(value, path, DEPTH_MAX, set()))
+    return _dump(_plain(value, path, DEPTH_MAX, set()), path)
 
 
 def decode(text: bytes) -> Any:
@@ -72,12 +72,15 @@ def decode(text: bytes) -> Any:
         return Opaque(text)
 
 
-def _dump(value: Any) -> bytes:
+def _dump(value: Any, path: Path) -> bytes:
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
         # Half a surrogate pair has no bytes, but it has an escape.
         return json.dumps(value, separators=(",", ":")).encode()
+    except ValueError:
+        # What is left is an integer that Python refuses to print, as it would take too long.
+        raise DocumentError(f"{show(path)} has an integer with too many digits") from None
 
 
 def _plain(value: Any, path: Path, depth: int, above: set[int]) -> Any:
@@ -105,7 +108,7 @@ def _container(value: Any, path: Path, depth: int, above: set[int]) -> Any:
         return _plain_dict(value, path, depth, above)
     if isinstance(value, (set, frozenset)):
         # In one order, so that the same set is the same text.
-        members = sorted(_dump(_plain(member, path, depth, above)) for member in value)
+        members = sorted(_dump(_plain(member, path, depth, above), path) for member in value)
         tag = "!s" if isinstance(value, set) else "!fs"
         return {tag: [json.loads(member) for member in members]}
     plain = [_plain(item, (*path, at), depth, above) for at, item in enumerate(value)]
