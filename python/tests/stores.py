@@ -224,6 +224,11 @@ def redis_on_sessile(face: str, world: World) -> AbstractContextManager[Bench]:
     return at(world.sessile().redis_url, face)
 
 
+def own_server(face: str, world: World) -> AbstractContextManager[Bench]:
+    """`sessile://` on our own server."""
+    return at(world.sessile().redis_url.replace("redis:", "sessile:").removesuffix("/0"), face)
+
+
 def sentinel(face: str, world: World) -> AbstractContextManager[Bench]:
     """`redis+sentinel://` on a primary with two replicas and three sentinels."""
     return at(world.fleet(SentinelFleet).url, face)
@@ -240,6 +245,7 @@ STORES: dict[str, Callable[[str, World], AbstractContextManager[Bench]]] = {
     "redis": plain_redis,
     "redis_noscript": redis_without_scripts,
     "redis_on_sessile": redis_on_sessile,
+    "sessile": own_server,
     "sentinel": sentinel,
     "cluster": cluster,
 }

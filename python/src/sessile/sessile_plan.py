@@ -100,7 +100,7 @@ class Plans:
         patch(parts, changes, life, expected)
         owner(parts, user, limit)
         parts += (b"REQ", token or os.urandom(TOKEN_BYTES))
-        return Request(pack(parts), plain)
+        return Request(pack(parts), rotated)
 
     def end(self, keys: Sequence[bytes]) -> Request:
         return Request(pack([b"SESSION.END", *keys]), plain)
@@ -121,7 +121,8 @@ class Plans:
         return Request(pack(parts), plain)
 
     def exists(self, key: bytes) -> Request:
-        return Request(pack([b"EXISTS", key]), truth)
+        # EXISTS knows no keys that stand for another one.
+        return Request(pack([b"SESSION.LOAD", key, b"PEEK"]), lives_there)
 
     def ping(self) -> Request:
         return Request(pack([b"PING"]), plain)
@@ -179,6 +180,12 @@ def plain(reply: Any) -> Any:
     return reply
 
 
+def rotated(reply: Any) -> Any:
+    # A session that lives under the new key is left alone; nothing was rotated.
+    taken = type(reply) is Refused and "target session exists" in reply.text
+    return None if taken else plain(reply)
+
+
 def truth(reply: Any) -> bool:
     return bool(plain(reply))
 
@@ -191,6 +198,10 @@ def loaded(reply: Any) -> Loaded | Rotated | None:
     if plain(reply) is None:
         return None
     return ROTATED
+
+
+def lives_there(reply: Any) -> bool:
+    return type(loaded(reply)) is Loaded
 
 
 def listed(reply: Any) -> list[Listed]:
