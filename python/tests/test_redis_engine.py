@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -419,4 +420,70 @@ def test_the_index_goes_with_its_sessions(world: World) -> None:
     assert world.redis().command("TTL", index) == -1
     engine.end(one, other)
     assert world.redis().command("EXISTS", index) == 0
+    engine.close()
+
+
+def test_tls_with_a_certificate_that_is_checked(tmp_path: Path) -> None:
+    ca, stranger = certificate(tmp_path, "ca"), certificate(tmp_path, "stranger")
+    server = RedisServer()
+    server.arguments = ("--tls-port", str(server.port), "--port", "0", "--tls-auth-clients", "no")
+    server.arguments += ("--tls-cert-file", f"{ca}.pem", "--tls-key-file", f"{ca}.key")
+    server.arguments += ("--tls-ca-cert-file", f"{ca}.pem")
+    server.start()
+    try:
+        url = f"rediss://localhost:{server.port}?timeout=5"
+        engine = open_engine(f"{url}&ca={ca}.pem")
+        one = key()
+        assert engine.create(one, FIELDS, FOREVER)
+        engine.close()
+        for wrong in ("", f"&ca={stranger}.pem"):
+            with pytest.raises(SessionUnavailable):
+                open_engine(url + wrong).ping()
+
+        async def main() -> None:
+            engine = open_async_engine(f"{url}&ca={ca}.pem")
+            assert isinstance(await engine.load(one), Loaded)
+            await engine.close()
+
+        asyncio.run(main())
+    finally:
+        server.stop()
+
+
+def certificate(folder: Path, name: str) -> Path:
+    """A key and a certificate for localhost that it signed itself."""
+    base = folder / name
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command += ["-keyout", f"{base}.key", "-out", f"{base}.pem"]
+    subprocess.run(command, check=True, capture_output=True)
+    return base
+
+
+def test_the_rights_that_the_docs_name_are_enough(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    docs = Path(__file__).parents[2] / "docs" / "redis.md"
+    rule = docs.read_text().split("ACL SETUSER ")[1].split("```")[0]
+    name, *words = rule.split()
+    server.command("ACL", "SETUSER", name, *words)
+    engine = open_engine(server.url.replace("//", f"//{name}:password@"))
+    keys = [b"sessile:shop:" + key() for _ in range(4)]
+    life, user = Life(idle=60, maximum=900), "ann"
+    for one in keys[:2]:
+        assert engine.create(one, FIELDS, life, user=user, limit=3)
+    large = Changes(increment={b"n": 2**60}, push=[Push(b"l", b"1", 2)], delete=[b"name"])
+    assert engine.save(keys[0], large, life)
+    assert isinstance(engine.load(keys[0]), Loaded)
+    assert isinstance(engine.load(keys[0], slide=True), Loaded)
+    assert engine.rotate(keys[0], keys[2], Changes(), life, grace=5)
+    assert engine.rotate(keys[2], keys[3], Changes(), life, user=user, limit=2)
+    assert engine.touch(keys[3])
+    assert engine.save(keys[3], Changes(), Life(idle=0, maximum=0))
+    assert len(engine.sessions_of(user, [b"n"])) == 2
+    assert engine.end(keys[1]) == 1
+    assert engine.end_all(user) == 1
+    assert caplog.records == []
+    with pytest.raises(SessileError):
+        engine.load(b"another:app")
     engine.close()

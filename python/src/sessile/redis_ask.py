@@ -44,7 +44,7 @@ class Refused:
     def forbids_scripts(self) -> bool:
         """Whether it means that this server or user runs no scripts."""
         unknown = self.code == "ERR" and self.text.lower().startswith("unknown command")
-        return self.code == "NOPERM" or unknown
+        return unknown or (self.code == "NOPERM" and "'eval" in self.text.lower())
 
     @property
     def passes(self) -> bool:

@@ -101,11 +101,14 @@ class Plans:
         if not slide:
             # A plain command costs the server a tenth of what a script does.
             flat = (yield Ask((("HGETALL", key),), key))[0]
-            if isinstance(flat, list):
-                words = iter(flat)
-                found = dict(zip(words, words, strict=False))
-                if watch.TARGET not in found:
-                    return watch.loaded(found, self.clock.now())
+            if isinstance(flat, Refused):
+                if flat.code == "WRONGTYPE":
+                    return None
+                raise failure(flat)
+            words = iter(flat)
+            found = dict(zip(words, words, strict=False))
+            if watch.TARGET not in found:
+                return watch.loaded(found, self.clock.now())
         reply = yield from self.script(
             scripts.LOAD,
             [key],

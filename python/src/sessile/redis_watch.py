@@ -181,8 +181,11 @@ def read(view: Snapshot, home: bytes, missing: Missing) -> Plan[None]:
         keys = [key for key in keys if key not in view.hashes]
     for key in keys:
         commands: tuple[Command, ...] = (("WATCH", key), ("HGETALL", key), ("PTTL", key))
-        _, flat, ttl = yield Ask(commands, home, repeat=False)
-        words = iter([] if isinstance(flat, Refused) else flat)
+        replies = yield Ask(commands, home, repeat=False)
+        if isinstance(replies[1], Refused) and replies[1].code == "WRONGTYPE":
+            replies[1] = []  # a key of another type holds no session
+        _, flat, ttl = checked(replies)
+        words = iter(flat)
         view.hashes[key] = dict(zip(words, words, strict=False)), ttl
 
 
