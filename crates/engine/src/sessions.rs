@@ -159,6 +159,9 @@ impl Shard {
             state == State::Session && change.meta.slide.state() == State::Session
         };
         let stays = old.filter(is_session);
+        if let (Some(old), None) = (old, stays) {
+            self.forget_answers(db, key, old);
+        }
         if let Some(spot) = stays
             && spot.header.form() == Form::Heap
         {
@@ -258,6 +261,15 @@ impl Shard {
         let is_listed = self.slide_of(at, header).state() == State::Session;
         let user = self.user_of(at, header);
         (is_listed && !user.is_empty()).then(|| self.config.secret.hash(user).0)
+    }
+
+    /// Forgets what was answered about a session that ends.
+    pub(crate) fn forget_answers(&mut self, db: usize, key: &Key<'_>, old: Spot) {
+        if let Some(Some(id)) = self.roots.get(db).copied()
+            && old.header.fields().has(Fields::SLIDE)
+        {
+            self.answers.forget(id, key.hash.0);
+        }
     }
 
     /// Moves a key from one user's list to another's. What ended with `ended` is answered anew.

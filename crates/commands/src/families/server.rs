@@ -167,6 +167,8 @@ fn add(sum: &mut engine::Stats, stats: &engine::Stats) {
     sum.expired += stats.expired;
     sum.expired_fields += stats.expired_fields;
     sum.evicted += stats.evicted;
+    sum.expired_sessions += stats.expired_sessions;
+    sum.evicted_sessions += stats.evicted_sessions;
     sum.written += stats.written;
     sum.copied += stats.copied;
     sum.relocated += stats.relocated;

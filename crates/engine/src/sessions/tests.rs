@@ -184,6 +184,37 @@ fn the_journal_knows_a_deadline_to_a_sixteenth_of_the_idle_time() {
     assert_eq!(seen.lock().unwrap().len(), 10);
 }
 
+/// Does the same to another shard, in which time stands still.
+struct Mirror(Arc<Mutex<Shard>>);
+
+impl Journal for Mirror {
+    fn record(&mut self, effect: &Effect<'_>) {
+        self.0.lock().unwrap().apply(effect, START - 1_000_000).unwrap();
+    }
+}
+
+/// Whether a shard that was told all effects has all that this one has, whatever its state, and
+/// knows when it ends, but for slides.
+fn compare_mirror(shard: &mut Shard, mirror: &mut Shard, names: u64) {
+    mirror.check().unwrap();
+    let item = |shard: &mut Shard, name: &[u8]| {
+        let entry = shard.meet(0, &key(name), START - 1_000_000, false)?;
+        Some((entry.to_owned_item(), entry.hash()?.len()))
+    };
+    for n in 0..names {
+        let name = format!("session:{n}").into_bytes();
+        let (found, told) = (item(shard, &name), item(mirror, &name));
+        assert_eq!(found.is_some(), told.is_some(), "{n}");
+        let (Some((found, fields)), Some((told, told_fields))) = (found, told) else { continue };
+        assert_eq!((&found.user, fields), (&told.user, told_fields));
+        assert_eq!(Meta { deadline: None, ..found.meta }, Meta { deadline: None, ..told.meta });
+        let late = found.meta.deadline.zip(told.meta.deadline);
+        let step = u64::from(found.meta.slide.idle_s()) * 1000 / SLIDE_PARTS;
+        assert!(late.is_none_or(|(at, told)| at >= told && at - told <= step), "{late:?}");
+        assert_eq!(found.meta.deadline.is_some(), told.meta.deadline.is_some());
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Model {
     state: State,
@@ -310,7 +341,9 @@ fn random_sessions_follow_the_model() {
     for seed in given.map_or_else(|| vec![1, 2, 3, 1000 + fresh], |seed| vec![seed]) {
         println!("SEED={seed}");
         let mut rng = Rng::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bd1_e995);
+        let mirror = Arc::new(Mutex::new(shard(512, Policy::NoEviction)));
         let mut shard = shard(512, Policy::NoEviction);
+        shard.set_journal(Some(Box::new(Mirror(Arc::clone(&mirror)))));
         let mut model = BTreeMap::new();
         let mut now = START;
         for round in 0..6_000 {
@@ -318,6 +351,7 @@ fn random_sessions_follow_the_model() {
             now += rng.below(3_000);
             if round % 50 == 0 {
                 compare(&shard, &model, now);
+                compare_mirror(&mut shard, &mut mirror.lock().unwrap(), 40);
             }
         }
         now += 10_000_000;

@@ -265,6 +265,10 @@ impl Shard {
         item: &OwnedItem,
         now: u64,
     ) -> Result<u64, Full> {
+        if let Some(old) = old {
+            // What was answered was about another session.
+            self.forget_answers(db, key, old);
+        }
         match &item.value {
             OwnedValue::String(value) => {
                 self.store_string(db, key, old, ([value, &[]], item.meta), now)

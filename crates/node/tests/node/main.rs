@@ -16,5 +16,6 @@ mod heap;
 mod journal;
 mod memory;
 mod model;
+mod sessions;
 mod support;
 mod threads;

@@ -13,7 +13,7 @@ const ACCOUNTS: u64 = 24;
 const EACH: i64 = 1_000;
 
 /// A connection of a thread.
-struct Peer<'n> {
+pub(crate) struct Peer<'n> {
     node: &'n Node,
     worker: Worker,
     connection: Connection,
@@ -21,7 +21,7 @@ struct Peer<'n> {
 }
 
 impl<'n> Peer<'n> {
-    fn new(node: &'n Node, id: u64, clock: &'n AtomicU64) -> Self {
+    pub(crate) fn new(node: &'n Node, id: u64, clock: &'n AtomicU64) -> Self {
         let connection = Connection::new(Client::new(id, true), 1 << 20);
         Self { node, worker: Worker::default(), connection, clock }
     }
@@ -45,7 +45,7 @@ impl<'n> Peer<'n> {
         replies
     }
 
-    fn one(&mut self, line: String) -> Reply {
+    pub(crate) fn one(&mut self, line: String) -> Reply {
         self.say(&[line]).remove(0)
     }
 }

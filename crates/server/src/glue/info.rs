@@ -153,6 +153,8 @@ fn stats(host: &ServerHost, tally: &Tally, out: &mut String) {
     line(out, "expired_keys", stats.expired);
     line(out, "expired_subkeys", stats.expired_fields);
     line(out, "evicted_keys", stats.evicted);
+    line(out, "sessile_expired_sessions", stats.expired_sessions);
+    line(out, "sessile_evicted_sessions", stats.evicted_sessions);
     line(out, "total_error_replies", errors);
     line(out, "sessile_expiry_lag_max_ms", stats.lag_max_ms);
     line(out, "sessile_bytes_written", stats.written);

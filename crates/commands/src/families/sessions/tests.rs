@@ -5,6 +5,15 @@ use crate::testing::{START, Store, words};
 const NULL: &str = "$-1\r\n";
 const ROTATED: &str = "+ROTATED\r\n";
 
+#[test]
+fn the_docs_list_the_commands_as_the_rows_do() {
+    let docs = include_str!("../../../../../docs/sessions.md");
+    for row in super::ROWS {
+        let line = format!("| `{} {}` | {} |", row.name, row.syntax, row.summary);
+        assert!(docs.contains(&line), "docs/sessions.md lacks {line}");
+    }
+}
+
 /// The version that a command answers.
 #[track_caller]
 fn version(store: &mut Store, line: &str) -> u64 {
