@@ -32,7 +32,7 @@ class Histories:
         self.bench = bench
         self.keys = [bench.key() for _ in range(3)]
         self.users = ["", bench.user(), bench.user()]
-        self.tokens = [b"t1", b"t2", b"t3"]
+        self.last: tuple[str, tuple[Any, ...], dict[str, Any]] | None = None
 
     def path(self) -> bytes:
         return b".".join(self.random.choices(PARTS, k=self.random.choice((1, 1, 2, 2, 3))))
@@ -68,7 +68,7 @@ class Histories:
             "limit": (None, None, 1, 2),
             "grace": (0, 30),
             "hard": (False, False, True),
-            "token": (None, None, *self.tokens),
+            "token": (None, b"t%d" % self.random.randrange(10**9)),
         }
         return {name: self.random.choice(choices[name]) for name in names}
 
@@ -77,6 +77,14 @@ class Histories:
         return Life(idle=number((None, 0, 600)), maximum=number((None, None, 0, 900)))
 
     def step(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        """The next operation; at times the last one again, as after a lost reply."""
+        again = self.last is not None and self.last[2].get("token") and self.random.random() < 0.3
+        if not again:
+            self.last = self.new()
+        assert self.last is not None
+        return self.last
+
+    def new(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         key = self.random.choice(self.keys)
         name = self.random.choice(
             ["create", "save", "save", "save", "rotate", "rotate", "load", "touch", "end"]
@@ -112,7 +120,7 @@ def answer(engine: Any, name: str, arguments: tuple[Any, ...], options: dict[str
     try:
         told = getattr(engine, name)(*arguments, **options)
     except (DocumentError, SessionConflict) as error:
-        return type(error), str(error)
+        return type(error)
     if isinstance(told, Loaded):
         return seen(told)
     if name in ("create", "save", "rotate"):
