@@ -307,6 +307,11 @@ def test_missing_script_rights_are_announced_once(
         for _ in range(3):
             assert engine.create(key(), FIELDS, FOREVER)
     assert sum("no scripts" in record.message for record in caplog.records) == 1
+    taken = key()
+    world.redis().command("SET", taken, "x")
+    assert engine.load(taken) is None
+    with pytest.raises(SessileError, match="WRONGTYPE"):
+        engine.create(taken, FIELDS, FOREVER)
     engine.close()
 
 

@@ -163,7 +163,11 @@ def transact(prefix: bytes, home: bytes, work: Callable[[rules.View], T]) -> Pla
             return answer
         # An empty transaction proves that what was read belongs to one moment.
         whole: tuple[Command, ...] = (("MULTI",), *commands, ("EXEC",))
-        if checked((yield Ask(whole, home, repeat=False)))[-1] is not None:
+        done = checked((yield Ask(whole, home, repeat=False)))[-1]
+        if done is not None:
+            for reply in done:
+                if isinstance(reply, Exception):
+                    raise SessileError(f"the store refuses a part of the change: {reply}")
             return answer
     raise SessionUnavailable("too many others change the same sessions")
 
