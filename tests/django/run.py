@@ -45,17 +45,20 @@ class Outcome:
     output: str
 
 
-def source() -> Path:
-    """The unpacked archive; downloads it (pip verifies the hash) where it isn't there yet."""
-    requirement = (HERE / "requirements.txt").read_text()
+def source(requirements: Path = HERE / "requirements.txt", python: str = sys.executable) -> Path:
+    """The unpacked archive; downloads it where it isn't there yet.
+
+    pip verifies the hash. It must be the pip of a Python that this Django runs on.
+    """
+    requirement = requirements.read_text()
     version = re.search(r"^Django==(\S+)", requirement, re.MULTILINE).group(1)
     folder = BUILD / f"django-{version}"
     if (folder / "tests/runtests.py").exists():
         return folder
     BUILD.mkdir(parents=True, exist_ok=True)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input"]
     kind = ["--no-binary", "Django", "--no-deps", "--require-hashes"]
-    where = ["-d", str(BUILD), "-r", str(HERE / "requirements.txt")]
+    where = ["-d", str(BUILD), "-r", str(requirements)]
     subprocess.run([*pip, "download", "-q", *kind, *where], check=True)
     (archive,) = BUILD.glob(f"[dD]jango-{version}.tar.gz")
     with tarfile.open(archive) as tar:

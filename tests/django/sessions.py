@@ -1,6 +1,7 @@
 """Runs Django's own suites, from its source archive, on `SESSION_ENGINE = "sessile.django"`.
 
-On a redis-server of its own, once with Django's SessionMiddleware and once with ours: the
+On a redis-server of its own, Django 5.2 once with its own SessionMiddleware and once with ours,
+and Django 6 with ours where there is a Python for it (a line says so if not): the
 contract of session engines (SessionTestsMixin, sync and async), SessionMiddlewareTests, and the
 suites of auth, test client, CSRF, messages and admin, whose every sign-in goes through a session.
 What always holds: a failure that EXCLUDED doesn't name fails the run, and so does a name in
@@ -11,19 +12,23 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.append(str(ROOT / "tools"))
 
-from run import SECONDS, SKIP, Outcome, source  # noqa: E402
+from run import BUILD, SECONDS, SKIP, Outcome, source  # noqa: E402
 from servers import RIVALS, StartError, Store  # noqa: E402
 
+NEWER = HERE / "requirements-newer.txt"
+NEWER_PYTHONS = ("python3.14", "python3.13", "python3.12")
 LABELS = [
     "store_contract",
     "message_contract",
@@ -47,12 +52,70 @@ EXCLUDED = {
         "reads the session from Django's table of sessions"
     ),
 }
+EXCLUDED_NEWER = {
+    **EXCLUDED,
+    "auth_tests.test_middleware.TestLoginRequiredMiddleware"
+    ".test_protected_view_logged_in_performance": QUERIES,
+}
 FAILED = re.compile(r"^(?:ERROR|FAIL): \S+ \((\S+)\)", re.MULTILINE)
 
 
-def run(middleware: str) -> Outcome:
-    """All labels, with the middleware of `django` or `sessile`."""
-    folder = source()
+@dataclass(frozen=True)
+class Run:
+    """One version of Django, under one Python, with one session middleware."""
+
+    name: str
+    python: str
+    requirements: Path
+    middleware: str
+    """`django` or `sessile`."""
+    excluded: dict[str, str]
+
+
+def runs() -> list[Run]:
+    """What there is to run on this machine."""
+    older = HERE / "requirements.txt"
+    found = [
+        Run("5.2, Django's middleware", sys.executable, older, "django", EXCLUDED),
+        Run("5.2, our middleware", sys.executable, older, "sessile", EXCLUDED),
+    ]
+    if python := newer_python():
+        found.append(Run("6, our middleware", python, NEWER, "sessile", EXCLUDED_NEWER))
+    return found
+
+
+def newer_python() -> str:
+    """A virtual environment of a Python that Django 6 runs on; empty if there is none."""
+    homes = [Path.home() / ".pyenv/versions"]
+    installed = [str(path) for home in homes for path in home.glob("3.1[2-9]*/bin/python")]
+    named = [shutil.which(name) or "" for name in NEWER_PYTHONS]
+    there = [*named, *sorted(installed, reverse=True)]
+    base = next((path for path in there if runs_at_all(path)), "")
+    if not base:
+        return ""
+    folder = BUILD / "venv-newer"
+    python = folder / "bin/python"
+    if not (folder / "complete").exists():
+        subprocess.run([base, "-m", "venv", "--clear", str(folder)], check=True)
+        lines = (ROOT / "demo/requirements.txt").read_text().splitlines()
+        wanted = [line for line in lines if line and not line.startswith(("#", "Django="))]
+        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+        subprocess.run([*pip, "-q", *wanted], check=True)
+        (folder / "complete").touch()
+    return str(python)
+
+
+def runs_at_all(path: str) -> bool:
+    """Whether this is a Python of 3.12 or later: names alone can be shims that start nothing."""
+    if not path:
+        return False
+    question = [path, "-c", "import sys, venv; sys.exit(sys.version_info < (3, 12))"]
+    return subprocess.run(question, capture_output=True, check=False).returncode == 0
+
+
+def run(what: Run) -> Outcome:
+    """All labels."""
+    folder = source(what.requirements, what.python)
     places = [folder, folder / "tests", HERE, ROOT / "python/src"]
     with Store(command=RIVALS) as store:
         environment = dict(
@@ -60,9 +123,9 @@ def run(middleware: str) -> Outcome:
             PYTHONPATH=os.pathsep.join(map(str, places)),
             PYTHONDONTWRITEBYTECODE="1",
             SESSILE_URL=store.redis_url,
-            SESSILE_TEST_MIDDLEWARE=middleware,
+            SESSILE_TEST_MIDDLEWARE=what.middleware,
         )
-        command = [sys.executable, "runtests.py", "--settings=session_settings", "--parallel=1"]
+        command = [what.python, "runtests.py", "--settings=session_settings", "--parallel=1"]
         done = subprocess.run(
             [*command, "--verbosity=2", "--noinput", *LABELS],
             cwd=folder / "tests",
@@ -74,39 +137,45 @@ def run(middleware: str) -> Outcome:
             errors="replace",
             timeout=SECONDS,
         )
-    return judge(middleware, done.returncode, done.stdout)
+    return judge(what, done.returncode, done.stdout)
 
 
-def judge(middleware: str, status: int, output: str) -> Outcome:
+def judge(what: Run, status: int, output: str) -> Outcome:
     """Django's verdict, but for what is excluded."""
     counted = re.search(r"^Ran (\d+) tests? in", output, re.MULTILINE)
     ran = int(counted.group(1)) if counted else 0
     skips = Counter(row[1] for row in re.findall(SKIP, output, re.MULTILINE))
     failed = set(FAILED.findall(output))
     problem = ""
-    if unexpected := failed - EXCLUDED.keys():
+    if unexpected := failed - what.excluded.keys():
         problem = f"{len(unexpected)} failed: {', '.join(sorted(unexpected))}"
-    elif unused := EXCLUDED.keys() - failed:
+    elif unused := what.excluded.keys() - failed:
         problem = f"excluded, but passed: {', '.join(sorted(unused))}"
     elif not counted or (status and not failed):
         problem = f"exit status {status}"
     elif ran - skips.total() < TESTS_AT_LEAST:
         problem = f"only {ran - skips.total()} tests ran, at least {TESTS_AT_LEAST} must"
-    return Outcome(f"{middleware}'s middleware", ran, skips, problem, output)
+    return Outcome(what.name, ran, skips, problem, output)
 
 
 def main() -> int:
-    """Exit 0 if all that isn't excluded passed, with both middlewares."""
-    source()
+    """Exit 0 if all that isn't excluded passed, in each run."""
+    chosen = runs()
+    for requirements, python in {one.requirements: one.python for one in chosen}.items():
+        source(requirements, python)
     with ThreadPoolExecutor(2) as pool:
-        outcomes = list(pool.map(run, ["django", "sessile"]))
+        outcomes = list(pool.map(run, chosen))
     for outcome in outcomes:
         if outcome.problem:
             print(f"==== {outcome.name}: {outcome.problem}\n{outcome.output}")
     for outcome in outcomes:
         ran = outcome.ran - outcome.skips.total()
-        print(f"{outcome.name}: {ran} ran, {outcome.problem or 'all passed but the excluded'}")
-    for name, reason in EXCLUDED.items():
+        print(
+            f"Django {outcome.name}: {ran} ran, {outcome.problem or 'all passed but the excluded'}"
+        )
+    if not any(one.requirements == NEWER for one in chosen):
+        print("Django 6: not run, it needs Python 3.12 or later and none was found")
+    for name, reason in EXCLUDED_NEWER.items():
         print(f"    excluded: {name}: {reason}")
     failed = [outcome.name for outcome in outcomes if outcome.problem]
     total = sum(outcome.ran - outcome.skips.total() for outcome in outcomes)
