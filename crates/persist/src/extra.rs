@@ -37,7 +37,7 @@ pub mod tag {
     /// The item is a hash without fields, which RDB can't hold: all of it stands here. Its
     /// database stands before, as for other items. The key's bytes.
     pub const EMPTY_HASH: u8 = 6;
-    /// Of [`EMPTY_HASH`]: the key's deadline, 8 bytes of Unix milliseconds.
+    /// Of [`EMPTY_HASH`] and [`SESSION_CHANGE`]: the key's deadline, 8 bytes of Unix milliseconds.
     pub const EMPTY_DEADLINE: u8 = 7;
     /// An idle timeout, of a session or another key: 8 bytes of milliseconds.
     pub const IDLE: u8 = 16;
@@ -51,6 +51,12 @@ pub mod tag {
     pub const SESSION: u8 = 20;
     /// When a session got its key by rotation: 8 bytes of Unix milliseconds.
     pub const ROTATED: u8 = 21;
+    /// In the log: the record changes a session, or makes one, with all that stands beside it here;
+    /// its deadline is under [`EMPTY_DEADLINE`]. 1 byte: whether it gets a new version.
+    pub const SESSION_CHANGE: u8 = 22;
+    /// In the log: a field of what a session left behind, which Redis isn't told. The length of
+    /// its name (4 bytes, low end first), its name, its value.
+    pub const HIDDEN_FIELD: u8 = 23;
     /// The item's version when it was written: 8 bytes.
     pub const VERSION: u8 = 128;
 }
@@ -125,6 +131,8 @@ impl Extra {
                 tag::SESSION => matches!(value, [0..=3]),
                 tag::FIELD_DEADLINE => value.len() >= 8,
                 tag::KEEP_FIELD_DEADLINES => value.is_empty(),
+                tag::SESSION_CHANGE => matches!(value, [0 | 1]),
+                tag::HIDDEN_FIELD => hidden_field(value).is_some(),
                 tag::CAS
                 | tag::EMPTY_DEADLINE
                 | tag::IDLE
@@ -195,9 +203,21 @@ impl Extra {
         })
     }
 
+    /// Appends a field that Redis isn't told of.
+    pub fn push_hidden_field(&mut self, name: &[u8], value: &[u8]) {
+        let length = (name.len() as u32).to_le_bytes();
+        self.push(tag::HIDDEN_FIELD, &[&length, name, value].concat());
+    }
+
+    /// The fields that Redis isn't told of.
+    pub fn hidden_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let hidden = self.iter().filter(|(found, _)| *found == tag::HIDDEN_FIELD);
+        hidden.filter_map(|(_, value)| hidden_field(value))
+    }
+
     /// The first tag that must be understood and isn't.
     pub fn unknown(&self) -> Option<u8> {
-        let known = |tag| matches!(tag, 1..=7 | 16..=21 | OPTIONAL..);
+        let known = |tag| matches!(tag, 1..=7 | 16..=23 | OPTIONAL..);
         self.iter().map(|(tag, _)| tag).find(|tag| !known(*tag))
     }
 
@@ -234,6 +254,12 @@ impl Extra {
             .with_absolute(self.number(tag::ABSOLUTE).filter(|at| *at != 0))
             .with_created(self.number(tag::CREATED).unwrap_or(0))
     }
+}
+
+/// The name and the value of a hidden field.
+fn hidden_field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
 /// The first tag, its bytes, and what follows.

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod aof;
 pub mod checksum;
 pub mod dump;
 pub mod extra;

@@ -21,8 +21,8 @@ pub const LINE_MAX: usize = 100;
 pub const LINE_READ_MAX: usize = 1024;
 /// Bytes that one record of the log may have when read: a string and its key.
 pub const RECORD_MAX: u64 = STRING_MAX + (64 << 20);
-/// Bytes of one chunk of the log.
-pub const CHUNK_MAX: u64 = 2 * RECORD_MAX;
+/// Bytes of the records of one chunk of the log.
+pub const CHUNK_MAX: u64 = 4 << 30;
 /// Arguments of one record of the log.
 pub const ARGS_MAX: usize = 1 << 20;
 /// Fields of one HSET, HDEL or HPEXPIREAT that is written.
@@ -31,5 +31,7 @@ pub const FIELDS_PER_RECORD: usize = 512;
 pub const MANIFEST_MAX: usize = 1 << 20;
 /// Bytes of a line of a manifest; Redis' limit.
 pub const MANIFEST_LINE_MAX: usize = 1024;
+/// Files that a manifest names.
+pub const PARTS_MAX: usize = 4096;
 /// Bytes of a file name in a manifest.
 pub const NAME_MAX: usize = 255;

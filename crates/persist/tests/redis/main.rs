@@ -5,5 +5,6 @@
 
 extern crate persist;
 
+mod aof;
 mod rdb;
 mod server;
