@@ -46,11 +46,27 @@ def proxy(redis_server: Store) -> Iterator[Proxy]:
 @pytest.fixture
 def site(proxy: Proxy) -> Iterator[Proxy]:
     """The Django project of django_site.py, with the proxy as its store."""
+    yield from site_at(proxy, "redis")
+
+
+@pytest.fixture(params=["redis", "sessile"])
+def any_site(request: pytest.FixtureRequest, world: World) -> Iterator[Proxy]:
+    """The same, on `redis://` and on `sessile://`."""
+    if request.param == "redis":
+        target = request.getfixturevalue("redis_server").port
+    else:
+        target = world.sessile().port
+    with counting(target) as proxy:
+        yield from site_at(proxy, request.param)
+
+
+def site_at(proxy: Proxy, scheme: str) -> Iterator[Proxy]:
+    """Django with a store behind a proxy."""
     from django.test import override_settings
 
     import django_site
 
     django_site.users()
-    url = f"redis://127.0.0.1:{proxy.port}/0?timeout=2&pool_wait=2"
+    url = f"{scheme}://127.0.0.1:{proxy.port}?timeout=2&pool_wait=2"
     with override_settings(SESSILE_URL=url):
         yield proxy

@@ -45,8 +45,8 @@ class Browser:
 
 
 @pytest.fixture(params=["sync", "async"])
-def browser(request: pytest.FixtureRequest, site: Proxy) -> Iterator[Browser]:
-    browser = Browser(site, request.param)
+def browser(request: pytest.FixtureRequest, any_site: Proxy) -> Iterator[Browser]:
+    browser = Browser(any_site, request.param)
     # The first of each script is sent in full; that isn't what is counted here.
     for name in ("change", "change", "sign_in?name=ada", "sign_out"):
         browser.get(name)
@@ -86,25 +86,25 @@ def test_commands_per_request_django(browser: Browser, whose: str) -> None:
     }
 
 
-def test_commands_per_request_without_reading(site: Proxy) -> None:
-    browser = Browser(site, "sync")
+def test_commands_per_request_without_reading(any_site: Proxy) -> None:
+    browser = Browser(any_site, "sync")
     browser.get("change")
     assert browser.cost("count") == 1
     assert browser.cost("say?text=hello") == 1
     assert browser.get("hear").json() == {"heard": ["hello"]}
 
 
-def test_commands_per_request_save_every_request(site: Proxy) -> None:
-    browser = Browser(site, "sync")
+def test_commands_per_request_save_every_request(any_site: Proxy) -> None:
+    browser = Browser(any_site, "sync")
     browser.get("change")
     with override_settings(SESSION_SAVE_EVERY_REQUEST=True):
         assert browser.cost("nothing") == 2
         assert browser.cost("read") == 2
 
 
-def test_commands_per_request_with_a_bad_cookie(site: Proxy) -> None:
-    browser = Browser(site, "sync")
+def test_commands_per_request_with_a_bad_cookie(any_site: Proxy) -> None:
+    browser = Browser(any_site, "sync")
     for bad in ("x", "a" * 31, "A" * 32, "*" * 32, "a" * 10_000, "\u00e9" * 32):
         browser.client.cookies["sessionid"] = bad
         assert browser.cost("read") == 0
-        assert site.bytes_sent == 0
+        assert any_site.bytes_sent == 0

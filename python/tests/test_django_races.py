@@ -18,7 +18,7 @@ from django.test import Client, override_settings
 import django_site
 from django_site import DJANGOS, OURS, middleware
 
-pytestmark = pytest.mark.usefixtures("site")
+pytestmark = pytest.mark.usefixtures("any_site")
 
 
 class Tabs:

@@ -1,9 +1,10 @@
 """Runs Django's own suites, from its source archive, on `SESSION_ENGINE = "sessile.django"`.
 
-On a redis-server of its own, Django 5.2 once with its own SessionMiddleware and once with ours,
-and Django 6 with ours where there is a Python for it (a line says so if not): the
-contract of session engines (SessionTestsMixin, sync and async), SessionMiddlewareTests, and the
-suites of auth, test client, CSRF, messages and admin, whose every sign-in goes through a session.
+On `redis://` (Debian's redis-server) Django 5.2 with its own SessionMiddleware and with ours, on
+`sessile://` (our server, chosen as in tools/servers.py) with ours, and Django 6 with ours where
+there is a Python for it (a line says so if not): the contract of session engines
+(SessionTestsMixin, sync and async), SessionMiddlewareTests, and the suites of auth, test client,
+CSRF, messages and admin, whose every sign-in goes through a session.
 What always holds: a failure that EXCLUDED doesn't name fails the run, and so does a name in
 EXCLUDED that passes; too few tests fail it too. Run it with the Python of tests/requirements.txt.
 """
@@ -25,7 +26,7 @@ ROOT = HERE.parent.parent
 sys.path.append(str(ROOT / "tools"))
 
 from run import BUILD, SECONDS, SKIP, Outcome, source  # noqa: E402
-from servers import RIVALS, StartError, Store  # noqa: E402
+from servers import RIVALS, StartError, Store, server_bin  # noqa: E402
 
 NEWER = HERE / "requirements-newer.txt"
 NEWER_PYTHONS = ("python3.14", "python3.13", "python3.12")
@@ -70,6 +71,12 @@ class Run:
     middleware: str
     """`django` or `sessile`."""
     excluded: dict[str, str]
+    command: str = RIVALS
+    """The store: Debian's, or a server of ours."""
+
+    def url(self, store: Store) -> str:
+        scheme = "redis" if self.command == RIVALS else "sessile"
+        return f"{scheme}://{store.host}:{store.port}"
 
 
 def runs() -> list[Run]:
@@ -79,6 +86,9 @@ def runs() -> list[Run]:
         Run("5.2, Django's middleware", sys.executable, older, "django", EXCLUDED),
         Run("5.2, our middleware", sys.executable, older, "sessile", EXCLUDED),
     ]
+    if (ours := server_bin()) != RIVALS:
+        name = "5.2, our middleware, sessile://"
+        found.append(Run(name, sys.executable, older, "sessile", EXCLUDED, ours))
     if python := newer_python():
         found.append(Run("6, our middleware", python, NEWER, "sessile", EXCLUDED_NEWER))
     return found
@@ -117,12 +127,12 @@ def run(what: Run) -> Outcome:
     """All labels."""
     folder = source(what.requirements, what.python)
     places = [folder, folder / "tests", HERE, ROOT / "python/src"]
-    with Store(command=RIVALS) as store:
+    with Store(command=what.command) as store:
         environment = dict(
             os.environ,
             PYTHONPATH=os.pathsep.join(map(str, places)),
             PYTHONDONTWRITEBYTECODE="1",
-            SESSILE_URL=store.redis_url,
+            SESSILE_URL=what.url(store),
             SESSILE_TEST_MIDDLEWARE=what.middleware,
         )
         command = [what.python, "runtests.py", "--settings=session_settings", "--parallel=1"]
