@@ -261,6 +261,19 @@ def test_a_clear_removes_what_was_not_seen(engine: Counted) -> None:
     assert again.data == {"k": 1}
 
 
+def test_a_rotation_of_what_is_not_there_makes_a_new_session(engine: Counted) -> None:
+    session = Session(SETTINGS, "a" * 32)
+    chosen = session.rotate()
+    assert run(engine, session.finish()) is Action.CREATE
+    assert session.id == chosen
+    assert run(engine, session.exists(chosen))
+    made = opened(engine, x=1)
+    run(engine, made.flush())
+    made.rotate()
+    made.data["x"] = 2
+    assert run(engine, made.finish()) is Action.CREATE
+
+
 def test_strict_conflicts(engine: Counted) -> None:
     settings = replace(SETTINGS, strict=True)
     first = opened(engine, settings, x=1)

@@ -355,16 +355,16 @@ class Session:
             self.rotate(hard=True)
         seen = self._unseen if self._data is None else self._data
         changes = self.settings.codec.changes(self._base, seen, self._intents)
-        if self._next:
-            return (yield from self._rotate(changes))
-        blind = self._data is None and bool(self._intents)
+        chosen = self._next
+        blind = self._data is None and bool(self._intents or chosen)
         try:
-            return (yield from self._save(changes))
+            return (yield from self._rotate(changes) if chosen else self._save(changes))
         except SessionGone:
             if not blind:
                 raise
         # Nothing was read, so nobody knows that there was a session: what is there instead?
         yield from self.load()
+        self._next = chosen
         return (yield from self.save())
 
     def create(self, id: str | None = None) -> Plan[None]:
@@ -457,7 +457,7 @@ class Session:
             self._replay(intents, unseen)
 
     def _save(self, changes: Changes) -> Plan[Action]:
-        key, life = (yield from self._find()), self._life(fresh=False)
+        key, life = (yield from self.find()), self._life(fresh=False)
         wrote = bool(changes) or self._renew
         beside = self._moment() if wrote and not self._alias else {}
         sent = self._with(changes, beside)
@@ -473,7 +473,7 @@ class Session:
 
     def _rotate(self, changes: Changes) -> Plan[Action]:
         settings = self.settings
-        key, life = (yield from self._find()), self._life(fresh=True)
+        key, life = (yield from self.find()), self._life(fresh=True)
         new_id = self._next or self._new_id()
         new_key = self._keys(new_id)[0]
         user, changed = self._user_now(), self._user_changed()
@@ -518,7 +518,7 @@ class Session:
             self.standing = Standing.LIVE
             self._expiry = self.settings.expiry_of(self._data)
 
-    def _find(self) -> Plan[bytes]:
+    def find(self) -> Plan[bytes]:
         """The key under which the session lives; asks only if there are several ID_KEYS."""
         keys = self.keys
         for key in keys[:-1]:

@@ -89,8 +89,11 @@ def ending(user: Any, handle: str) -> Plan[bool]:
 
 def ending_all(user: Any, keep: Any) -> Plan[int]:
     """`end_devices` as a plan."""
-    own = keys_of(keep)
-    count: int = yield methodcaller("end_all", name_of(user), keep=own[0] if own else None)
+    session = getattr(keep, "session", keep)
+    own = None
+    if isinstance(session, SessionStore) and session.session_key:
+        own = yield from session._state.find()
+    count: int = yield methodcaller("end_all", name_of(user), keep=own)
     return count
 
 

@@ -79,6 +79,7 @@ def closing(
     if settings.SESSION_COOKIE_NAME in request.COOKIES and session.is_empty():
         if state.may_delete_cookie:
             delete_cookie(response)
+        if accessed or state.may_delete_cookie:
             patch_vary_headers(response, ("Cookie",))
         return response
     if response.status_code < 500:

@@ -16,7 +16,7 @@ from django.contrib.sessions.backends.base import CreateError, SessionBase, Upda
 
 from sessile import ids
 from sessile.django.config import configured
-from sessile.errors import SessionConflict, SessionGone
+from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
 from sessile.session import Plan, Session, Standing, arun, run
 from sessile.settings import Settings
 
@@ -184,7 +184,11 @@ class SessionStore(SessionBase):
     # ---- synchronous
 
     def _run(self, plan: Plan[Any]) -> Any:
-        return run(self._state.settings.engine(), plan)
+        try:
+            return run(self._state.settings.engine(), plan)
+        except SessionUnavailable as error:
+            self._state.failure = error
+            raise
 
     def load(self) -> dict[str, Any]:
         return self._run(self._load())  # type: ignore[no-any-return]
@@ -216,7 +220,11 @@ class SessionStore(SessionBase):
     # ---- asynchronous
 
     async def _arun(self, plan: Plan[Any]) -> Any:
-        return await arun(self._state.settings.async_engine(), plan)
+        try:
+            return await arun(self._state.settings.async_engine(), plan)
+        except SessionUnavailable as error:
+            self._state.failure = error
+            raise
 
     async def aload(self) -> dict[str, Any]:
         return await self._arun(self._load())  # type: ignore[no-any-return]
