@@ -37,6 +37,7 @@ pub use layout::{
     Address, HashKey, KeyHash, Kind, Memory, SEGMENT_BYTES, SEGMENT_WORDS, SegmentId, Slide, State,
 };
 pub use rng::Rng;
+pub use sessions::Answer;
 pub use shard::{Entry, Shard, ShardConfig, Stats, StringView};
 pub use snapshot::Keeper;
 pub use watch::Watch;

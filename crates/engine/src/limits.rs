@@ -97,3 +97,5 @@ pub const SLIDE_BACK_MS: u64 = 64;
 pub const ANSWERS_PER_SHARD: usize = 1 << 14;
 /// Milliseconds for which it does.
 pub const ANSWERED_MS: u64 = 60_000;
+/// Answers about a session that it takes along when it gets another key; the latest.
+pub const ANSWERS_KEPT_MAX: usize = 16;

@@ -15,7 +15,8 @@ use crate::effect::{Applied, Cause, Change, Effect, Full, Key, Meta};
 use crate::hash::{FieldEdit, PackedHash, packed};
 use crate::index::bump_slot;
 use crate::limits::{
-    ANSWERED_MS, ANSWERS_PER_SHARD, SLIDE_BACK_MS, SLIDE_PARTS, SLIDE_UNRECORDED_MAX_MS,
+    ANSWERED_MS, ANSWERS_KEPT_MAX, ANSWERS_PER_SHARD, SLIDE_BACK_MS, SLIDE_PARTS,
+    SLIDE_UNRECORDED_MAX_MS,
 };
 use crate::shard::{Draft, Entry, Shard, Spot};
 use layout::header::{Fields, Form, Kind};
@@ -81,7 +82,25 @@ impl Shard {
     pub fn remember(&mut self, db: usize, key: &Key<'_>, token: &[u8], version: u64, now: u64) {
         let id = self.directory_id(db);
         let token = self.config.secret.hash(token).0;
-        self.answers.remember((id, key.hash.0, token), version, now);
+        self.answers.remember((id, key.hash.0, token), (version, now + ANSWERED_MS), now);
+    }
+
+    /// The latest answers about a session, for one that goes on under another key.
+    pub fn answers_of(&self, db: usize, key: &Key<'_>, now: u64) -> Vec<Answer> {
+        let Some(id) = self.roots.get(db).copied().flatten() else { return Vec::new() };
+        let mut answers = self.answers.of(id, key.hash.0);
+        answers.retain(|answer| answer.until > now);
+        answers.sort_by_key(|answer| std::cmp::Reverse(answer.until));
+        answers.truncate(ANSWERS_KEPT_MAX);
+        answers
+    }
+
+    /// Remembers what was answered about a session that came from another key.
+    pub fn adopt_answers(&mut self, db: usize, key: &Key<'_>, answers: &[Answer], now: u64) {
+        let id = self.directory_id(db);
+        for Answer { token, version, until } in answers.iter().rev() {
+            self.answers.remember((id, key.hash.0, *token), (*version, *until), now);
+        }
     }
 
     /// Idle timeout, absolute deadline and what makes a session of an item.
@@ -305,6 +324,14 @@ fn had_bytes(user: &[u8]) -> u8 {
 /// A request: the directory, the hash of its key, that of its token.
 type Request = (u32, u64, u64);
 
+/// What a request was answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answer {
+    token: u64,
+    version: u64,
+    until: u64,
+}
+
 /// What requests were answered that may come twice. Bounded: the oldest answer goes first.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
@@ -315,8 +342,7 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    fn remember(&mut self, request: Request, version: u64, now: u64) {
-        let until = now + ANSWERED_MS;
+    fn remember(&mut self, request: Request, (version, until): (u64, u64), now: u64) {
         while self.order.len() >= ANSWERS_PER_SHARD
             || self.order.front().is_some_and(|(until, _)| *until <= now)
         {
@@ -327,6 +353,15 @@ impl Answers {
         }
         self.by_token.insert(request, (version, until));
         self.order.push_back((until, request));
+    }
+
+    fn of(&self, directory: u32, key: u64) -> Vec<Answer> {
+        let all = self.by_token.range((directory, key, 0)..=(directory, key, u64::MAX));
+        let answer = |(request, (version, until)): (&Request, &(u64, u64))| {
+            let (_, _, token) = *request;
+            Answer { token, version: *version, until: *until }
+        };
+        all.map(answer).collect()
     }
 
     /// Forgets what was answered about a key.

@@ -448,8 +448,13 @@ fn a_request_that_comes_twice_is_answered_once() {
     let moved = version(&mut store, "SESSION.ROTATE s t REQ t4 INCR 1 n 1");
     assert_eq!(version(&mut store, "SESSION.ROTATE s t REQ t4 INCR 1 n 1"), moved);
     store.expect(&[("HGET t n", "$1\r\n3\r\n")]);
+    let added = version(&mut store, "SESSION.SAVE t REQ t6 INCR 1 n 1");
+    version(&mut store, "SESSION.ROTATE t u GRACE 30");
+    assert_eq!(version(&mut store, "SESSION.SAVE t REQ t6 INCR 1 n 1"), added);
+    store.expect(&[("HGET u n", "$1\r\n4\r\n"), ("SESSION.END u", ":1\r\n")]);
+    version(&mut store, "SESSION.CREATE s:t REQ t4");
     store.now += 60_000;
-    store.expect(&[("SESSION.ROTATE s t REQ t4", "-ERR target session exists\r\n")]);
+    store.expect(&[("SESSION.ROTATE s s:t REQ t4", "-ERR target session exists\r\n")]);
     let made = version(&mut store, "SESSION.CREATE u REQ t5");
     store.expect(&[("SESSION.END u", ":1\r\n"), ("SESSION.SAVE u REQ t5", NULL)]);
     assert!(version(&mut store, "SESSION.CREATE u REQ t5") > made);

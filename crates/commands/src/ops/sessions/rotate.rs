@@ -44,7 +44,7 @@ pub fn rotate(
         Some(State::Session) => move_it(ctx, (name, to), request, how),
         Some(State::Plain) => Err(Failure::WRONG_TYPE),
         // A key that was replaced may be used up, not renewed.
-        Some(State::Alias) if !matches!(resolve(ctx, name)?, Target::Gone) => Ok(None),
+        Some(State::Alias) if matches!(resolve(ctx, name)?, Target::Session(_)) => Ok(None),
         _ => match how.otherwise {
             Some(fields) => create(ctx, to, request, fields),
             None => Ok(None),
@@ -76,7 +76,8 @@ fn move_it(
         ctx.hold_all()?;
     }
 
-    let key = ctx.key(to);
+    let (from, key, db) = (ctx.key(name), ctx.key(to), ctx.db());
+    let answers = ctx.shard_of(&from).answers_of(db, &from, now);
     let version = ctx.apply(&key, Change::Install(&item))?.version;
     let given_user = request.user.is_some_and(|user| !user.is_empty() || !owner.is_empty());
     let left = if how.hard || how.grace_ms == 0 || given_user { None } else { Some(how.grace_ms) };
@@ -84,6 +85,8 @@ fn move_it(
         remove(ctx, to)?;
         return Err(full);
     }
+    // A repeat may come by the old key, which stands for the new one.
+    ctx.shard_of(&key).adopt_answers(db, &key, &answers, now);
     make_room(ctx, &item.user, request.limit, to)?;
     settle(ctx, to, item.meta, (request.token, version))?;
     Ok(Some(version))

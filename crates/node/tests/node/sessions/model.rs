@@ -178,7 +178,7 @@ impl Model {
             return assert_eq!(*reply, answer.map_or(error, Reply::int));
         }
         let gone = match self.entry(key) {
-            Some(Entry::Alias { .. }) => matches!(self.resolve(key), Target::Gone),
+            Some(Entry::Alias { .. }) => !matches!(self.resolve(key), Target::Session(_)),
             Some(Entry::Session(mut session)) => {
                 if refused(&session, given, reply) {
                     return;
@@ -189,7 +189,7 @@ impl Model {
                 if !session.user.is_empty() && session.user != owner {
                     session.created = now;
                 }
-                (session.base, session.answered) = (now, Vec::new());
+                session.base = now;
                 session.merge(given);
                 session.limit(given, now);
                 session.answer(given.token.as_ref(), reply.number(), now);
