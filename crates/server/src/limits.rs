@@ -30,8 +30,12 @@ pub const LINGER_BYTES: u64 = 64 << 20;
 pub const UNAUTHENTICATED_MS: u64 = 10_000;
 /// Request bytes that may wait for a client that has not authenticated.
 pub const UNAUTHENTICATED_INPUT: usize = 1 << 20;
-/// Time without a byte after which an unfinished request ends its connection (ms).
+/// Time that a request has to end once it began, lest it ends its connection (ms). It gets as much
+/// again whenever [`PARTIAL_BYTES`] of it came meanwhile: a large value over a slow line may take
+/// long, a byte now and then may not.
 pub const PARTIAL_MS: u64 = 60_000;
+/// The progress that buys a request another [`PARTIAL_MS`]: 1 KiB/s.
+pub const PARTIAL_BYTES: u64 = 60 << 10;
 /// Time between two looks at the connections' deadlines (ms).
 pub const SWEEP_MS: u64 = 1_000;
 /// Connections taken from a listener before the acceptor looks at its other events.

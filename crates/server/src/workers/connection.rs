@@ -37,8 +37,10 @@ pub(super) struct Connection<C> {
     pub(super) again: bool,
     /// The turn in which it was last served.
     pub(super) turn: u64,
-    /// Since when an unfinished request waits without a new byte (ms; 0: none does).
+    /// When the unfinished request began, or its present minute did (ms; 0: there is none).
     pub(super) partial_ms: u64,
+    /// Bytes of it that came in that minute.
+    partial_bytes: u64,
     /// Until when nothing is served (ms; 0: now).
     pub(super) pause_ms: u64,
     /// Since when more than the soft limit of replies waits (ms; 0: not now).
@@ -74,6 +76,7 @@ impl<C> Connection<C> {
             again: false,
             turn: 0,
             partial_ms: 0,
+            partial_bytes: 0,
             pause_ms: 0,
             over_ms: 0,
             linger_ms: 0,
@@ -124,6 +127,14 @@ impl<C> Connection<C> {
 
     /// Reads once: into `scratch` if nothing waits here, otherwise onto what waits.
     pub(super) fn read(&mut self, scratch: &mut [u8]) -> Moved {
+        let moved = self.read_into(scratch);
+        if let Moved::Bytes(bytes) = moved {
+            self.partial_bytes = self.partial_bytes.saturating_add(bytes as u64);
+        }
+        moved
+    }
+
+    fn read_into(&mut self, scratch: &mut [u8]) -> Moved {
         if self.input.is_empty() {
             return socket::read(&self.socket, scratch);
         }
@@ -156,8 +167,8 @@ impl<C> Connection<C> {
         if self.phase == Phase::Open && !rest.is_empty() {
             self.input.reserve_exact(rest.len());
             self.input.extend_from_slice(rest);
-            self.partial_ms = now.ms;
         }
+        self.progress(now.ms);
         complaint
     }
 
@@ -175,13 +186,29 @@ impl<C> Connection<C> {
         self.start += used;
         if self.phase == Phase::Open && self.start < input.len() {
             self.input = input;
-            self.partial_ms = now.ms;
         } else {
             // An idle connection owns no buffer.
             self.start = 0;
-            self.partial_ms = 0;
         }
+        self.progress(now.ms);
         complaint
+    }
+
+    /// After an execution: starts the clock of the request that is unfinished now, unless it is the
+    /// one whose clock runs already.
+    fn progress(&mut self, now_ms: u64) {
+        if self.waiting_input() == 0 && self.swallow == 0 {
+            self.partial_ms = 0;
+        } else if self.partial_ms == 0 {
+            self.begin(now_ms);
+        }
+    }
+
+    /// Starts the clock of the unfinished request anew, as after a time in which nothing was read
+    /// or served.
+    pub(super) fn begin(&mut self, now_ms: u64) {
+        self.partial_ms = now_ms;
+        self.partial_bytes = 0;
     }
 
     /// Executes up to a turn's batches from the front of `data`; returns the bytes done with.
@@ -206,6 +233,10 @@ impl<C> Connection<C> {
             let served = service.serve(state, &mut self.client, rest, target, now);
             at += served.consumed.min(rest.len());
             self.swallow = served.swallow;
+            if served.consumed > 0 {
+                // What is left belongs to another request.
+                self.partial_ms = 0;
+            }
             self.position = self.position.max(served.position);
             let left = data.len() - at;
             // A service that waits must wait for something that has not come yet.
@@ -241,13 +272,16 @@ impl<C> Connection<C> {
     fn swallowed(&mut self, available: usize) -> usize {
         let skip = usize::try_from(self.swallow).unwrap_or(usize::MAX).min(available);
         self.swallow -= skip as u64;
+        if skip > 0 && self.swallow == 0 {
+            self.partial_ms = 0;
+        }
         skip
     }
 
     /// Keeps input that can't be executed now.
     pub(super) fn keep(&mut self, fresh: &[u8], now_ms: u64) {
         self.input.extend_from_slice(fresh);
-        self.partial_ms = now_ms;
+        self.begin(now_ms);
     }
 
     /// Counts bytes thrown away after the end; false once they are too many.
@@ -257,7 +291,7 @@ impl<C> Connection<C> {
     }
 
     /// Why it has to go by now; an empty reason is none worth a line.
-    pub(super) fn overdue(&self, live: &Live, now_ms: u64) -> Option<&'static str> {
+    pub(super) fn overdue(&mut self, live: &Live, now_ms: u64) -> Option<&'static str> {
         let passed = |since: u64, most: u64| since > 0 && now_ms.saturating_sub(since) >= most;
         let seen = self.entry.seen_ms.load(Ordering::Relaxed);
         let idle_ms = live.idle_s.load(Ordering::Relaxed).saturating_mul(1000);
@@ -271,7 +305,10 @@ impl<C> Connection<C> {
             return Some("it did not authenticate in time");
         }
         if self.may_serve() && !self.again && passed(self.partial_ms, limits::PARTIAL_MS) {
-            return Some("its request does not end");
+            if self.partial_bytes < limits::PARTIAL_BYTES {
+                return Some("its request does not end");
+            }
+            self.begin(now_ms);
         }
         if idle_ms > 0 && passed(seen, idle_ms) && !self.entry.exempt.load(Ordering::Relaxed) {
             return Some("");

@@ -327,22 +327,76 @@ fn idle_clients_go_when_their_time_is_up() {
     assert_eq!(rest(&mut busy), b"");
 }
 
+/// Sends a part of a request and waits until so much of it lies in the server.
+fn trickle(server: &Server, client: &mut TcpStream, text: &str, total: usize) {
+    say(client, text);
+    let entry = server.registry().entries().pop().unwrap();
+    until("it arrived", || entry.input.load(Relaxed) == total as u64);
+}
+
 #[test]
 fn an_unfinished_request_has_a_deadline() {
     let server = manual();
     let mut client = server.client();
-    say(&mut client, "PIN");
-    let entry = server.registry().entries().pop().unwrap();
-    until("it arrived", || entry.input.load(Relaxed) == 3);
+    trickle(&server, &mut client, "PIN", 3);
     server.pass(limits::PARTIAL_MS - 1);
-    say(&mut client, "G");
-    until("it arrived", || entry.input.load(Relaxed) == 4);
-    server.pass(limits::PARTIAL_MS - 1);
-    say(&mut client, "\n");
+    say(&mut client, "G\n");
     expect(&mut client, "+PONG\n");
-    say(&mut client, "P");
-    until("it arrived", || entry.input.load(Relaxed) == 1);
+    // The next request has a minute of its own, also if it came along with the end of another.
+    trickle(&server, &mut client, "P", 1);
+    server.pass(limits::PARTIAL_MS - 1);
+    say(&mut client, "ING\nPIN");
+    expect(&mut client, "+PONG\n");
+    server.pass(limits::PARTIAL_MS - 1);
+    say(&mut client, "G\nP");
+    expect(&mut client, "+PONG\n");
     server.pass(limits::PARTIAL_MS);
+    assert_eq!(rest(&mut client), b"");
+}
+
+#[test]
+fn single_bytes_do_not_keep_a_request_open() {
+    let server = manual();
+    let mut client = server.client();
+    for total in 1..=6 {
+        trickle(&server, &mut client, "P", total);
+        server.pass(limits::PARTIAL_MS / 6 - 1);
+    }
+    trickle(&server, &mut client, "P", 7);
+    server.pass(6);
+    assert_eq!(rest(&mut client), b"");
+}
+
+#[test]
+fn a_slow_line_may_take_long_for_a_large_request() {
+    let server = manual();
+    let mut other = server.client();
+    let mut client = server.client();
+    let enough = limits::PARTIAL_BYTES as usize;
+    trickle(&server, &mut client, "P", 1);
+    for minute in 1..=5 {
+        trickle(&server, &mut client, &"P".repeat(enough), 1 + minute * enough);
+        server.pass(limits::PARTIAL_MS);
+        // The second answer comes from a turn after the one that looked at the deadlines.
+        ping(&mut other);
+        ping(&mut other);
+    }
+    // However much came before, each minute wants its share.
+    trickle(&server, &mut client, &"P".repeat(enough - 1), 6 * enough);
+    server.pass(limits::PARTIAL_MS);
+    assert_eq!(rest(&mut client), b"");
+}
+
+#[test]
+fn what_is_thrown_away_must_come_too() {
+    let server = manual();
+    let mut client = server.client();
+    say(&mut client, "PING\nSWALLOW 1000000\n");
+    expect(&mut client, "+PONG\n");
+    until("it was heard", || {
+        server.pass(limits::PARTIAL_MS);
+        server.registry().is_empty()
+    });
     assert_eq!(rest(&mut client), b"");
 }
 

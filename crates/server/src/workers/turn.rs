@@ -307,6 +307,8 @@ impl<S: Service> Worker<S> {
             }
             connection.again = false;
             if connection.may_serve() && connection.waiting_input() > 0 {
+                // It may have waited for us: that is not held against its request.
+                connection.begin(self.now.ms);
                 self.serve_waiting(state, token);
             }
         }
@@ -354,7 +356,7 @@ impl<S: Service> Worker<S> {
         }
         if to > from || connection.phase != Phase::Open {
             self.spans.push(Span { token, from, to });
-        } else if connection.waiting_input() > 0 || pause_ms > 0 {
+        } else if connection.waiting_input() > 0 || connection.partial_ms > 0 || pause_ms > 0 {
             self.settle(state, token);
         }
         if pause_ms > 0 {
@@ -432,6 +434,9 @@ impl<S: Service> Worker<S> {
         }
         if input == 0 && output == 0 {
             connection.over_ms = 0;
+            if connection.partial_ms > 0 {
+                self.sweep_by(self.now.ms.saturating_add(limits::SWEEP_MS));
+            }
             return;
         }
         let live = &self.common.live;
