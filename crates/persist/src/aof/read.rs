@@ -160,8 +160,8 @@ enum Bad {
     Newer,
     /// The fault, and where the right bytes end.
     Fault(Fault, u64),
-    /// A right chunk that isn't the next one: what is before it isn't what was written.
-    Gap(u64),
+    /// The same, where no crash can explain it.
+    Sure(Fault, u64),
 }
 
 impl<R: Read> Reader<R> {
@@ -247,10 +247,10 @@ impl<R: Read> Reader<R> {
     /// What holds of a chunk as a whole, after its last record.
     fn chunk_ended(&self) -> Result<(), Bad> {
         if self.transaction.is_some() {
-            return Err(Bad::Fault(Fault::Transaction, self.chunk_end));
+            return Err(Bad::Sure(Fault::Transaction, self.chunk_end));
         }
         if self.note.is_some() {
-            return Err(Bad::Fault(Fault::Note, self.chunk_end));
+            return Err(Bad::Sure(Fault::Note, self.chunk_end));
         }
         Ok(())
     }
@@ -331,7 +331,8 @@ impl<R: Read> Reader<R> {
         }
         let next = line.sequence == tail.sequence && line.chain == tail.chain;
         if !next || self.transaction.is_some() || self.note.is_some() {
-            return Err(Bad::Gap(start));
+            // What stands before a right chunk isn't what was written.
+            return Err(Bad::Sure(Fault::ChunkLine, start));
         }
         self.at += length;
         self.chunk_end = self.offset() + line.bytes;
@@ -445,18 +446,19 @@ impl<R: Read> Reader<R> {
 
     /// What a fault means, after a look at the rest of the file.
     fn judge(&mut self, bad: Bad) -> Error {
-        let (fault, offset, gap) = match bad {
+        let (fault, offset, sure) = match bad {
             Bad::Io(error) => return Error { offset: self.offset(), problem: Problem::Io(error) },
             Bad::Newer => return Error { offset: 0, problem: Problem::Newer },
             Bad::Fault(fault, offset) => (fault, offset, false),
-            Bad::Gap(offset) => (Fault::ChunkLine, offset, true),
+            Bad::Sure(fault, offset) => (fault, offset, true),
         };
+        // A transaction is there as a whole or not at all.
+        let offset = self.transaction.map_or(offset, |start| start.min(offset));
         // Redis writes no bytes that are no record, and a crash only takes some away. In a file of
         // ours a crash may leave anything after what was synced, but nothing within a right chunk.
         let foreign = self.tail.is_none() && !(offset == 0 && self.looks_begun());
-        let surely = gap
+        let surely = sure
             || offset < self.chunk_end
-            || fault == Fault::Transaction && offset == self.chunk_end
             || foreign && matches!(fault, Fault::Record | Fault::Note | Fault::ChunkLine);
         match self.synced_later(offset) {
             Ok(synced) => self.synced = self.synced.max(synced),

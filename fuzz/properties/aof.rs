@@ -1,0 +1,104 @@
+//! Any bytes read as a log the same however they arrive, and their records replay to an end or an
+//! error; a torn log that is cut where the error says is whole.
+
+use engine::{
+    Arena, Effect, Full, HashKey, HeapBacking, Key, Kind, OwnedItem, Policy, Shard, ShardConfig,
+};
+use persist::aof::{Error, Framer, Problem, Reader, Replay, Store, Verdict};
+use std::io::{self, Read};
+use std::sync::Arc;
+
+const SECRET: HashKey = HashKey([3, 5]);
+const NOW: u64 = 1_000;
+const SEGMENTS: usize = 24;
+const SEED: u64 = 0x0123_4567_89ab_cdef;
+
+/// Reads `data` as a file, as what follows the opening line, and as the records of a chunk.
+pub(crate) fn check(data: &[u8]) {
+    check_file(data);
+    let mut file = Vec::new();
+    let mut framer = Framer::open(SEED, &mut file);
+    check_file(&[&file, data].concat());
+    framer.frame(data, 0, &mut file);
+    check_file(&file);
+    replay(&file);
+    replay(data);
+}
+
+fn check_file(file: &[u8]) {
+    let (records, error) = read(file);
+    let (slow, slow_error) = read(Slow(file));
+    assert_eq!(records, slow);
+    assert_eq!(format!("{error:?}"), format!("{slow_error:?}"));
+    let Some(error) = error else { return };
+    assert!(error.offset <= file.len() as u64, "{error}");
+    if matches!(error.problem, Problem::Bad { verdict: Verdict::Torn, .. }) {
+        let (cut, error) = read(&file[..error.offset as usize]);
+        assert!(error.is_none(), "{error:?}");
+        assert!(records.starts_with(&cut));
+    }
+}
+
+/// Bytes that arrive a few at a time.
+struct Slow<'a>(&'a [u8]);
+
+impl Read for Slow<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let most = out.len().min(7);
+        self.0.read(&mut out[..most])
+    }
+}
+
+/// The records of a file, up to its end or an error.
+fn read(file: impl Read) -> (Vec<String>, Option<Error>) {
+    let mut reader = Reader::new(file, 0);
+    let mut records = Vec::new();
+    loop {
+        match reader.next() {
+            Ok(Some(record)) => {
+                let args: Vec<String> =
+                    record.args.iter().map(|arg| arg.escape_ascii().to_string()).collect();
+                records.push(format!("{} {:?} {args:?}", record.offset, record.note));
+            }
+            Ok(None) => return (records, None),
+            Err(error) => return (records, Some(error)),
+        }
+    }
+}
+
+struct Held(Shard);
+
+impl Store for Held {
+    fn kind(&mut self, db: usize, key: &[u8]) -> Option<Kind> {
+        self.0.peek(db, &Key::new(&SECRET, key), NOW).map(|entry| entry.kind())
+    }
+
+    fn item(&mut self, db: usize, key: &[u8]) -> Option<OwnedItem> {
+        self.0.peek(db, &Key::new(&SECRET, key), NOW).map(|entry| entry.to_owned_item())
+    }
+
+    fn apply(&mut self, effect: &Effect<'_>) -> Result<(), Full> {
+        self.0.apply(effect, NOW).map(|_| ())
+    }
+}
+
+/// Replays a file up to its first error, into a small store.
+fn replay(file: &[u8]) {
+    let arena = Arc::new(Arena::new(Box::new(HeapBacking::new(SEGMENTS)), SEGMENTS));
+    let config = ShardConfig {
+        number: 0,
+        databases: 2,
+        bands: 2,
+        secret: SECRET,
+        first_version: 0,
+        policy: Policy::NoEviction,
+    };
+    let mut store = Held(Shard::new(arena, config));
+    let (mut reader, mut replay) = (Reader::new(file, 0), Replay::new(SECRET, 2));
+    while let Ok(Some(record)) = reader.next() {
+        if replay.record(&record, &mut store).is_err() {
+            break;
+        }
+    }
+    assert_eq!(store.0.check(), Ok(()));
+}
