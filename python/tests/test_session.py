@@ -274,6 +274,26 @@ def test_a_rotation_of_what_is_not_there_makes_a_new_session(engine: Counted) ->
     assert run(engine, made.finish()) is Action.CREATE
 
 
+def test_asvs_16_2_5_life_cycle_is_logged_without_ids(
+    engine: Counted, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "sessile.sessions")
+    session = opened(engine, x=1)
+    ids = [session.id]
+    session.data["_user"] = "7"
+    run(engine, session.finish())
+    ids.append(session.id)
+    run(engine, Session(SETTINGS, ids[0]).load())
+    run(engine, session.flush())
+    run(engine, Session(SETTINGS, ids[1]).load())
+    broken = Counted(engine.engine, fails=True)
+    with pytest.raises(SessionUnavailable):
+        run(broken, Session(SETTINGS, ids[1]).load())
+    words = [record.getMessage().split()[2] for record in caplog.records]
+    assert words == ["created", "rotated", "replaced", "ended", "unknown", "not"]
+    assert not any(id and id in caplog.text for id in ids)
+
+
 def test_strict_conflicts(engine: Counted) -> None:
     settings = replace(SETTINGS, strict=True)
     first = opened(engine, settings, x=1)

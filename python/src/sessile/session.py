@@ -14,11 +14,16 @@ What always holds: an id that isn't well-formed is as good as none and sends not
 the server didn't issue is never adopted; a session that is gone is never created again under its
 old id; a new user gets a new id, asked for or not; while a session is ROTATED or the store can't
 be reached, `may_set_cookie` and `may_delete_cookie` are False.
+
+What happens to sessions is logged as `sessile.sessions`: created, rotated, ended, and ids that
+are unknown or replaced at level INFO, outages as warnings. A session is named by the beginning of
+its handle, never by its id.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
@@ -33,6 +38,7 @@ from sessile.settings import Expiry, Settings
 
 __all__ = ["DEVICE", "QUIET", "Action", "Plan", "Session", "Standing", "Step", "arun", "run"]
 
+LOG = logging.getLogger("sessile.sessions")
 T = TypeVar("T")
 Step = Callable[[Any], Any]
 """One operation: takes an engine, answers its answer (from an AsyncEngine, an awaitable)."""
@@ -320,6 +326,7 @@ class Session:
                     break
         except SessionUnavailable as error:
             self.failure = error
+            self._log("not readable: %s", type(error).__name__, level=logging.WARNING)
             if self.settings.outage != "anonymous":
                 raise
             self.standing, self._data = Standing.OUTAGE, {}
@@ -386,6 +393,7 @@ class Session:
             if version is not None:
                 self._data = self._data or {}
                 self._settle(chosen, key, version, document.Base(fields), user)
+                self._log("created")
                 return
             if id is not None and id != self._next:
                 break
@@ -399,6 +407,7 @@ class Session:
         if not keys:
             return 0
         count: int = yield methodcaller("end", *keys)
+        self._log("ended" if count else "ended already")
         return count
 
     def flush(self) -> Plan[None]:
@@ -438,10 +447,12 @@ class Session:
         intents, unseen = self._intents, self._unseen
         self._unseen = {}
         if found is None:
+            self._log("unknown")
             self.forget()
             self._replay(intents, unseen)
         elif isinstance(found, Rotated):
             assert found is ROTATED
+            self._log("replaced by another id")
             self.standing, self._data = Standing.ROTATED, {}
         else:
             self._data, self._base = self.settings.codec.decode(found.fields)
@@ -501,6 +512,7 @@ class Session:
         if version is None:
             raise SessionGone("the session ended while this request was being served")
         owner = user if changed else self._user
+        self._log("rotated to %s", name_of(new_key))
         self._settle(new_id, new_key, version, self._base.advanced(changes), owner)
         return Action.ROTATE
 
@@ -527,6 +539,11 @@ class Session:
         return keys[-1]
 
     # ---- small questions
+
+    def _log(self, event: str, *values: str, level: int = logging.INFO) -> None:
+        """Notes what happened to this session."""
+        if LOG.isEnabledFor(level) and self.keys:
+            LOG.log(level, f"session %s {event}", name_of(self.keys[0]), *values)
 
     def _new_id(self) -> str:
         settings = self.settings
@@ -600,6 +617,11 @@ class Session:
 
 QUIET = (Standing.ROTATED, Standing.OUTAGE)
 """Nothing is written and no cookie changes, unless the request says so explicitly."""
+
+
+def name_of(key: bytes) -> str:
+    """How a session is called in logs: the beginning of its handle."""
+    return key.rpartition(b":")[2][-64:][:12].decode()
 
 
 def mark_of(key: bytes) -> bytes:
