@@ -48,5 +48,7 @@ pub const OTHER_DESCRIPTORS: u64 = 64;
 pub const INCLUDE_DEPTH: usize = 16;
 /// Bytes of one configuration file.
 pub const CONFIG_FILE: u64 = 16 << 20;
+/// Bytes of the text or path that one directive is given.
+pub const CONFIG_TEXT: usize = 64 << 10;
 /// Workers at most.
 pub const WORKERS: usize = 128;

@@ -4,6 +4,8 @@
 //! by one blank. So equal settings are equal texts, and what is printed can be read again. The
 //! wording of complaints is what Redis' clients look for.
 
+use crate::limits;
+
 /// The kinds of values.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
@@ -31,6 +33,8 @@ pub enum Kind {
     Octal,
     /// One word of any text.
     Text,
+    /// One word that the system takes as a path; may be empty.
+    Path,
     /// Any number of words.
     Words,
     /// Two words, added to what was given before; the second may be empty.
@@ -89,6 +93,12 @@ impl Kind {
                 Ok(bits) if bits <= 0o777 => Ok(format!("{bits:o}")),
                 _ => Err("argument must be permissions in octal, at most 777".to_owned()),
             },
+            Self::Path if word.contains('\0') => {
+                Err("argument must be a path, which holds no zero byte".to_owned())
+            }
+            _ if word.len() > limits::CONFIG_TEXT => {
+                Err(format!("argument must be at most {} bytes long", limits::CONFIG_TEXT))
+            }
             _ => Ok(word.to_owned()),
         }
     }
@@ -127,9 +137,9 @@ fn split<'a>(words: &[&'a str]) -> Vec<&'a str> {
 
 fn pairs(words: &[&str], before: &str) -> Result<String, String> {
     let [from, to] = words else { return Err(COUNT.to_owned()) };
-    let name = |word: &str| !word.contains(char::is_whitespace);
+    let name = |word: &str| !word.contains(|letter: char| letter.is_whitespace() || letter == '"');
     if from.is_empty() || !name(from) || !name(to) {
-        return Err("command names hold no blanks".to_owned());
+        return Err("command names hold no blanks or quotes".to_owned());
     }
     let to = if to.is_empty() { "\"\"" } else { to };
     let apart = if before.is_empty() { "" } else { " " };

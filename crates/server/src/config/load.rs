@@ -112,6 +112,14 @@ pub fn load(invocation: &Invocation) -> Result<Loaded, ConfigError> {
     Ok(Loaded { settings, config, file, input })
 }
 
+/// The settings that a start from the file at `path` would find if `text` were in it.
+pub(super) fn read_back(path: &str, text: &[u8]) -> Result<Settings, ConfigError> {
+    let mut settings = Settings::default();
+    let text = read_limited(text, path)?;
+    apply_bytes(&mut settings, &text, path, 0)?;
+    Ok(settings)
+}
+
 fn apply_path(settings: &mut Settings, path: &str, depth: usize) -> Result<(), ConfigError> {
     let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
     let bytes = read_limited(file, path)?;

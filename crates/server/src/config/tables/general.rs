@@ -15,15 +15,15 @@ pub(super) const ROWS: &[Row] = &[
     ),
     Row::start("databases", Kind::Number { min: 1, max: 16 }, "16", "Databases for SELECT."),
     Row::start("daemonize", Kind::Bool, "no", "Run in the background."),
-    Row::start("pidfile", Kind::Text, "", "File that holds the process id while running."),
+    Row::start("pidfile", Kind::Path, "", "File that holds the process id while running."),
     Row::live("loglevel", LEVELS, "notice", "The least level of a line in the log."),
     Row::start(
         "logfile",
-        Kind::Text,
+        Kind::Path,
         "",
         "File that the log is appended to; empty: standard output.",
     ),
-    Row::live("dir", Kind::Text, "./sessile-data", "Directory of all data files.").protected(),
+    Row::live("dir", Kind::Path, "./sessile-data", "Directory of all data files.").protected(),
     Row::live("hz", Kind::Number { min: 1, max: 500 }, "10", {
         "Accepted and ignored: nothing here runs by a tick."
     }),

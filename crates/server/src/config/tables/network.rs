@@ -17,10 +17,10 @@ pub(super) const ROWS: &[Row] = &[
         "Addresses to listen on; '*' for all of IPv4, '::*' for all of IPv6; a '-' before one \
          that may be missing.",
     ),
-    Row::start("unixsocket", Kind::Text, "", "Path of a Unix socket for RESP."),
+    Row::start("unixsocket", Kind::Path, "", "Path of a Unix socket for RESP."),
     Row::start(
         "memcached-unixsocket",
-        Kind::Text,
+        Kind::Path,
         "",
         "Path of a Unix socket for memcached clients.",
     ),
