@@ -13,6 +13,7 @@
 //! below [`OPTIONAL`] that isn't known must not be dropped silently ([`Extra::unknown`]).
 //! Not for: what the tags mean to a session; the engine and the node know.
 
+use engine::limits::USER_BYTES_MAX;
 use engine::{Meta, Slide, State};
 use std::borrow::Cow;
 
@@ -238,6 +239,15 @@ impl Extra {
     /// Whose session it is; empty if nobody's.
     pub fn user(&self) -> &[u8] {
         self.get(tag::USER).unwrap_or_default()
+    }
+
+    /// Whether this can stand beside such a value: a string is no session, only what has to do with
+    /// sessions has a user or no fields.
+    pub fn fits(&self, is_string: bool, is_empty: bool) -> bool {
+        let plain = self.slide().state() == State::Plain;
+        let user = self.user();
+        let named = user.len() <= USER_BYTES_MAX && (user.is_empty() || !plain);
+        named && (plain || !is_string) && (is_string || !plain || !is_empty)
     }
 
     fn slide(&self) -> Slide {

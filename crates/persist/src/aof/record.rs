@@ -138,9 +138,6 @@ fn install(key: &[u8], item: &OwnedItem, out: &mut Vec<u8>) {
         let edits: Vec<FieldEdit<'_>> = hash.iter(0).map(set).collect();
         return session(key, (&item.meta, &item.user), &edits, true, out);
     }
-    if hash.is_empty() {
-        return empty_hash(key, item.meta.deadline, extra, out);
-    }
     unlink(std::iter::once(key), out);
     let edits: Vec<FieldEdit<'_>> = hash.iter(0).map(set).collect();
     fields(key, &edits, None, out);
@@ -150,16 +147,6 @@ fn install(key: &[u8], item: &OwnedItem, out: &mut Vec<u8>) {
     } else if let Some(at) = item.meta.deadline {
         deadline(key, Some(at), out);
     }
-}
-
-/// A hash without fields is none in Redis; the note says what it is here.
-fn empty_hash(key: &[u8], at: Option<u64>, mut extra: Extra, out: &mut Vec<u8>) {
-    if let Some(at) = at {
-        extra.push(tag::EMPTY_DEADLINE, &at.to_le_bytes());
-    }
-    extra.push(tag::EMPTY_HASH, b"");
-    note(&extra, out);
-    unlink(std::iter::once(key), out);
 }
 
 const fn set(field: Field<'_>) -> FieldEdit<'_> {

@@ -362,6 +362,18 @@ fn a_later_layout_is_left_alone() {
 }
 
 #[test]
+fn what_cannot_be_kept_is_refused() {
+    let long = vec![b'k'; engine::limits::KEY_MAX + 1];
+    let mut log = Vec::new();
+    let change = Change::Put { value: b"v", meta: Meta::default() };
+    record(&Effect::Key { db: 0, key: Key::new(&SECRET, &long), change }, &mut log);
+    let (mut store, mut reader) = (Held(shard(24)), Reader::new(log.as_slice(), 0));
+    let record = reader.next().unwrap().unwrap();
+    let error = Replay::new(SECRET, 1).record(&record, &mut store).unwrap_err();
+    assert!(matches!(error.problem, super::ReplayProblem::TooLong), "{error}");
+}
+
+#[test]
 fn logs_of_redis_are_read() {
     let log = b"#TS:1800000000\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$5\r\nkey:1\r\n$1\r\n7\r\n\
         *1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$5\r\nkey:1\r\n*1\r\n$4\r\nEXEC\r\n";

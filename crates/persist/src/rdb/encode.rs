@@ -9,7 +9,7 @@ use crate::extra::{AUX_NAME, Extra, tag};
 use crate::limits::{EXTRA_PIECE_MAX, PACKED_FIELDS_MAX, PACKED_STRING_MAX, UNCOMPRESSED_MAX};
 use crate::lzf::Compressor;
 use engine::hash::{HashView, PackedHash};
-use engine::{Entry, Meta, OwnedItem, OwnedValue};
+use engine::{Entry, Meta, OwnedItem, OwnedValue, State};
 
 /// A value to be written.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +69,8 @@ impl Encoder {
         self.item(key, Body::of(&item.value), &item.meta, extra, out);
     }
 
-    /// Appends an item. `extra` is what there is beside `meta`.
+    /// Appends an item. `extra` is what there is beside `meta`. A hash without fields is none,
+    /// unless sessions have to do with it.
     pub fn item(
         &mut self,
         key: &[u8],
@@ -83,6 +84,10 @@ impl Encoder {
             beside.push(tag, value);
         }
         if let Body::Hash(hash) = body {
+            if hash.is_empty() && meta.slide.state() == State::Plain {
+                // There is no such item; a reader would refuse it.
+                return;
+            }
             if hash.is_empty() {
                 return self.empty_hash(key, meta.deadline, beside, out);
             }

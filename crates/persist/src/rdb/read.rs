@@ -216,7 +216,7 @@ impl<R: Read> Reader<R> {
             self.extra = extra.as_bytes().to_vec();
             return Ok(None);
         };
-        if key.len() > KEY_MAX {
+        if key.len() > KEY_MAX || !extra.fits(false, true) {
             return Err(Error { offset: start, problem: Problem::Extra });
         }
         let meta = extra.meta(extra.number(tag::EMPTY_DEADLINE));
@@ -256,6 +256,9 @@ impl<R: Read> Reader<R> {
             return Err(Error { offset: start, problem: Problem::Kind { what, key } });
         }
         let value = value(&mut self.input, kind, self.sip, &extra)?;
+        if !extra.fits(kind == kind::STRING, false) {
+            return Err(Error { offset: start, problem: Problem::Extra });
+        }
         if key.len() > KEY_MAX {
             let head = key.get(..64).unwrap_or_default().to_vec();
             return self.other(start, head, "long key");

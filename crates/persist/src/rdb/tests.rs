@@ -332,19 +332,20 @@ fn deadlines_of_fields_are_read_as_others_write_them() {
 #[test]
 fn an_empty_hash_and_what_is_beside_it_are_read() {
     let mut writer = Writer::new(Vec::new(), &FACTS, true).unwrap();
+    let slide = Slide::default().with_state(State::Session).with_idle_s(5);
     let empty = OwnedItem {
         value: OwnedValue::Packed(Vec::new()),
-        meta: Meta { deadline: Some(77), flags: 3, ..Meta::default() },
+        meta: Meta { deadline: Some(77), flags: 3, slide, ..Meta::default() },
         user: Vec::new(),
     };
-    let mut extra = Extra::default();
-    extra.push(tag::IDLE, &5_u64.to_le_bytes());
-    writer.item(b"empty", Body::of(&empty.value), &empty.meta, &extra).unwrap();
+    let nothing = Extra::default();
+    writer.item(b"empty", Body::of(&empty.value), &empty.meta, &nothing).unwrap();
+    writer.item(b"none", Body::of(&empty.value), &Meta::default(), &nothing).unwrap();
     let string = OwnedValue::String(b"1".to_vec());
     writer.item(b"next", Body::of(&string), &Meta::default(), &Extra::default()).unwrap();
     let (items, _, _) = read_all(&writer.finish().unwrap(), Others::Refuse).unwrap();
     assert_eq!((items[0].key.as_slice(), items[0].item.meta), (&b"empty"[..], empty.meta));
-    assert_eq!(items[0].extra.number(tag::IDLE), Some(5));
+    assert_eq!((items.len(), items[0].extra.number(tag::IDLE)), (2, Some(5_000)));
     assert_eq!(fields(&items[0].item.value), hash_of(&[]));
     assert!(items[1].extra.is_empty());
 }
@@ -373,6 +374,19 @@ fn a_tag_of_a_later_version_is_refused() {
     writer.item(b"k", Body::of(&string), &Meta::default(), &extra).unwrap();
     let error = read_all(&writer.finish().unwrap(), Others::Skip).unwrap_err();
     assert!(matches!(error.problem, Problem::ExtraTag(90)), "{error}");
+}
+
+#[test]
+fn what_cannot_stand_beside_a_value_is_refused() {
+    let string = OwnedValue::String(b"1".to_vec());
+    for (tag, value) in [(tag::SESSION, &[1][..]), (tag::USER, b"ann")] {
+        let mut writer = Writer::new(Vec::new(), &FACTS, true).unwrap();
+        let mut extra = Extra::default();
+        extra.push(tag, value);
+        writer.item(b"k", Body::of(&string), &Meta::default(), &extra).unwrap();
+        let error = read_all(&writer.finish().unwrap(), Others::Skip).unwrap_err();
+        assert!(matches!(error.problem, Problem::Extra), "tag {tag}: {error}");
+    }
 }
 
 #[test]

@@ -2,9 +2,8 @@
 
 use super::{Done, ReplayProblem, Row, Turn, moment};
 use crate::dump;
-use crate::extra::tag;
 use engine::hash::{FieldDeadline, FieldEdit};
-use engine::{Cause, Change, Effect, OwnedItem, OwnedValue};
+use engine::{Cause, Change, Effect, Kind, OwnedItem, OwnedValue};
 use protocol::args::Args;
 
 pub(super) const ROWS: &[Row] = &[
@@ -31,11 +30,6 @@ fn unlink(turn: &mut Turn<'_>, args: Args<'_>) -> Done {
         let edits: Vec<FieldEdit<'_>> = note.hidden_fields().map(set).collect();
         return turn.fields(args.at(1), &edits);
     }
-    if let Some(note) = turn.note.filter(|note| note.get(tag::EMPTY_HASH).is_some()) {
-        let meta = note.meta(note.number(tag::EMPTY_DEADLINE));
-        let item = OwnedItem { value: OwnedValue::Packed(Vec::new()), meta, user: Vec::new() };
-        return turn.change(args.at(1), Change::Install(&item));
-    }
     args.from(1).iter().try_for_each(|key| turn.change(key, Change::Remove(Cause::Deleted)))
 }
 
@@ -56,7 +50,10 @@ fn deadline(turn: &mut Turn<'_>, key: &[u8], at: Option<u64>) -> Done {
         return turn.fields(key, &[]);
     }
     let change = match turn.note {
-        Some(note) => Change::Meta(note.meta(at)),
+        Some(_) => {
+            let kind = turn.store.kind(turn.replay.db, key);
+            Change::Meta(turn.meta(at, kind == Some(Kind::String))?)
+        }
         None => Change::Deadline { at, slide: false },
     };
     turn.change(key, change)
@@ -122,7 +119,8 @@ fn restore(turn: &mut Turn<'_>, args: Args<'_>) -> Done {
         at => Some(moment(at, 1)?),
     };
     let value = dump::read(args.at(3), turn.replay.sip).map_err(ReplayProblem::Payload)?;
-    let item = OwnedItem { value, meta: turn.meta(deadline), user: Vec::new() };
+    let is_string = matches!(value, OwnedValue::String(_));
+    let item = OwnedItem { value, meta: turn.meta(deadline, is_string)?, user: Vec::new() };
     turn.change(args.at(1), Change::Install(&item))
 }
 

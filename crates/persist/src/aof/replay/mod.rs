@@ -15,7 +15,8 @@ use super::Record;
 use crate::dump;
 use crate::extra::{Extra, tag};
 use engine::hash::{FieldEdit, SipKey};
-use engine::{Change, Effect, Full, HashKey, Key, Kind, Meta, OwnedItem, OwnedValue};
+use engine::limits::{KEY_MAX, VALUE_MAX};
+use engine::{Change, Effect, Full, HashKey, Key, Kind, Meta, OwnedItem, OwnedValue, State};
 use protocol::args::{Args, OwnedArgs};
 use protocol::resp::{parse_i64, parse_u64};
 use std::fmt;
@@ -62,6 +63,8 @@ pub enum ReplayProblem {
     Database,
     /// The payload can't be restored.
     Payload(dump::Error),
+    /// The key or the value is longer than what is kept.
+    TooLong,
     /// There is no room.
     Full,
 }
@@ -76,6 +79,7 @@ impl fmt::Display for ReplayError {
             ReplayProblem::Relative => f.write_str("its time isn't absolute")?,
             ReplayProblem::Database => f.write_str("there is no such database")?,
             ReplayProblem::Payload(error) => write!(f, "{error}")?,
+            ReplayProblem::TooLong => f.write_str("the key or the value is too long")?,
             ReplayProblem::Full => f.write_str("there is no room")?,
         }
         write!(f, " (at byte {})", self.offset)
@@ -195,6 +199,10 @@ impl Turn<'_> {
     }
 
     fn change_in(&mut self, db: usize, key: &[u8], change: Change<'_>) -> Done {
+        let long = matches!(change, Change::Put { value, .. } if value.len() > VALUE_MAX);
+        if key.len() > KEY_MAX || long {
+            return Err(ReplayProblem::TooLong);
+        }
         let key = Key::new(&self.replay.secret, key);
         self.effect(&Effect::Key { db, key, change })
     }
@@ -225,15 +233,21 @@ impl Turn<'_> {
             return self.change(key, Change::Fields(edits));
         };
         let meta = note.meta(note.number(tag::EMPTY_DEADLINE));
+        if meta.slide.state() == State::Plain || !note.fits(false, false) {
+            return Err(ReplayProblem::Arguments);
+        }
         let renew = note.get(tag::SESSION_CHANGE) == Some(&[1]);
         self.change(key, Change::Session { meta, user: note.user(), edits, renew })
     }
 
-    /// What the note says, with a deadline.
-    fn meta(&self, deadline: Option<u64>) -> Meta {
+    /// What the note says of a value without a user, with a deadline.
+    fn meta(&self, deadline: Option<u64>, is_string: bool) -> Result<Meta, ReplayProblem> {
         match self.note {
-            Some(note) => note.meta(deadline),
-            None => Meta { deadline, ..Meta::default() },
+            None => Ok(Meta { deadline, ..Meta::default() }),
+            Some(note) if note.user().is_empty() && note.fits(is_string, false) => {
+                Ok(note.meta(deadline))
+            }
+            Some(_) => Err(ReplayProblem::Arguments),
         }
     }
 }

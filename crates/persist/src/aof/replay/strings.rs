@@ -45,7 +45,7 @@ fn set(turn: &mut Turn<'_>, args: Args<'_>) -> Done {
         }
         i += 1;
     }
-    let meta = turn.meta(deadline);
+    let meta = turn.meta(deadline, true)?;
     turn.change(key, Change::Put { value, meta })
 }
 
