@@ -46,11 +46,12 @@ pub fn listen(config: &Config) -> Result<Vec<Listener>, String> {
     Ok(listeners)
 }
 
-/// Takes the Unix sockets' names away again.
+/// Takes the Unix sockets' names away again, once the listeners are closed. A name that somebody
+/// else has taken over stays.
 pub fn clean_up(config: &Config) {
     for path in [&config.unixsocket, &config.memcached_unixsocket] {
         if !path.is_empty() {
-            let _ = std::fs::remove_file(path);
+            let _ = socket::remove_dead(Path::new(path));
         }
     }
 }

@@ -189,6 +189,62 @@ fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
 }
 
 #[test]
+fn a_socket_that_was_taken_over_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s.sock");
+    let path = socket.to_str().unwrap();
+    let first = Server::start(&["--unixsocket", path]);
+    std::fs::remove_file(&socket).unwrap();
+    let second = Server::start(&["--unixsocket", path]);
+    assert_eq!(first.end("TERM").0, Some(0));
+    ping(&socket);
+    assert_eq!(second.end("TERM").0, Some(0));
+    assert!(!socket.exists());
+}
+
+/// Whatever the umask, the first look at a socket finds it with the permissions that were asked
+/// for.
+#[test]
+fn a_socket_has_its_permissions_from_the_start() {
+    let cases = [
+        ("000", "600", 0o600),
+        ("000", "700", 0o700),
+        ("000", "660", 0o660),
+        ("077", "666", 0o666),
+        ("077", "777", 0o777),
+        ("022", "770", 0o770),
+        ("027", "0", 0o750),
+    ];
+    for (umask, asked, expected) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["r.sock", "m.sock"].map(|name| folder.path().join(name));
+        let watchers = paths.clone().map(|path| {
+            std::thread::spawn(move || {
+                let start = Instant::now();
+                loop {
+                    if let Ok(found) = std::fs::symlink_metadata(&path) {
+                        return found.permissions().mode() & 0o7777;
+                    }
+                    assert!(start.elapsed() < Duration::from_secs(30), "there is no socket");
+                }
+            })
+        });
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\""), SESSILE])
+            .args(["--port", "0", "--memcached-port", "0", "--io-threads", "1"])
+            .args(["--unixsocketperm", asked, "--loglevel", "nothing"])
+            .args([Path::new("--unixsocket"), &paths[0]])
+            .args([Path::new("--memcached-unixsocket"), &paths[1]])
+            .spawn()
+            .unwrap();
+        let first = watchers.map(|watcher| watcher.join().unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(first, [expected; 2], "umask {umask}, unixsocketperm {asked}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_one_line_and_exit_1() {
     assert_eq!(refused(&["--bogus", "1"]), "sessile: command line: 'bogus': unknown directive\n");
     assert!(refused(&["/none.conf"]).contains("/none.conf: can't read the configuration"));

@@ -67,13 +67,7 @@ pub fn listen_tcp(at: SocketAddr, backlog: u32) -> io::Result<OwnedFd> {
 ///
 /// The umask is the process's, so this belongs before the first thread.
 pub fn listen_unix(path: &Path, mode: Option<u32>, backlog: u32) -> io::Result<OwnedFd> {
-    use std::os::unix::fs::FileTypeExt;
-    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        std::fs::remove_file(path)?;
-    }
+    remove_dead(path)?;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags(), None)?;
     let at = SocketAddrUnix::new(path)?;
     let bound = match mode {
@@ -88,6 +82,24 @@ pub fn listen_unix(path: &Path, mode: Option<u32>, backlog: u32) -> io::Result<O
     bound?;
     rustix::net::listen(&socket, backlog_of(backlog))?;
     Ok(socket)
+}
+
+/// Removes the Unix socket at `path` if nobody listens on it any more. Anything else that lies there
+/// stays; an error if somebody may be listening, be it that it can't be told.
+pub fn remove_dead(path: &Path) -> io::Result<()> {
+    use rustix::io::Errno;
+    use std::os::unix::fs::FileTypeExt;
+    if !std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        return Ok(());
+    }
+    // Without waiting: a listener that stands still may have a full queue.
+    let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags(), None)?;
+    match rustix::net::connect(&probe, &SocketAddrUnix::new(path)?) {
+        Err(Errno::CONNREFUSED) => std::fs::remove_file(path),
+        Err(Errno::NOENT) => Ok(()),
+        Ok(()) | Err(Errno::AGAIN) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Where a listener ended up: the port that the kernel chose for port 0.
@@ -189,6 +201,46 @@ fn backlog_of(backlog: u32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_dead_sockets_are_removed() {
+        use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sock");
+        remove_dead(&path).unwrap();
+
+        std::fs::write(&path, "mine").unwrap();
+        remove_dead(&path).unwrap();
+        assert!(listen_unix(&path, None, 1).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+        std::fs::remove_file(&path).unwrap();
+
+        // One that accepts nobody and whose queue is full lives all the same.
+        let live = listen_unix(&path, None, 1).unwrap();
+        let crowd: Vec<_> = (0..2).map(|_| UnixStream::connect(&path).unwrap()).collect();
+        for _ in 0..2 {
+            let error = listen_unix(&path, None, 1).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        }
+        assert!(path.exists());
+        drop((crowd, live));
+        drop(listen_unix(&path, None, 1).unwrap());
+        std::fs::remove_file(&path).unwrap();
+
+        let other = UnixDatagram::bind(&path).unwrap();
+        assert!(listen_unix(&path, None, 1).is_err());
+        assert!(path.exists(), "whose it is can't be told");
+        drop(other);
+
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(listen_unix(&link, None, 1).is_err());
+        assert!(link.is_symlink());
+        std::fs::remove_file(&path).unwrap();
+        drop(UnixListener::bind(&path).unwrap());
+        remove_dead(&path).unwrap();
+        assert!(!path.exists());
+    }
 
     #[test]
     fn who_is_on_this_machine() {
