@@ -1,6 +1,7 @@
 //! Logs in memory: random effects against a shard, damage and cuts at every byte.
 
 use super::{Fault, Framer, Problem, Reader, Replay, Store, TOGETHER, Verdict, record, select};
+use crate::faults::{Faults, FaultySink};
 use crate::rdb::Body;
 use crate::rdb::tests::random_value;
 use engine::hash::{FieldDeadline, FieldEdit};
@@ -8,6 +9,7 @@ use engine::{
     Arena, Cause, Change, Effect, Full, HashKey, HeapBacking, Key, Kind, Meta, OwnedItem, Policy,
     Rng, Shard, ShardConfig, Slide, State,
 };
+use std::io::Write;
 use std::sync::Arc;
 
 const SECRET: HashKey = HashKey([3, 5]);
@@ -333,6 +335,30 @@ fn a_torn_tail_of_zeros_or_noise_is_cut() {
             assert_eq!(error.offset, kept as u64);
             let torn = matches!(error.problem, Problem::Bad { verdict: Verdict::Torn, .. });
             assert!(torn, "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_power_loss_takes_nothing_that_was_synced() {
+    let sample = small(|_| 0);
+    for synced_after in [0, 2, 5] {
+        let mut sink = FaultySink::new(Faults { most_per_write: 5, ..Faults::default() });
+        sink.write_all(&sample.file[..sample.ends[0]]).unwrap();
+        sink.sync().unwrap();
+        for (i, pair) in sample.ends.windows(2).enumerate() {
+            sink.write_all(&sample.file[pair[0]..pair[1]]).unwrap();
+            if i < synced_after {
+                sink.sync().unwrap();
+            }
+        }
+        for kept in 0..=sink.bytes().len() - sink.synced() {
+            let (state, error, _) = replay(sink.after_power_loss(kept), 0);
+            let found = sample.states.iter().rposition(|known| *known == state);
+            assert!(found.is_some_and(|found| found >= synced_after), "{kept} bytes kept");
+            let cut = sample.ends.contains(&(sink.synced() + kept));
+            let whole = error.is_none();
+            assert_eq!(whole, cut, "{kept} bytes kept: {error:?}");
         }
     }
 }
