@@ -104,11 +104,38 @@ pub struct Arrival {
     pub authenticated: bool,
 }
 
+/// What one worker's sockets moved; on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Traffic {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Traffic {
+    /// Counts bytes that came; for the owning worker only.
+    pub fn came(&self, bytes: usize) {
+        add(&self.received, bytes);
+    }
+
+    /// Counts bytes that left; for the owning worker only.
+    pub fn left(&self, bytes: usize) {
+        add(&self.sent, bytes);
+    }
+}
+
+/// One writer: a plain store instead of a locked addition.
+fn add(counter: &AtomicU64, bytes: usize) {
+    let sum = counter.load(Ordering::Relaxed).wrapping_add(bytes as u64);
+    counter.store(sum, Ordering::Relaxed);
+}
+
 /// The table of connections and the counters around it.
 #[derive(Debug, Default)]
 pub struct Registry {
     entries: Mutex<BTreeMap<u64, Arc<Entry>>>,
     next_id: AtomicU64,
+    traffic: Mutex<Vec<Arc<Traffic>>>,
     /// Connections ever welcomed.
     pub welcomed: AtomicU64,
     /// Connections refused: too many, protected mode, or by the service.
@@ -151,6 +178,23 @@ impl Registry {
         self.table().insert(id, Arc::clone(&entry));
         self.welcomed.fetch_add(1, Ordering::Relaxed);
         entry
+    }
+
+    /// Where one more worker counts what its sockets move.
+    pub fn count(&self) -> Arc<Traffic> {
+        let traffic = Arc::new(Traffic::default());
+        let mut all = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Arc::clone(&traffic));
+        traffic
+    }
+
+    /// Bytes that all workers received and sent.
+    pub fn moved(&self) -> (u64, u64) {
+        let all = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().fold((0, 0), |(received, sent), one| {
+            let more = (one.received.load(Ordering::Relaxed), one.sent.load(Ordering::Relaxed));
+            (received + more.0, sent + more.1)
+        })
     }
 
     /// Takes a connection out again.

@@ -245,6 +245,41 @@ fn a_socket_has_its_permissions_from_the_start() {
 }
 
 #[test]
+fn both_protocols_tell_the_bytes_of_all_sockets() {
+    let folder = tempfile::tempdir().unwrap();
+    let [resp, memcached] = ["r.sock", "m.sock"].map(|name| folder.path().join(name));
+    let (one, two) = (resp.to_str().unwrap(), memcached.to_str().unwrap());
+    let _server = Server::start(&["--unixsocket", one, "--memcached-unixsocket", two]);
+    let ask = |path: &Path, request: &str| {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply
+    };
+    let number = |text: &str, name: &str| -> usize {
+        let (_, after) = text.split_once(name).unwrap();
+        after.get(1..).unwrap().lines().next().unwrap().parse().unwrap()
+    };
+    let value = "v".repeat(1_000_000);
+    let stored = ask(&memcached, &format!("set k 0 0 1000000\r\n{value}\r\nget k\r\n"));
+    let (sent, received) = (1_000_000 + 19 + 2 + 7, stored.len());
+    let info = ask(&resp, "INFO stats\r\n");
+    assert_eq!(number(&info, "total_net_input_bytes"), sent + 12);
+    assert_eq!(number(&info, "total_net_output_bytes"), received);
+    let stats = ask(&memcached, "stats\r\n");
+    assert_eq!(number(&stats, "bytes_read"), sent + 12 + 7);
+    assert_eq!(number(&stats, "bytes_written"), received + info.len());
+    // Each has a reset of its own.
+    ask(&memcached, "stats reset\r\n");
+    assert_eq!(number(&ask(&memcached, "stats\r\n"), "bytes_read"), 7);
+    assert!(number(&ask(&resp, "INFO stats\r\n"), "total_net_input_bytes") > sent);
+    ask(&resp, "CONFIG RESETSTAT\r\n");
+    assert_eq!(number(&ask(&resp, "INFO stats\r\n"), "total_net_input_bytes"), 12);
+}
+
+#[test]
 fn what_is_wrong_is_one_line_and_exit_1() {
     assert_eq!(refused(&["--bogus", "1"]), "sessile: command line: 'bogus': unknown directive\n");
     assert!(refused(&["/none.conf"]).contains("/none.conf: can't read the configuration"));

@@ -22,12 +22,17 @@ pub(super) struct Counters {
     refused: u64,
     evicted_clients: u64,
     requests: u64,
+    received: u64,
+    sent: u64,
 }
 
 impl Counters {
     pub(super) fn of(host: &ServerHost) -> Self {
         let registry = &host.common.registry;
+        let (received, sent) = registry.moved();
         Self {
+            received,
+            sent,
             connections: registry.welcomed.load(Ordering::Relaxed),
             refused: registry.refused.load(Ordering::Relaxed),
             evicted_clients: registry.evicted.load(Ordering::Relaxed),
@@ -41,6 +46,8 @@ impl Counters {
             refused: self.refused.saturating_sub(base.refused),
             evicted_clients: self.evicted_clients.saturating_sub(base.evicted_clients),
             requests: self.requests.saturating_sub(base.requests),
+            received: self.received.saturating_sub(base.received),
+            sent: self.sent.saturating_sub(base.sent),
         }
     }
 }
@@ -148,6 +155,8 @@ fn stats(host: &ServerHost, tally: &Tally, out: &mut String) {
     out.push_str("# Stats\r\n");
     line(out, "total_connections_received", counters.connections);
     line(out, "total_commands_processed", counters.requests);
+    line(out, "total_net_input_bytes", counters.received);
+    line(out, "total_net_output_bytes", counters.sent);
     line(out, "rejected_connections", counters.refused);
     line(out, "evicted_clients", counters.evicted_clients);
     line(out, "expired_keys", stats.expired);

@@ -4,7 +4,7 @@
 //! only when somebody asks.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use commands::memcached::{Counters, Facts, Settings, World};
 
@@ -14,7 +14,11 @@ use crate::os::machine;
 
 /// The counters of all workers.
 #[derive(Debug, Default)]
-pub(super) struct AllCounters(Mutex<Vec<Arc<Counters>>>);
+pub(super) struct AllCounters {
+    workers: Mutex<Vec<Arc<Counters>>>,
+    /// Bytes received and sent when the counters were set back.
+    moved: Mutex<(u64, u64)>,
+}
 
 impl AllCounters {
     /// Counters for one more worker.
@@ -25,7 +29,11 @@ impl AllCounters {
     }
 
     fn with<R>(&self, what: impl FnOnce(&mut Vec<Arc<Counters>>) -> R) -> R {
-        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        what(&mut self.workers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn moved(&self) -> MutexGuard<'_, (u64, u64)> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -47,12 +55,17 @@ impl World for ServerHost {
 
     fn reset_counters(&self) {
         self.counters.with(|all| all.iter().for_each(|counters| counters.reset()));
+        *self.counters.moved() = self.common.registry.moved();
     }
 
     fn facts(&self) -> Facts {
         let (user_us, system_us) = machine::processor_us().unwrap_or((0, 0));
         let registry = &self.common.registry;
+        let (received, sent) = registry.moved();
+        let before = *self.counters.moved();
         Facts {
+            bytes_read: received.saturating_sub(before.0),
+            bytes_written: sent.saturating_sub(before.1),
             pid: machine::pid(),
             uptime: self.now().ms.saturating_sub(self.started.ms) / 1000,
             user_us,

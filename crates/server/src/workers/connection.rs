@@ -12,7 +12,7 @@ use crate::limits;
 use crate::live::Live;
 use crate::os::poll::Interest;
 use crate::os::socket::{self, Moved};
-use crate::registry::{Entry, Registry};
+use crate::registry::{Entry, Registry, Traffic};
 use crate::service::{Now, Service};
 
 /// How far along its life a connection is.
@@ -32,6 +32,7 @@ pub(super) struct Connection<C> {
     pub(super) socket: OwnedFd,
     pub(super) entry: Arc<Entry>,
     pub(super) client: C,
+    traffic: Arc<Traffic>,
     pub(super) phase: Phase,
     /// Complete requests may be waiting in `input`: the worker comes back without an event.
     pub(super) again: bool,
@@ -67,11 +68,17 @@ pub(super) struct Connection<C> {
 }
 
 impl<C> Connection<C> {
-    pub(super) fn new(socket: OwnedFd, entry: Arc<Entry>, client: C) -> Self {
+    pub(super) fn new(
+        socket: OwnedFd,
+        entry: Arc<Entry>,
+        client: C,
+        traffic: &Arc<Traffic>,
+    ) -> Self {
         Self {
             socket,
             entry,
             client,
+            traffic: Arc::clone(traffic),
             phase: Phase::Open,
             again: false,
             turn: 0,
@@ -130,6 +137,7 @@ impl<C> Connection<C> {
         let moved = self.read_into(scratch);
         if let Moved::Bytes(bytes) = moved {
             self.partial_bytes = self.partial_bytes.saturating_add(bytes as u64);
+            self.traffic.came(bytes);
         }
         moved
     }
@@ -286,6 +294,7 @@ impl<C> Connection<C> {
 
     /// Counts bytes thrown away after the end; false once they are too many.
     pub(super) fn discard(&mut self, bytes: usize) -> bool {
+        self.traffic.came(bytes);
         self.swallow = self.swallow.saturating_add(bytes as u64);
         self.swallow < limits::LINGER_BYTES
     }
@@ -338,7 +347,10 @@ impl<C> Connection<C> {
         let mut rest = bytes;
         if self.output.is_empty() {
             match socket::write(&self.socket, bytes) {
-                Moved::Bytes(sent) => rest = bytes.get(sent..).unwrap_or_default(),
+                Moved::Bytes(sent) => {
+                    self.traffic.left(sent);
+                    rest = bytes.get(sent..).unwrap_or_default();
+                }
                 Moved::Blocked => {}
                 Moved::Closed => return false,
             }
@@ -356,7 +368,10 @@ impl<C> Connection<C> {
     /// Sends what waits, as far as the socket takes it. False if the connection is over.
     pub(super) fn send_waiting(&mut self) -> bool {
         match socket::write(&self.socket, self.output.get(self.sent..).unwrap_or_default()) {
-            Moved::Bytes(sent) => self.sent += sent,
+            Moved::Bytes(sent) => {
+                self.traffic.left(sent);
+                self.sent += sent;
+            }
             Moved::Blocked => {}
             Moved::Closed => return self.waiting_output() == 0,
         }

@@ -218,6 +218,27 @@ fn bytes_may_come_one_by_one() {
 }
 
 #[test]
+fn every_byte_is_counted_once() {
+    let server = system(2);
+    let mut clients = [server.client(), server.client(), server.client()];
+    until("all is counted", || server.registry().moved() == (15, 18));
+    // More than a socket takes at once, and requests that come in parts.
+    say(&mut clients[0], "BIG 20000000\nPI");
+    let mut bytes = vec![0; 20_000_000];
+    clients[0].read_exact(&mut bytes).unwrap();
+    say(&mut clients[0], "NG\n");
+    expect(&mut clients[0], "+PONG\n");
+    say(&mut clients[1], "SWALLOW 5\n12345");
+    ping(&mut clients[1]);
+    let expected = (15 + 18 + 15 + 5, 18 + 20_000_000 + 12);
+    // A reply may arrive before its worker has counted it.
+    until("all is counted", || server.registry().moved() == expected);
+    drop(clients);
+    until("they left", || server.registry().is_empty());
+    assert_eq!(server.registry().moved(), expected);
+}
+
+#[test]
 fn a_long_pipeline_is_answered_in_order() {
     let server = system(1);
     let mut client = server.client();

@@ -17,7 +17,7 @@ use crate::log::{self, Gate};
 use crate::os::poll::{Interest, Poll, Ready};
 use crate::os::socket::{self, Moved};
 use crate::os::wake::Wake;
-use crate::registry::{Arrival, Entry};
+use crate::registry::{Arrival, Entry, Traffic};
 use crate::service::{Now, Service};
 
 /// The token of the worker's wake-up.
@@ -34,6 +34,7 @@ pub(super) struct Worker<S: Service> {
     service: Arc<S>,
     common: Arc<Common>,
     mailbox: Arc<Mailbox>,
+    traffic: Arc<Traffic>,
     bell: Arc<Wake>,
     poll: Poll,
     connections: Slab<Connection<S::Client>>,
@@ -79,6 +80,7 @@ impl<S: Service> Worker<S> {
         Ok(Self {
             index,
             service,
+            traffic: common.registry.count(),
             common,
             mailbox,
             bell,
@@ -183,7 +185,7 @@ impl<S: Service> Worker<S> {
                 return self.forget(&entry);
             }
         };
-        let token = self.connections.insert(Connection::new(socket, entry, client));
+        let token = self.connections.insert(Connection::new(socket, entry, client, &self.traffic));
         let Some(connection) = self.connections.get_mut(token) else { return };
         if self.poll.add(&connection.socket, token, Interest::READ).is_err() {
             self.close(state, token);
@@ -468,7 +470,7 @@ impl<S: Service> Worker<S> {
         // Closing with unread input would reset the connection and might take the last reply along.
         match socket::read(&connection.socket, &mut self.scratch) {
             Moved::Blocked | Moved::Closed => return self.close(state, token),
-            Moved::Bytes(_) => {}
+            Moved::Bytes(bytes) => self.traffic.came(bytes),
         }
         socket::shut(&connection.socket);
         connection.phase = Phase::Lingering;
