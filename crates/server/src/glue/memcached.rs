@@ -74,7 +74,6 @@ impl World for ServerHost {
             connections_ever: registry.welcomed.load(Ordering::Relaxed),
             rejected: registry.refused.load(Ordering::Relaxed),
             threads: self.config().workers as u64,
-            ..Facts::default()
         }
     }
 }
