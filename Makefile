@@ -24,7 +24,7 @@ lint:  ## rustfmt, clippy, ruff, and the house rules
 	@$(PYTHON) tools/suites.py lint
 
 fmt:  ## format Rust and Python
-	cargo fmt --all
+	cargo fmt --all && cargo fmt --manifest-path python/Cargo.toml
 	@$(PYTHON) tools/setup_venv.py demo tests > /dev/null
 	.venv/bin/ruff format -q . && .venv/bin/ruff check -q --fix .
 

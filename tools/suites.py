@@ -25,6 +25,7 @@ from pathlib import Path
 if sys.version_info < (3, 10):
     sys.exit("error: Python 3.10 or newer is needed: make test PYTHON=python3.x")
 
+import native
 from servers import RIVALS, ROOT, target_dir
 from setup_venv import SetupError, ensure, say
 
@@ -32,6 +33,7 @@ LOGS = ROOT / "build/logs"
 SECONDS = 40 * 60
 AT_ONCE = 2
 PY = "{python}"
+NATIVE = ("--manifest-path", "python/Cargo.toml")
 PYTEST = (PY, "-m", "pytest", "-q")
 
 
@@ -80,6 +82,12 @@ LINT = [
         ("cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"),
         alone=True,
     ),
+    Suite("rustfmt-native", ("cargo", "fmt", *NATIVE, "--check"), alone=True),
+    Suite(
+        "clippy-native",
+        ("cargo", "clippy", *NATIVE, "--locked", "--", "-D", "warnings"),
+        alone=True,
+    ),
 ]
 GROUPS = {"test": TEST, "test-all": ALL, "lint": LINT}
 
@@ -114,6 +122,10 @@ def prepare(group: str, suites: Sequence[Suite]) -> tuple[dict[str, str], str]:
         if subprocess.run(build, cwd=ROOT, check=False).returncode:
             raise SetupError("the server does not build, see above")
         environment["SESSILE_SERVER_BIN"] = str(target_dir() / "quick" / "sessile")
+    if any(suite.name.startswith("python") for suite in suites):
+        if not native.build():
+            raise SetupError("the native module of the Python package does not build, see above")
+        environment["SESSILE_NATIVE"] = "1"
     if needs_server and environment["SESSILE_SERVER_BIN"] == RIVALS:
         say("testing redis-server and memcached instead of our own server")
     return environment, python

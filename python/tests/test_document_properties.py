@@ -85,7 +85,7 @@ def seed_is_printed():
     print(f"SEED={SEED}")
 
 
-@several(400)
+@several(150)
 @given(DOCUMENTS)
 def test_what_is_encoded_is_decoded(document):
     fields = encode(document)
@@ -95,7 +95,7 @@ def test_what_is_encoded_is_decoded(document):
     assert encode(again) == fields
 
 
-@several(400)
+@several(150)
 @given(DOCUMENTS, DOCUMENTS)
 def test_a_patch_turns_any_document_into_any_other(before, after):
     fields = encode(before)
@@ -107,7 +107,7 @@ def test_a_patch_turns_any_document_into_any_other(before, after):
     assert Base(fields).advanced(changes).leaves == base.leaves
 
 
-@several(600)
+@several(250)
 @given(st.lists(SMALL_DOCUMENTS, min_size=2, max_size=6))
 def test_a_chain_of_patches_keeps_values_and_order(documents):
     fields = encode(documents[0])
@@ -149,7 +149,7 @@ def in_order(new, old):
     return {key: in_order(new[key], old.get(key)) for key in keys}
 
 
-@several(800)
+@several(300)
 @given(st.data())
 def test_a_leaf_that_did_not_change_is_not_written(data):
     fields = encode(data.draw(SMALL_DOCUMENTS))
@@ -164,7 +164,7 @@ def test_a_leaf_that_did_not_change_is_not_written(data):
         assert same(decode(fields)[0], document)
 
 
-@several(800)
+@several(300)
 @given(st.data())
 def test_changes_of_different_keys_are_both_there_in_either_order(data):
     fields = encode({"one": data.draw(SMALL), "other": data.draw(SMALL), "last": {}})

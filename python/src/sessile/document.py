@@ -11,11 +11,14 @@ seen        [1,2] 2      lists are leaves
 Leaves of one document may be changed by many at once, so order can't follow from where they
 stand: each carries a stamp, and decoding sorts by it. What always holds: decoding gives back what
 was encoded, types and order of keys included; a patch touches only what changed, and what it
-deletes goes with all below it, leaves that were never seen here too.
+deletes goes with all below it, leaves that were never seen here too. The native module, where it
+was built, answers the common cases, and SESSILE_PURE=1 does without; answers are the same.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -44,37 +47,85 @@ Leaves = Mapping[bytes, tuple[bytes, int]]
 Place = tuple[int, bytes]
 """Where a leaf stands among all: by its stamp, and by its name if others have the same stamp."""
 
+_AGREEMENT = 1
+"""What the native module and this one agree on; an older one isn't used."""
+
+
+def _load() -> Any:
+    if os.environ.get("SESSILE_PURE", "0") not in {"", "0"}:
+        return None
+    try:
+        module = importlib.import_module("sessile._native")
+    except ImportError:
+        return None  # it wasn't built: the same, slower
+    return module if module.AGREEMENT == _AGREEMENT else None
+
+
+_native = _load()
+
 _START: Place = (-1, b"")
 _NOWHERE: Place = (_UNORDERED + 1, b"")
 
 
 class Base:
-    """The leaves as they were last loaded or saved."""
+    """The leaves as they were last loaded or saved. They are taken apart when somebody asks."""
 
-    __slots__ = ("leaves", "next_stamp")
+    __slots__ = ("_fields", "_kept", "_known", "_later")
 
     def __init__(self, fields: Mapping[bytes, bytes] | None = None) -> None:
-        self.leaves: dict[bytes, tuple[bytes, int]] = {}
+        self._fields: dict[bytes, bytes] | None = dict(fields or {})
+        self._later: tuple[Base, Changes] | None = None
+        self._known: tuple[dict[bytes, tuple[bytes, int]], int] | None = None
+        self._kept: Any = None
+
+    @classmethod
+    def _made(cls, kept: Any = None, later: tuple[Base, Changes] | None = None) -> Base:
+        base = cls.__new__(cls)
+        base._fields, base._later, base._known, base._kept = None, later, None, kept
+        return base
+
+    @property
+    def leaves(self) -> dict[bytes, tuple[bytes, int]]:
         """By name: the JSON text and the stamp. What has no stamp comes last."""
-        self.next_stamp = 0
+        return self._taken_apart()[0]
+
+    @property
+    def next_stamp(self) -> int:
         """Larger than every stamp."""
-        for name, leaf in (fields or {}).items():
-            if name.startswith(METADATA):
-                continue
-            found = _STAMPED.fullmatch(leaf)
-            if found is None:
-                self.leaves[name] = (leaf, _UNORDERED)
-                continue
-            stamp = int(found[2], 36)
-            self.leaves[name] = (found[1], stamp)
-            if stamp >= self.next_stamp:
-                self.next_stamp = stamp + 1
+        return self._taken_apart()[1]
 
     def advanced(self, changes: Changes) -> Base:
         """The base after these changes were saved, as far as can be known from here."""
-        from sessile.merge import merge
+        return self._made(later=(self, changes))
 
-        return Base(merge({name: stamped(*leaf) for name, leaf in self.leaves.items()}, changes))
+    def native(self) -> Any:
+        """The leaves as the native module holds them; `None` if it doesn't take them."""
+        if self._kept is None and _native is not None:
+            self._kept = _native.Leaves.of(self.fields())
+        return self._kept
+
+    def fields(self) -> dict[bytes, bytes]:
+        """The leaves as they are stored."""
+        if self._fields is None and self._later is not None:
+            from sessile.merge import merge
+
+            before, changes = self._later
+            self._fields, self._later = merge(before.fields(), changes), None
+        if self._fields is None:
+            self._fields = {name: stamped(*leaf) for name, leaf in self.leaves.items()}
+        return self._fields
+
+    def _taken_apart(self) -> tuple[dict[bytes, tuple[bytes, int]], int]:
+        if self._known is None:
+            kept = self._kept
+            if kept is not None:
+                pairs = kept.items().items()
+            else:
+                pairs = ((name, taken_apart(leaf)) for name, leaf in self.fields().items())
+            leaves = {name: leaf for name, leaf in pairs if is_leaf(name)}
+            stamps = [stamp for _, stamp in leaves.values() if stamp < _UNORDERED]
+            self._known = leaves, max(stamps, default=-1) + 1
+        return self._known
 
 
 class Intents:
@@ -144,15 +195,13 @@ class Codec:
 
     def decode(self, fields: Mapping[bytes, bytes]) -> tuple[dict[Component, Any], Base]:
         """The document of a session's fields, and the base for what changes in it."""
+        if _native is not None and (found := _native.decode(fields)) is not None:
+            return found[0], Base._made(kept=found[1])
         base = Base(fields)
         document: dict[Component, Any] = {}
         last = sorted(base.leaves.items(), key=lambda leaf: (leaf[1][1], leaf[0]))
         for name, (text, _) in last:
-            try:
-                place(document, split_path(name), text)
-            except DocumentError:
-                # Somebody else's field: it's no part of the document, and left alone.
-                del base.leaves[name]
+            place(document, split_path(name), text)
         return document, base
 
     def encode(self, document: Mapping[Any, Any]) -> dict[bytes, bytes]:
@@ -164,6 +213,11 @@ class Codec:
     ) -> Changes:
         """What has to be changed so that a session with this base becomes this document."""
         intents = intents or Intents()
+        if not intents and (kept := base.native()) is not None:
+            is_atomic = self.is_atomic if self.atomic else None
+            found = _native.changes(kept, document, is_atomic, self.size_max)
+            if found is not None:
+                return Changes(set=found[0], delete=found[1], delete_trees=found[2])
         changes = Changes()
         if intents.cleared:
             changes.delete_trees.append(b"")
@@ -293,9 +347,9 @@ class _Walk:
         if len(name) > PATH_MAX:
             raise DocumentError(f"the path of {show(path)[:60]}... is longer than {PATH_MAX} bytes")
         if isinstance(value, dict) and not self.codec.is_atomic(path, value):
-            if value:
+            if value and not self.is_whole(name):
                 return self.below(value, path, name)
-            text = MARKER
+            text = encode_value(value, path) if value else MARKER
         else:
             text = encode_value(value, path)
         self.names.append(name)
@@ -304,6 +358,11 @@ class _Walk:
         stamp = self.new_stamp() if known is None else known[1]
         self.stamps[name] = stamp
         return stamp, name
+
+    def is_whole(self, name: bytes) -> bool:
+        """Whether a dict was stored as one leaf. It stays one: to read it must not change it."""
+        known = self.known.get(name)
+        return known is not None and known[0].startswith(b"{") and known[0] != MARKER
 
     def below(self, value: Mapping[Any, Any], path: Path, name: bytes) -> Place:
         """Takes in a dict that has something in it."""
@@ -417,7 +476,7 @@ def gone(
             trees.add(join(top))
     for name in [name for name in walk.texts if walk.texts[name] == MARKER]:
         # An empty dict in the place of another's leaves: those go, seen or not.
-        if name in known and known[name][0] != MARKER:
+        if name in known and rewritten(known[name][0]) != MARKER:
             trees.add(name)
     changes.delete_trees.extend(sorted(trees))
     changes.delete[:] = [name for name in changes.delete if name not in trees]
@@ -474,6 +533,23 @@ def place(document: dict[Component, Any], path: Path, text: bytes) -> None:
         here.setdefault(last, {})
     elif not isinstance(here.get(last), dict):
         here[last] = decode_value(text)
+
+
+def is_leaf(name: bytes) -> bool:
+    """Whether a field is a leaf. Somebody else's is no part of the document, and left alone."""
+    if name.startswith(METADATA):
+        return False
+    try:
+        split_path(name)
+    except DocumentError:
+        return False
+    return True
+
+
+def taken_apart(leaf: bytes) -> tuple[bytes, int]:
+    """The text and the stamp of a leaf as it's stored."""
+    found = _STAMPED.fullmatch(leaf)
+    return (leaf, _UNORDERED) if found is None else (found[1], int(found[2], 36))
 
 
 def stamped(text: bytes, stamp: int) -> bytes:

@@ -141,7 +141,10 @@ def _scalar(value: Any, path: Path) -> Any:
     if isinstance(value, (str, int, float)):
         return _subclass(value)
     if isinstance(value, Opaque):
-        return json.loads(value.text)
+        try:
+            return json.loads(value.text)
+        except (ValueError, RecursionError):
+            raise DocumentError(f"{show(path)} isn't JSON, it can't be part of a value") from None
     if _is_lazy(value):
         return str(value)
     raise DocumentError(f"{show(path)} is a {type(value).__name__}, which can't be stored")

@@ -1,0 +1,34 @@
+//! The fast path of `sessile.document`: leaves to a dict, and a changed dict to its patch.
+//!
+//! It knows the common cases and declines the others: what it answers is exactly what the Python
+//! code would have answered, and where it answers `None` that code does the work, raises the error
+//! or finds the few changes of order and shape that need a closer look. What always holds: it never
+//! writes what Python wouldn't write, byte for byte, and it raises only what Python code raised
+//! that it called. It's no second home for rules: a rule that isn't on the fast path isn't here.
+
+#![forbid(unsafe_code)]
+
+mod changes;
+mod decode;
+mod json;
+mod leaves;
+mod limits;
+mod path;
+mod stop;
+
+use pyo3::prelude::*;
+
+/// `sessile._native`.
+#[pymodule]
+mod _native {
+    /// The Python code takes the module only if it knows this number: both change together.
+    #[pymodule_export]
+    const AGREEMENT: u32 = 1;
+
+    #[pymodule_export]
+    use super::changes::changes;
+    #[pymodule_export]
+    use super::decode::decode;
+    #[pymodule_export]
+    use super::leaves::Leaves;
+}

@@ -1,0 +1,16 @@
+//! The bounds of documents, as in `sessile.paths` and `sessile.document`, and of the fast path.
+
+/// Components of a path, at most.
+pub(crate) const DEPTH_MAX: usize = 32;
+/// Bytes of a path's name, at most.
+pub(crate) const PATH_MAX: usize = 1024;
+/// Leaves of a document, at most.
+pub(crate) const LEAVES_MAX: usize = 4096;
+/// The first number that is no stamp: what has none stands behind all that have one.
+pub(crate) const UNORDERED: u64 = 36_u64.pow(12);
+/// Digits of a stamp, at most.
+pub(crate) const STAMP_DIGITS: usize = 12;
+/// Containers in containers of one leaf that are read or written here.
+pub(crate) const NESTED_MAX: usize = 30;
+/// New leaves beside old ones that are taken here: each is compared with all that were there.
+pub(crate) const FRESH_MAX: usize = 64;
