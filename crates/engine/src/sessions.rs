@@ -200,7 +200,7 @@ impl Shard {
         };
         let version = match grown {
             Some(big) => self.store_big(db, key, old, (big, draft), now)?,
-            None => self.store(db, key, old, draft, now)?,
+            None => self.store(db, key, old, &draft, now)?,
         };
         Ok(Applied {
             existed: stays.is_some(),

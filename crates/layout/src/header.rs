@@ -123,9 +123,9 @@ impl Fields {
 
     /// How many words they take.
     #[inline]
+    #[expect(clippy::indexing_slicing, reason = "six bits, 64 entries")]
     pub const fn words(self) -> usize {
-        // SLIDE has two.
-        self.0.count_ones() as usize + (self.0 >> 4 & 1) as usize
+        FIELD_WORDS[(self.0 & 63) as usize] as usize
     }
 
     /// How many words stand in front of `field`.
@@ -134,6 +134,18 @@ impl Fields {
         Self(self.0 & (field.0 - 1)).words()
     }
 }
+
+/// How many words each set of optional words takes: one each, and two for [`Fields::SLIDE`].
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const FIELD_WORDS: [u8; 64] = {
+    let mut words = [0; 64];
+    let mut bits = 0;
+    while bits < words.len() {
+        words[bits] = (bits.count_ones() + (bits >> 4 & 1) as u32) as u8;
+        bits += 1;
+    }
+    words
+};
 
 /// The two words of a header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

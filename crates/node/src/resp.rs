@@ -276,15 +276,25 @@ impl Node {
             return Ok(());
         };
         match self.run_under(locked, (connection, row), around, args, hashed, out) {
-            Err(Again::AllShards) => {
-                let all = Locked::all(self);
-                self.run_under(all, (connection, row), around, args, hashed, out)
-            }
+            Err(Again::AllShards) => self.run_under_all((connection, row), around, args, out),
             outcome => outcome,
         }
     }
 
-    #[inline]
+    /// Runs a command that needs more shards than its keys say.
+    #[cold]
+    #[inline(never)]
+    fn run_under_all(
+        &self,
+        (connection, row): (&mut Connection, &'static Row),
+        around: &Around<'_>,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Again> {
+        self.run_under(Locked::all(self), (connection, row), around, args, None, out)
+    }
+
+    #[inline(always)]
     fn run_under(
         &self,
         mut locked: Locked<'_>,

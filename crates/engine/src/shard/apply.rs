@@ -123,7 +123,7 @@ impl Shard {
         match change {
             Change::Put { value, meta } => {
                 applied.len = value.len();
-                applied.version = self.store_string(db, key, old, ([value, &[]], *meta), now)?;
+                applied.version = self.store_string(db, key, old, ([value, &[]], meta), now)?;
             }
             Change::Splice { at, bytes } => {
                 (applied.version, applied.len) = self.splice(db, key, old, (*at, bytes), now)?;
@@ -202,7 +202,7 @@ impl Shard {
         if let Some(target) = value.get_mut(at..at + bytes.len()) {
             target.copy_from_slice(bytes);
         }
-        let version = self.store_string(db, key, old, ([&value, &[]], meta), now)?;
+        let version = self.store_string(db, key, old, ([&value, &[]], &meta), now)?;
         Ok((version, value.len()))
     }
 
@@ -254,7 +254,7 @@ impl Shard {
             transfer: true,
             ..Draft::new(old.header.kind(), old.header.form(), meta, &value)
         };
-        self.store(db, key, Some(old), draft, now)
+        self.store(db, key, Some(old), &draft, now)
     }
 
     fn install(
@@ -271,7 +271,7 @@ impl Shard {
         }
         match &item.value {
             OwnedValue::String(value) => {
-                self.store_string(db, key, old, ([value, &[]], item.meta), now)
+                self.store_string(db, key, old, ([value, &[]], &item.meta), now)
             }
             OwnedValue::Packed(run) => {
                 let draft = Draft {
@@ -279,7 +279,7 @@ impl Shard {
                     user: &item.user,
                     ..Draft::new(Kind::Hash, Form::Inline, item.meta, run)
                 };
-                self.store(db, key, old, draft, now)
+                self.store(db, key, old, &draft, now)
             }
             OwnedValue::Big(big) => {
                 let draft = Draft {
@@ -328,7 +328,7 @@ impl Shard {
         } else if let Some(big) = grown {
             applied.version = self.store_big(db, key, old, (big, draft), now)?;
         } else {
-            applied.version = self.store(db, key, old, draft, now)?;
+            applied.version = self.store(db, key, old, &draft, now)?;
         }
         Ok((applied, changed))
     }
@@ -364,7 +364,7 @@ impl Shard {
         // The word for the first field's deadline is always there, so that a later change of
         // fields never needs room.
         let draft = Draft { form: Form::Heap, field_due: Some(due), value: [&value, &[]], ..draft };
-        let stored = self.store(db, key, old, draft, now);
+        let stored = self.store(db, key, old, &draft, now);
         if stored.is_err() {
             self.drop_big(number);
         }

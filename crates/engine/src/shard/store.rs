@@ -67,23 +67,40 @@ impl<'a> Draft<'a> {
         }
         if !self.meta.slide.is_empty() {
             fields = fields.with(Fields::SLIDE);
-        }
-        if self.meta.rotated != 0 {
-            fields = fields.with(Fields::ROTATED);
+            if self.meta.rotated != 0 {
+                fields = fields.with(Fields::ROTATED);
+            }
         }
         fields
     }
 
-    /// Makes what slides fit together: a user only of a session, its length, and a deadline within
-    /// the absolute one.
-    fn fit(&mut self) {
-        if self.meta.slide.state() == State::Plain {
-            (self.meta.slide, self.meta.rotated) = (self.meta.slide.plain(), 0);
-            self.user = &[];
+    /// A string, which is never a session.
+    fn string(form: Form, meta: &Meta, value: [&'a [u8]; 2]) -> Self {
+        Self {
+            kind: Kind::String,
+            form,
+            meta: *meta,
+            field_due: None,
+            value,
+            user: &[],
+            keep_version: false,
+            transfer: false,
         }
-        let user = u8::try_from(self.user.len()).unwrap_or(u8::MAX);
-        self.meta.slide = self.meta.slide.with_user_bytes(user);
-        self.meta.deadline = self.meta.slide.bound(self.meta.deadline);
+    }
+
+    /// The same with what slides fitting together: a user only of a session, whose length the slide
+    /// says, and a deadline within the absolute one.
+    #[cold]
+    fn fitted(&self) -> Self {
+        let mut draft = *self;
+        if draft.kind != Kind::Hash || draft.meta.slide.state() == State::Plain {
+            (draft.meta.slide, draft.meta.rotated) = (draft.meta.slide.plain(), 0);
+            draft.user = &[];
+        }
+        let user = u8::try_from(draft.user.len()).unwrap_or(u8::MAX);
+        draft.meta.slide = draft.meta.slide.with_user_bytes(user);
+        draft.meta.deadline = draft.meta.slide.bound(draft.meta.deadline);
+        draft
     }
 
     fn due(&self) -> Option<u64> {
@@ -101,20 +118,16 @@ impl Shard {
         db: usize,
         key: &Key<'_>,
         old: Option<Spot>,
-        (pieces, mut meta): ([&[u8]; 2], Meta),
+        (pieces, meta): ([&[u8]; 2], &Meta),
         now: u64,
     ) -> Result<u64, Full> {
-        if !meta.slide.is_empty() {
-            (meta.slide, meta.rotated) = (meta.slide.plain(), 0);
-        }
         let len = pieces[0].len() + pieces[1].len();
         if key.bytes.len() > KEY_MAX || len > VALUE_MAX {
             return Err(Full);
         }
         if key.bytes.len() + len <= INLINE_MAX {
-            let draft =
-                Draft { value: pieces, ..Draft::new(Kind::String, Form::Inline, meta, &[]) };
-            return self.store(db, key, old, draft, now);
+            let draft = Draft::string(Form::Inline, meta, pieces);
+            return self.store(db, key, old, &draft, now);
         }
         let mut head = (len as u64).to_le_bytes().to_vec();
         let mut ids = Vec::with_capacity(long_segments(len));
@@ -138,9 +151,8 @@ impl Shard {
             from = end;
         }
         cut(pieces, from, len).iter().for_each(|piece| rest.extend_from_slice(piece));
-        let draft =
-            Draft { value: [&head, &rest], ..Draft::new(Kind::String, Form::Long, meta, &[]) };
-        let stored = self.store(db, key, old, draft, now);
+        let draft = Draft::string(Form::Long, meta, [&head, &rest]);
+        let stored = self.store(db, key, old, &draft, now);
         if stored.is_err() {
             ids.iter().for_each(|id| self.arena.give(*id));
         }
@@ -153,14 +165,18 @@ impl Shard {
         db: usize,
         key: &Key<'_>,
         old: Option<Spot>,
-        mut draft: Draft<'_>,
+        draft: &Draft<'_>,
         now: u64,
     ) -> Result<u64, Full> {
-        if !draft.meta.slide.is_empty() || !draft.user.is_empty() || draft.meta.rotated != 0 {
-            draft.fit();
-        }
+        let fitted;
+        let draft = if draft.meta.slide.is_empty() && draft.user.is_empty() {
+            draft
+        } else {
+            fitted = draft.fitted();
+            &fitted
+        };
         let slid = old.is_some_and(|old| old.header.fields().has(Fields::SLIDE));
-        let owner = old.and_then(|old| self.owner_of(old.at, old.header));
+        let owner = if slid { old.and_then(|old| self.owner_of(old.at, old.header)) } else { None };
         let mut kept = std::mem::take(&mut self.scratch);
         kept.clear();
         let form = match old {
@@ -195,11 +211,11 @@ impl Shard {
                 }
                 self.let_go(old.at, old.header, draft.transfer);
                 bump_slot(self.arena.memory(), old.slot);
-                self.write(old.at, header, &draft, &kept);
+                self.write(old.at, header, draft, &kept);
                 bump_slot(self.arena.memory(), old.slot);
                 Ok(old.at)
             }
-            _ => self.append(db, key, old, (header, &draft, &kept), now),
+            _ => self.append(db, key, old, (header, draft, &kept), now),
         };
         self.scratch = kept;
         let at = stored?;
@@ -374,13 +390,15 @@ impl Shard {
         }
         if fields.has(Fields::SLIDE) {
             draft.meta.slide.0.iter().for_each(|word| writer.word(*word));
-        }
-        if fields.has(Fields::ROTATED) {
-            writer.word(draft.meta.rotated);
+            if fields.has(Fields::ROTATED) {
+                writer.word(draft.meta.rotated);
+            }
         }
         writer.bytes(kept);
         draft.value.iter().for_each(|piece| writer.bytes(piece));
-        writer.bytes(draft.user);
+        if !draft.user.is_empty() {
+            writer.bytes(draft.user);
+        }
         writer.finish();
         if header.form() != Form::Inline {
             let owning = &self.arena.meta(at.segment()).owning;
