@@ -153,6 +153,10 @@ fn count(command: &Command, outcome: &Outcome) {
     command.called();
 }
 
+/// The answer to a write while the log can't be written.
+pub const LOG_FAILED: &str = "MISCONF Errors writing to the AOF file: writes are refused until it \
+                              can be written again. Reads go on.";
+
 /// Answers a request that was admitted but can't be run with an error line (without `-`).
 pub fn refuse(client: &mut Client, counters: &Counters, line: &str, reply: &mut Reply<'_>) {
     let start = reply.len();

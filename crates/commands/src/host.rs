@@ -68,6 +68,12 @@ pub trait Host: fmt::Debug {
     fn sleep(&self, milliseconds: u64);
     /// Whether expired keys are removed on their own (DEBUG SET-ACTIVE-EXPIRE).
     fn set_active_expire(&self, on: bool);
+    /// Writes a snapshot: now, or by another thread. The error is what follows `ERR `.
+    fn save(&self, background: bool) -> Result<(), String>;
+    /// Has the base of the log written anew by another thread. The error is what follows `ERR `.
+    fn rewrite_log(&self) -> Result<(), String>;
+    /// When the last snapshot was written, Unix seconds.
+    fn last_save_s(&self) -> u64;
     /// Ends the server, or takes that back. The error is what follows `ERR `.
     fn shutdown(&self, how: Shutdown) -> Result<(), String>;
 }
@@ -241,6 +247,15 @@ impl Host for Nobody {
     }
     fn sleep(&self, _: u64) {}
     fn set_active_expire(&self, _: bool) {}
+    fn save(&self, _: bool) -> Result<(), String> {
+        Err("there are no files".to_owned())
+    }
+    fn rewrite_log(&self) -> Result<(), String> {
+        Err("there are no files".to_owned())
+    }
+    fn last_save_s(&self) -> u64 {
+        0
+    }
     fn shutdown(&self, _: Shutdown) -> Result<(), String> {
         Ok(())
     }

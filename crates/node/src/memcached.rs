@@ -91,6 +91,15 @@ impl Node {
                         served.pause_until = Some(until);
                         return served;
                     }
+                    if memcached::writes(&request) && around.world.refuses_writes() {
+                        if !request.noreply() {
+                            say(b"SERVER_ERROR the append-only file can't be written", out);
+                        }
+                        served.consumed += consumed;
+                        served.requests += 1;
+                        served.swallow = swallow;
+                        continue;
+                    }
                     let (done, position) =
                         self.execute_memcached(*client, around, &request, out, now);
                     served.position = served.position.max(position);

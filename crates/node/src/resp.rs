@@ -28,6 +28,10 @@ pub trait World {
     fn host(&self) -> &dyn Host;
     /// Until when (Unix milliseconds) a request has to wait that writes, or that doesn't.
     fn paused(&self, writes: bool) -> Option<u64>;
+    /// Whether writes are refused, since they couldn't be made to last.
+    fn refuses_writes(&self) -> bool {
+        false
+    }
     /// A command that isn't fast by nature took this long.
     fn took(&self, client: &Client, args: Args<'_>, microseconds: u64);
 }
@@ -221,6 +225,12 @@ impl Node {
             return false;
         }
         served.requests += 1;
+        if dispatch::writes(client, row) && around.world.refuses_writes() {
+            let client = &mut connection.client;
+            let mut reply = Reply::new(out, client.version);
+            dispatch::refuse(client, around.counters, dispatch::LOG_FAILED, &mut reply);
+            return true;
+        }
         let hashed = match (row.keys, hash) {
             (Keys::None, _) => None,
             (_, Some(hash)) => Some((args.at(1), hash)),

@@ -103,11 +103,12 @@ fn serve_by(mut loaded: Loaded) -> Result<(), String> {
     let accepted = acceptor.run(&pool).map_err(said("the acceptor failed"));
     drop(acceptor);
     let stopped = pool.stop().map_err(said("a worker failed"));
+    let ended = service.end();
     listen::clean_up(&config);
     if !config.pidfile.is_empty() {
         let _ = std::fs::remove_file(&config.pidfile);
     }
-    accepted.and(stopped)?;
+    accepted.and(stopped).and(ended)?;
     log::warning(format_args!("Sessile is now ready to exit, bye bye..."));
     Ok(())
 }

@@ -66,6 +66,11 @@ pub trait Service: Send + Sync + 'static {
     /// epoch: now or earlier for "at once", `u64::MAX` for "not before the next request".
     fn end_of_turn(&self, worker: &mut Self::Worker, now: Now) -> u64;
 
+    /// Whether what isn't safe now can't become so: the connections whose replies wait are closed.
+    fn lost(&self) -> bool {
+        false
+    }
+
     /// The position up to which replies may leave; see [`Served::position`].
     fn safe(&self) -> u64 {
         u64::MAX

@@ -10,6 +10,7 @@ pub mod counters;
 pub mod databases;
 mod debug;
 pub mod expiry;
+pub mod files;
 pub mod hash_fields;
 pub mod hashes;
 pub mod keys;
@@ -37,5 +38,6 @@ pub const ALL: &[&[Row]] = &[
     connection::ROWS,
     command::ROWS,
     server::ROWS,
+    files::ROWS,
     sessions::ROWS,
 ];

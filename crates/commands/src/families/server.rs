@@ -166,6 +166,7 @@ pub(super) fn tally(ctx: &mut Ctx<'_>) -> Tally {
 fn add(sum: &mut engine::Stats, stats: &engine::Stats) {
     sum.expired += stats.expired;
     sum.expired_fields += stats.expired_fields;
+    sum.changes += stats.changes;
     sum.evicted += stats.evicted;
     sum.expired_sessions += stats.expired_sessions;
     sum.evicted_sessions += stats.evicted_sessions;

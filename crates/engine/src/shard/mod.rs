@@ -68,6 +68,8 @@ pub struct Stats {
     pub expired_sessions: u64,
     /// Sessions that were evicted, which the evicted keys include.
     pub evicted_sessions: u64,
+    /// Effects that changed something.
+    pub changes: u64,
     /// Bytes of items written for clients.
     pub written: u64,
     /// Bytes of items that relocation copied.
@@ -387,6 +389,7 @@ impl Shard {
 
     /// Hands an effect to the journal and to those who watch.
     pub(crate) fn record(&mut self, effect: &Effect<'_>) {
+        self.stats.changes += 1;
         if !self.watches.is_empty() {
             self.tell_watchers(effect);
         }

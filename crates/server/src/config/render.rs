@@ -17,8 +17,7 @@ pub fn help() -> String {
          \x20 --help, -h        this text\n\
          \x20 --version, -v     the version\n\
          \x20 --print-config    the resolved configuration, as a file that can be loaded\n\n\
-         Durable storage is not in this version: data lives in memory only, so 'appendonly' is\n\
-         'no' and 'save' is \"\"; asking for more is an error.\n",
+         Data lives in memory only, unless 'appendonly yes' or 'save' says otherwise.\n",
     );
     for (topic, rows) in TOPICS {
         let _ = write!(text, "\n{topic}\n");

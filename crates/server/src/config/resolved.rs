@@ -64,6 +64,26 @@ pub struct Config {
     pub logfile: String,
     /// Directory of data files.
     pub dir: String,
+    /// Log every change.
+    pub appendonly: bool,
+    /// When the log's bytes go to the disk: `always`, `everysec` or `no`.
+    pub appendfsync: String,
+    /// How the log's files are called.
+    pub appendfilename: String,
+    /// Their folder, in `dir`.
+    pub appenddirname: String,
+    /// Growth (percent) at which the log's base is written anew; 0: never.
+    pub auto_aof_rewrite_percentage: u64,
+    /// Bytes below which that isn't done.
+    pub auto_aof_rewrite_min_size: u64,
+    /// Whether what a crash left at the log's end may be cut.
+    pub aof_load_truncated: bool,
+    /// Save points: seconds and changes, in turn.
+    pub save: String,
+    /// The file of snapshots.
+    pub dbfilename: String,
+    /// Whether strings in snapshots are compressed.
+    pub rdbcompression: bool,
     /// Microseconds from which a command is slow; negative: never.
     pub slowlog_log_slower_than_us: i64,
     /// Slow commands remembered.
@@ -164,6 +184,16 @@ impl Config {
             loglevel: level(s.value("loglevel")),
             logfile: s.value("logfile").to_owned(),
             dir: s.value("dir").to_owned(),
+            appendonly: s.is_set("appendonly"),
+            appendfsync: s.value("appendfsync").to_owned(),
+            appendfilename: s.value("appendfilename").to_owned(),
+            appenddirname: s.value("appenddirname").to_owned(),
+            auto_aof_rewrite_percentage: s.size("auto-aof-rewrite-percentage"),
+            auto_aof_rewrite_min_size: s.size("auto-aof-rewrite-min-size"),
+            aof_load_truncated: s.is_set("aof-load-truncated"),
+            save: s.value("save").to_owned(),
+            dbfilename: s.value("dbfilename").to_owned(),
+            rdbcompression: s.is_set("rdbcompression"),
             slowlog_log_slower_than_us: s.number("slowlog-log-slower-than"),
             slowlog_max_len: narrow(s.number("slowlog-max-len")),
             latency_monitor_threshold_ms: s.size("latency-monitor-threshold"),

@@ -73,10 +73,7 @@ fn what_is_wrong_is_named() {
         ("--port", "command line: 'port': wrong number of arguments"),
         ("--port 1 2", "command line: 'port': wrong number of arguments"),
         ("--port x", "command line: 'port': argument couldn't be parsed into an integer"),
-        ("--appendonly yes", {
-            "command line: 'appendonly': durable storage is not in this version: data lives in \
-             memory only"
-        }),
+        ("--tls-port 7000", "command line: 'tls-port': TLS is not in this version"),
         ("--maxmemory 4gb --arena-max 1gb", {
             "configuration: 'maxmemory': argument must not exceed arena-max"
         }),

@@ -26,6 +26,19 @@ pub struct Found {
     pub checked: bool,
 }
 
+impl Found {
+    /// Says in the log what is worth knowing of a file.
+    pub fn warn(&self, name: &str) {
+        if let Some(first) = &self.first_skipped {
+            crate::log::warning(format_args!(
+                "{name}: {} values of types that this store doesn't have were passed over, the \
+                 first: {first}",
+                self.skipped
+            ));
+        }
+    }
+}
+
 /// Loads an RDB file into a node that nobody uses yet. `began_ms` is the time that it is.
 ///
 /// # Errors

@@ -10,7 +10,9 @@
 //! safe.
 //! Not for: what the bytes mean.
 
+pub mod aof;
 pub mod folder;
+pub mod keeper;
 pub mod load;
 pub mod log;
 pub mod snapshot;

@@ -16,6 +16,7 @@ use super::memcached::AllCounters;
 use super::slow::{Latency, SlowLog, shortened};
 use crate::config::resolved::Allowed;
 use crate::config::{Config, Store};
+use crate::durable::keeper::Durable;
 use crate::os::{heap, machine};
 use crate::registry::Entry;
 use crate::service::{Dialect, Now};
@@ -26,6 +27,9 @@ use crate::workers::acceptor::Stopper;
 pub(super) struct ServerHost {
     pub(super) node: Arc<Node>,
     pub(super) store: Arc<Store>,
+    pub(super) durable: Arc<Durable>,
+    /// Whether SHUTDOWN said that a snapshot is to be written.
+    pub(super) save_at_end: Mutex<Option<bool>>,
     pub(super) common: Arc<Common>,
     /// What memcached's commands count.
     pub(super) counters: AllCounters,
@@ -50,6 +54,8 @@ pub(super) struct ServerHost {
     pub(super) run_id: String,
 }
 
+/// How long a writer waits that finds the log behind (ms).
+const BACKED_UP_MS: u64 = 5;
 /// How long a paused connection sleeps before it asks again; UNPAUSE is heard that fast.
 const PAUSE_STEP_MS: u64 = 50;
 
@@ -57,6 +63,7 @@ impl ServerHost {
     pub(super) fn new(
         node: Arc<Node>,
         store: &Arc<Store>,
+        durable: Arc<Durable>,
         common: &Arc<Common>,
         stopper: &Stopper,
     ) -> Self {
@@ -68,6 +75,8 @@ impl ServerHost {
             startup: heap::used() + node.arena_bytes(),
             node,
             store: Arc::clone(store),
+            durable,
+            save_at_end: Mutex::default(),
             started: common.clock.now(),
             common: Arc::clone(common),
             counters: AllCounters::default(),
@@ -118,6 +127,7 @@ impl ServerHost {
             ms => ms.saturating_mul(1000),
         };
         self.worth_noting_us.store(slow.min(latency), Ordering::Relaxed);
+        self.durable.settings_changed(&config);
     }
 
     /// One more worker counts its commands.
@@ -182,12 +192,20 @@ impl World for ServerHost {
     #[inline]
     fn paused(&self, writes: bool) -> Option<u64> {
         let all = self.pause_all.load(Ordering::Relaxed);
+        if writes && self.node.journal().is_backed_up() {
+            // The disk doesn't follow: writers wait for it, rather than memory.
+            return Some(self.now().ms + BACKED_UP_MS);
+        }
         let until = if writes { all.max(self.pause_writes.load(Ordering::Relaxed)) } else { all };
         if until == 0 {
             return None;
         }
         let now = self.now().ms;
         (until > now).then(|| until.min(now + PAUSE_STEP_MS))
+    }
+
+    fn refuses_writes(&self) -> bool {
+        self.durable.refuses_writes()
     }
 
     fn took(&self, client: &Client, args: Args<'_>, microseconds: u64) {
@@ -350,13 +368,23 @@ impl Host for ServerHost {
         self.node.set_active_expire(on);
     }
 
+    fn save(&self, background: bool) -> Result<(), String> {
+        if background { self.durable.save_in_background() } else { self.durable.save() }
+    }
+
+    fn rewrite_log(&self) -> Result<(), String> {
+        self.durable.rewrite_in_background()
+    }
+
+    fn last_save_s(&self) -> u64 {
+        self.durable.facts().last_save_s
+    }
+
     fn shutdown(&self, how: Shutdown) -> Result<(), String> {
         if how.abort {
             return Err("No shutdown in progress.".to_owned());
         }
-        if how.save == Some(true) {
-            return Err("Errors trying to SHUTDOWN. Check logs.".to_owned());
-        }
+        *self.save_at_end.lock().unwrap_or_else(PoisonError::into_inner) = how.save;
         self.stopper.stop();
         Ok(())
     }

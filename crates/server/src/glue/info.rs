@@ -58,7 +58,7 @@ pub(super) fn section(host: &ServerHost, name: &str, tally: &Tally, out: &mut St
         "server" => server(host, out),
         "clients" => clients(host, out),
         "memory" => memory(host, tally, out),
-        "persistence" => persistence(out),
+        "persistence" => persistence(host, tally, out),
         "stats" => stats(host, tally, out),
         "replication" => replication(host, out),
         "cpu" => cpu(out),
@@ -139,12 +139,32 @@ fn memory(host: &ServerHost, tally: &Tally, out: &mut String) {
 }
 
 /// There are no files yet; clients that wait for loading or saving must see that none goes on.
-fn persistence(out: &mut String) {
+fn persistence(host: &ServerHost, tally: &Tally, out: &mut String) {
+    let facts = host.durable.facts();
+    let status = |ok| if ok { "ok" } else { "err" };
+    let took_s = facts.last_save_took_ms.map_or(-1, |ms| (ms / 1000) as i64);
     out.push_str("# Persistence\r\n");
     line(out, "loading", 0);
-    line(out, "rdb_bgsave_in_progress", 0);
-    line(out, "aof_enabled", 0);
-    line(out, "aof_rewrite_in_progress", 0);
+    line(
+        out,
+        "rdb_changes_since_last_save",
+        tally.stats.changes.saturating_sub(facts.saved_changes),
+    );
+    line(out, "rdb_bgsave_in_progress", u8::from(facts.saving));
+    line(out, "rdb_last_save_time", facts.last_save_s);
+    line(out, "rdb_last_bgsave_status", status(facts.last_save_ok));
+    line(out, "rdb_last_bgsave_time_sec", took_s);
+    line(out, "aof_enabled", u8::from(facts.log.is_some()));
+    line(out, "aof_rewrite_in_progress", u8::from(facts.rewriting));
+    line(out, "aof_last_bgrewrite_status", status(facts.last_rewrite_ok));
+    if let Some(log) = facts.log {
+        line(out, "aof_last_write_status", status(!log.failed));
+        line(out, "aof_base_size", facts.base_bytes);
+        line(out, "aof_current_size", facts.base_bytes + log.size);
+        line(out, "aof_pending_bio_fsync", u8::from(log.syncing));
+        line(out, "aof_delayed_fsync", log.delayed);
+        line(out, "sessile_aof_syncs", log.syncs);
+    }
 }
 
 fn stats(host: &ServerHost, tally: &Tally, out: &mut String) {

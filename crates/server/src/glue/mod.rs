@@ -16,6 +16,7 @@ use engine::{Arena, HashKey, Policy};
 use node::{Connection, Limits, McAround, McConnection, Node, NodeConfig};
 
 use crate::config::{Config, Store};
+use crate::durable::keeper::Durable;
 use crate::glue::host::ServerHost;
 use crate::os::arena::Mapping;
 use crate::os::wake::Wake;
@@ -53,7 +54,8 @@ pub fn service(
     );
     let node = Arc::new(node);
     tend_memory(&node).map_err(failed)?;
-    let host = ServerHost::new(Arc::clone(&node), store, common, stopper);
+    let durable = Durable::start(&node, store, common)?;
+    let host = ServerHost::new(Arc::clone(&node), store, durable, common, stopper);
     host.settings_changed();
     Ok(Glue { node, host, generation: Mutex::new(store.generation()) })
 }
@@ -137,11 +139,23 @@ impl Scratch {
     }
 }
 
+impl Glue {
+    /// The workers have ended: writes what has to be written.
+    ///
+    /// # Errors
+    /// A sentence: what couldn't be.
+    pub fn end(&self) -> Result<(), String> {
+        let save = *self.host.save_at_end.lock().unwrap_or_else(PoisonError::into_inner);
+        self.host.durable.end(save)
+    }
+}
+
 impl Service for Glue {
     type Client = Peer;
     type Worker = Scratch;
 
-    fn worker(&self, _: usize, _: &Arc<Wake>) -> Scratch {
+    fn worker(&self, _: usize, bell: &Arc<Wake>) -> Scratch {
+        self.host.durable.add_bell(bell);
         let worker = node::Worker::default();
         self.host.counts(&worker.counters);
         Scratch {
@@ -234,6 +248,10 @@ impl Service for Glue {
         self.host.count_requests(client.entry.requests.load(Ordering::Relaxed));
     }
 
+    fn lost(&self) -> bool {
+        self.host.durable.refuses_writes()
+    }
+
     #[inline]
     fn safe(&self) -> u64 {
         self.node.journal().safe()
@@ -250,6 +268,8 @@ impl Service for Glue {
                 self.node.set_limits(limits(&self.host.config()));
             }
         }
-        self.node.end_of_turn(node::Now { ms: now.ms, us: now.us }, heap::held())
+        let next = self.node.end_of_turn(node::Now { ms: now.ms, us: now.us }, heap::held());
+        self.host.durable.end_of_turn(now.ms);
+        next
     }
 }

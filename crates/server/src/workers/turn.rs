@@ -375,7 +375,11 @@ impl<S: Service> Worker<S> {
         for token in std::mem::take(&mut self.parked) {
             let Some(connection) = self.connections.get_mut(token) else { continue };
             if connection.position > safe {
-                self.parked.push(token);
+                if self.service.lost() {
+                    self.close(state, token);
+                } else {
+                    self.parked.push(token);
+                }
                 continue;
             }
             connection.parked = false;

@@ -96,6 +96,9 @@ pub struct Increment {
     pub size: u64,
 }
 
+/// Answers the time in Unix milliseconds.
+pub type Clock = dyn Fn() -> u64 + Send + Sync;
+
 /// What the log did, for INFO.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Facts {
@@ -181,11 +184,12 @@ impl Log {
     ///
     /// # Errors
     /// If there can be no thread.
-    pub fn start(self: &Arc<Self>, now_ms: fn() -> u64) -> io::Result<Vec<JoinHandle<()>>> {
-        let spawn = |name: &str, work: fn(&Self, fn() -> u64)| {
+    pub fn start(self: &Arc<Self>, now_ms: Arc<Clock>) -> io::Result<Vec<JoinHandle<()>>> {
+        let spawn = |name: &str, work: fn(&Self, &Clock)| {
+            let now_ms = Arc::clone(&now_ms);
             let log = Arc::clone(self);
             let thread = std::thread::Builder::new().name(name.to_owned());
-            thread.spawn(move || work(&log, now_ms))
+            thread.spawn(move || work(&log, &*now_ms))
         };
         Ok(vec![spawn("append", Self::append_on_order)?, spawn("sync", Self::sync_on_order)?])
     }
@@ -231,6 +235,43 @@ impl Log {
         lock(&self.out).next = Some(next);
     }
 
+    /// After a failure: a base was written that has all up to the last cut, so the log is whole
+    /// again with what comes after it.
+    pub fn mended(&self) {
+        let mut out = lock(&self.out);
+        if !self.has_failed() {
+            return;
+        }
+        while out.next.is_some() {
+            let mut taken = std::mem::take(&mut out.taken);
+            let cut = self.node.journal().take(&mut taken);
+            out.taken = taken;
+            match cut {
+                Some(cut) if cut.after_cut => {
+                    let Some(mut next) = out.next.take() else { break };
+                    let mut framed = Vec::new();
+                    next.frame.frame(&out.taken, next.size, &mut framed);
+                    if let Err(error) = next.medium.append(&framed) {
+                        return self.fail("append to", &error);
+                    }
+                    next.size += framed.len() as u64;
+                    out.synced_size = 0;
+                    out.increment = Some(next);
+                    self.appended.store(cut.end, Ordering::Release);
+                }
+                // It's in the base.
+                Some(_) => {}
+                None => break,
+            }
+        }
+        self.failed.store(false, Ordering::Release);
+        drop(out);
+        if self.sync().is_ok() {
+            crate::log::notice(format_args!("the append-only file is whole again"));
+        }
+        self.ring();
+    }
+
     /// The position up to which everything is on the disk.
     pub fn synced(&self) -> u64 {
         self.synced.load(Ordering::Acquire)
@@ -268,7 +309,7 @@ impl Log {
     }
 
     /// The appending thread: appends while a sync keeps the workers from doing it.
-    fn append_on_order(&self, now_ms: fn() -> u64) {
+    fn append_on_order(&self, now_ms: &Clock) {
         let mut orders = lock(&self.orders);
         while !orders.stop {
             if !std::mem::take(&mut orders.append) {
@@ -283,7 +324,7 @@ impl Log {
     }
 
     /// The syncing thread.
-    fn sync_on_order(&self, now_ms: fn() -> u64) {
+    fn sync_on_order(&self, now_ms: &Clock) {
         let mut orders = lock(&self.orders);
         while !orders.stop {
             let asked = std::mem::take(&mut orders.sync);

@@ -100,7 +100,7 @@ impl Rig {
         });
         let disk = Arc::new(Disk::default());
         let log = Arc::new(Log::new(Arc::clone(&node), increment(&disk), policy));
-        let threads = log.start(|| NOW).unwrap();
+        let threads = log.start(Arc::new(|| NOW)).unwrap();
         Self { node, disk, log, threads, written: 0 }
     }
 

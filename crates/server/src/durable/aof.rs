@@ -1,0 +1,273 @@
+//! The append-only log as files: read at the start, written from then on, made anew at times.
+//!
+//! ```text
+//! start      manifest -> base, increments in order -> store; the next increment begins
+//! running    journal -> log -> the last increment
+//! rewrite    manifest names one more increment -> cut: the journal goes on in it, a snapshot of
+//!            that moment becomes the next base -> manifest names these two -> old files go
+//! ```
+//!
+//! What always holds: the files that the manifest names make up the store, after a crash at any
+//! moment too; nothing is deleted before the manifest that doesn't name it is on the disk.
+
+use super::folder::Folder;
+use super::load::{self, LONG_AGO_MS};
+use super::log::{Frame, Increment};
+use super::snapshot::{self, Options};
+use crate::log as say;
+use crate::os::machine;
+use engine::{Effect, Full, Key, Kind, OwnedItem};
+use node::{Format, Node};
+use persist::aof::{
+    self, Framer, Manifest, Part, Problem, Reader, Replay, Verdict, base_name, increment_name,
+    manifest_name,
+};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+
+/// How the journal is written down.
+pub const FORMAT: Format =
+    Format { effect: aof::record, select: aof::select, together: aof::TOGETHER };
+
+/// What was there at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Keys that the base had.
+    pub keys: u64,
+    /// Records of the increments.
+    pub records: u64,
+    /// Bytes that a crash had left of a write, cut and kept aside.
+    pub cut: u64,
+}
+
+/// The files of the log.
+#[derive(Debug)]
+pub struct Files {
+    folder: Folder,
+    prefix: String,
+    manifest: Manifest,
+}
+
+impl Files {
+    /// Takes the folder of a log. `truncate`: whether a torn end may be cut (`aof-load-truncated`).
+    ///
+    /// # Errors
+    /// A sentence that names the file and what is wrong with it; nothing was changed then.
+    pub fn open(folder: Folder, prefix: &str) -> Result<Self, String> {
+        let path = folder.file(&manifest_name(prefix));
+        let manifest = match std::fs::read(&path) {
+            Ok(bytes) => {
+                Manifest::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Manifest::default(),
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        };
+        Ok(Self { folder, prefix: prefix.to_owned(), manifest })
+    }
+
+    /// Whether there is no log yet.
+    pub fn is_new(&self) -> bool {
+        self.manifest == Manifest::default()
+    }
+
+    /// Loads the store that the files make up.
+    ///
+    /// # Errors
+    /// As [`Files::open`].
+    pub fn load(&mut self, node: &Node, began_ms: u64, truncate: bool) -> Result<Found, String> {
+        let mut found = Found::default();
+        for number in 0..node.shard_count() {
+            node.with_shard(number, |shard| shard.set_began(began_ms));
+        }
+        if let Some(base) = &self.manifest.base {
+            found.keys = self.load_base(base, node, began_ms)?;
+        }
+        let last = self.manifest.increments.len().saturating_sub(1);
+        for (i, part) in self.manifest.increments.iter().enumerate() {
+            let synced = if i == last { 0 } else { u64::MAX };
+            self.load_increment(part, node, synced, truncate, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    /// Begins the next increment: from now on it's part of the log.
+    ///
+    /// # Errors
+    /// Those of the system; the log is what it was then.
+    pub fn begin_increment(&mut self) -> io::Result<Increment> {
+        let sequence = self.manifest.next_increment();
+        let name = increment_name(&self.prefix, sequence);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(self.folder.file(&name))?;
+        let mut opening = Vec::new();
+        let seed = u64::from_le_bytes(machine::random::<8>()?);
+        let framer = Framer::open(seed, &mut opening);
+        (&file).write_all(&opening)?;
+        file.sync_all()?;
+        let mut manifest = self.manifest.clone();
+        manifest.increments.push(Part { name, sequence });
+        self.put_manifest(manifest)?;
+        Ok(Increment {
+            medium: Arc::new(file),
+            frame: Box::new(Chunks(framer)),
+            size: opening.len() as u64,
+        })
+    }
+
+    /// Writes a new base, a snapshot of the moment at which the last increment begins, and forgets
+    /// what is older. `cut` is called with the journal's position at that moment. Answers the
+    /// base's bytes.
+    ///
+    /// # Errors
+    /// Those of the system; the log is what it was then.
+    pub fn rewrite(
+        &mut self,
+        node: &Node,
+        options: Options,
+        cut: impl FnOnce(u64),
+    ) -> io::Result<u64> {
+        let sequence = self.manifest.next_base();
+        let name = base_name(&self.prefix, sequence);
+        let options = Options { aof_base: true, ..options };
+        let bytes =
+            self.folder.replace(&name, |out| snapshot::write(node, options, out, cut).map(drop))?;
+        let last = self.manifest.increments.last().cloned();
+        let kept = Manifest {
+            base: Some(Part { name, sequence }),
+            history: Vec::new(),
+            increments: last.into_iter().collect(),
+        };
+        let old = std::mem::take(&mut self.manifest);
+        if let Err(error) = self.put_manifest(kept.clone()) {
+            self.manifest = old;
+            return Err(error);
+        }
+        let stays =
+            |name: &str| kept.base.iter().chain(&kept.increments).any(|part| part.name == name);
+        let all = old.base.iter().chain(&old.history).chain(&old.increments);
+        for part in all.filter(|part| !stays(&part.name)) {
+            // A file that stays does no harm: no manifest names it.
+            let _ = std::fs::remove_file(self.folder.file(&part.name));
+        }
+        Ok(bytes)
+    }
+
+    fn put_manifest(&mut self, manifest: Manifest) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        manifest.render(&mut bytes);
+        self.folder.replace(&manifest_name(&self.prefix), |out| out.write_all(&bytes))?;
+        self.manifest = manifest;
+        Ok(())
+    }
+
+    fn load_base(&self, part: &Part, node: &Node, began_ms: u64) -> Result<u64, String> {
+        let path = self.folder.file(&part.name);
+        let wrong = |what: String| format!("{}: {what}", path.display());
+        let file = File::open(&path).map_err(|error| wrong(error.to_string()))?;
+        let found = load::rdb(node, file, began_ms).map_err(wrong)?;
+        found.warn(&part.name);
+        Ok(found.keys)
+    }
+
+    fn load_increment(
+        &self,
+        part: &Part,
+        node: &Node,
+        synced: u64,
+        truncate: bool,
+        found: &mut Found,
+    ) -> Result<(), String> {
+        let path = self.folder.file(&part.name);
+        let wrong = |what: String| format!("{}: {what}", path.display());
+        let file = File::open(&path).map_err(|error| wrong(error.to_string()))?;
+        let mut reader = Reader::new(file, synced);
+        let mut replay = Replay::new(node.secret(), node.databases());
+        let mut store = Loading { node };
+        loop {
+            match reader.next() {
+                Ok(Some(record)) => {
+                    let done = replay.record(&record, &mut store);
+                    done.map_err(|error| wrong(error.to_string()))?;
+                    found.records += 1;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    let torn = matches!(error.problem, Problem::Bad { verdict: Verdict::Torn, .. });
+                    if !torn || !truncate {
+                        return Err(wrong(error.to_string()));
+                    }
+                    found.cut += self.cut(part, error.offset).map_err(|e| wrong(e.to_string()))?;
+                    say::warning(format_args!("{}", wrong(format!("{error}; cut there"))));
+                    break;
+                }
+            }
+        }
+        if let (Some((count, offset)), Some(_)) = (reader.unchecked(), reader.tail()) {
+            say::warning(format_args!(
+                "{}: {count} records without a checksum, the first at byte {offset}",
+                path.display()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Cuts the torn end of a file off and keeps it beside it. Answers its bytes.
+    fn cut(&self, part: &Part, at: u64) -> io::Result<u64> {
+        let path = self.folder.file(&part.name);
+        let bytes = std::fs::read(&path)?;
+        let torn = bytes.get(at as usize..).unwrap_or_default();
+        self.folder.replace(&format!("{}.torn", part.name), |out| out.write_all(torn))?;
+        let file = OpenOptions::new().write(true).open(&path)?;
+        file.set_len(at)?;
+        file.sync_all()?;
+        Ok(torn.len() as u64)
+    }
+}
+
+/// Chunks with a line of facts each.
+struct Chunks(Framer);
+
+impl Frame for Chunks {
+    fn frame(&mut self, bytes: &[u8], synced: u64, out: &mut Vec<u8>) {
+        self.0.frame(bytes, synced, out);
+    }
+}
+
+/// A node that is being loaded, as replay sees it.
+struct Loading<'n> {
+    node: &'n Node,
+}
+
+impl aof::Store for Loading<'_> {
+    fn kind(&mut self, db: usize, key: &[u8]) -> Option<Kind> {
+        let key = Key::new(&self.node.secret(), key);
+        let number = key.hash.shard(self.node.shard_count());
+        let kind = |shard: &mut engine::Shard| Some(shard.peek(db, &key, LONG_AGO_MS)?.kind());
+        self.node.with_shard(number, kind).flatten()
+    }
+
+    fn item(&mut self, db: usize, key: &[u8]) -> Option<OwnedItem> {
+        let key = Key::new(&self.node.secret(), key);
+        let number = key.hash.shard(self.node.shard_count());
+        let item =
+            |shard: &mut engine::Shard| Some(shard.peek(db, &key, LONG_AGO_MS)?.to_owned_item());
+        self.node.with_shard(number, item).flatten()
+    }
+
+    fn apply(&mut self, effect: &Effect<'_>) -> Result<(), Full> {
+        if let Effect::Key { key, .. } = effect {
+            return self.node.install(effect, key.hash, LONG_AGO_MS);
+        }
+        for number in 0..self.node.shard_count() {
+            let done = self.node.with_shard(number, |shard| shard.apply(effect, LONG_AGO_MS));
+            done.transpose()?;
+        }
+        Ok(())
+    }
+}

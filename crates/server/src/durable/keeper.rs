@@ -1,0 +1,424 @@
+//! What keeps the store: decides when snapshots and rewrites happen, one at a time, and knows how
+//! the last ones went.
+//!
+//! What always holds: a snapshot runs on a thread of its own, or on the one that asked for SAVE;
+//! two never run at once. A log that failed refuses writes until a rewrite has made it whole.
+
+use super::aof::{FORMAT, Files};
+use super::folder::Folder;
+use super::load;
+use super::log::{Facts as LogFacts, Log, Policy};
+use super::snapshot::{self, Options};
+use crate::config::{Config, Store};
+use crate::log as say;
+use crate::os::wake::Wake;
+use crate::os::{heap, machine};
+use crate::workers::Common;
+use node::Node;
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+
+/// How often it's looked whether something is due (ms).
+const TICK_MS: u64 = 100;
+/// How long a snapshot that failed isn't tried again by itself (ms).
+const RETRY_MS: u64 = 5_000;
+
+/// What INFO tells.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    /// A snapshot is being written.
+    pub saving: bool,
+    /// When the last one was finished, Unix seconds.
+    pub last_save_s: u64,
+    /// How that went.
+    pub last_save_ok: bool,
+    /// How long it took, milliseconds; `None` if there was none.
+    pub last_save_took_ms: Option<u64>,
+    /// Changes up to the last one.
+    pub saved_changes: u64,
+    /// A new base of the log is being written.
+    pub rewriting: bool,
+    /// How the last one went.
+    pub last_rewrite_ok: bool,
+    /// Bytes of the base.
+    pub base_bytes: u64,
+    /// The log, if there is one.
+    pub log: Option<LogFacts>,
+}
+
+/// Keeps a store in files.
+#[derive(Debug)]
+pub struct Durable {
+    node: Arc<Node>,
+    store: Arc<Store>,
+    common: Arc<Common>,
+    /// The folder of snapshots, once it's in use.
+    folder: Mutex<Option<Folder>>,
+    files: Mutex<Option<Files>>,
+    log: OnceLock<Arc<Log>>,
+    /// A snapshot or a rewrite is on its way.
+    busy: AtomicBool,
+    rewriting: AtomicBool,
+    ending: AtomicBool,
+    facts: Mutex<Facts>,
+    retry_ms: AtomicU64,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Durable {
+    /// For a node that nobody uses yet: loads what its files hold.
+    ///
+    /// # Errors
+    /// A sentence: which file can't be read and why, or whose folder it is.
+    pub fn start(
+        node: &Arc<Node>,
+        store: &Arc<Store>,
+        common: &Arc<Common>,
+    ) -> Result<Arc<Self>, String> {
+        let facts = Facts {
+            last_save_s: common.clock.now().ms / 1000,
+            last_save_ok: true,
+            last_rewrite_ok: true,
+            ..Facts::default()
+        };
+        let durable = Arc::new(Self {
+            node: Arc::clone(node),
+            store: Arc::clone(store),
+            common: Arc::clone(common),
+            folder: Mutex::default(),
+            files: Mutex::default(),
+            log: OnceLock::new(),
+            busy: AtomicBool::new(false),
+            rewriting: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            facts: Mutex::new(facts),
+            retry_ms: AtomicU64::new(0),
+            threads: Mutex::default(),
+        });
+        let config = store.config();
+        let begun = common.clock.now().ms;
+        let keys = if config.appendonly {
+            durable.open_log(&config, begun)?
+        } else {
+            durable.load_snapshot(&config, begun)?
+        };
+        if let Some(keys) = keys {
+            let took = common.clock.now().ms.saturating_sub(begun);
+            say::notice(format_args!("DB loaded: {keys} keys in {took} ms"));
+        }
+        lock(&durable.facts).saved_changes = durable.changes();
+        let ticking = Arc::clone(&durable);
+        let thread = std::thread::Builder::new().name("durable".to_owned());
+        let thread = thread.spawn(move || ticking.tick_on()).map_err(|error| error.to_string())?;
+        lock(&durable.threads).push(thread);
+        Ok(durable)
+    }
+
+    /// Writes a snapshot now; returns when it's on the disk.
+    ///
+    /// # Errors
+    /// A sentence: one is on its way, or why it can't be written.
+    pub fn save(&self) -> Result<(), String> {
+        self.take_turn()?;
+        let done = self.write_snapshot();
+        self.busy.store(false, Ordering::Release);
+        done
+    }
+
+    /// Has a snapshot written by another thread.
+    ///
+    /// # Errors
+    /// A sentence: one is on its way, or there can be no thread.
+    pub fn save_in_background(self: &Arc<Self>) -> Result<(), String> {
+        self.take_turn()?;
+        self.spawn("snapshot", |durable| drop(durable.write_snapshot()))
+    }
+
+    /// Has the log's base written anew by another thread.
+    ///
+    /// # Errors
+    /// A sentence, as [`Durable::save_in_background`]; or there is no log.
+    pub fn rewrite_in_background(self: &Arc<Self>) -> Result<(), String> {
+        if self.log.get().is_none() {
+            return Err("there is no append-only file (appendonly is 'no')".to_owned());
+        }
+        self.take_turn()?;
+        self.spawn("rewrite", Self::rewrite)
+    }
+
+    /// What a worker does at the end of its turn, before its replies leave.
+    #[inline]
+    pub fn end_of_turn(&self, now_ms: u64) {
+        if let Some(log) = self.log.get() {
+            log.end_of_turn(now_ms);
+        }
+    }
+
+    /// Rings that bell whenever replies may leave that waited for the disk.
+    pub fn add_bell(&self, bell: &Arc<Wake>) {
+        if let Some(log) = self.log.get() {
+            log.add_bell(bell);
+        }
+    }
+
+    /// Whether nothing may be written, since the log isn't whole.
+    pub fn refuses_writes(&self) -> bool {
+        self.log.get().is_some_and(|log| log.has_failed())
+    }
+
+    /// Takes over what the settings say now.
+    pub fn settings_changed(&self, config: &Config) {
+        if let (Some(log), Some(policy)) = (self.log.get(), Policy::named(&config.appendfsync)) {
+            log.set_policy(policy);
+        }
+    }
+
+    /// How it stands.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            saving: self.busy.load(Ordering::Relaxed) && !self.rewriting.load(Ordering::Relaxed),
+            rewriting: self.rewriting.load(Ordering::Relaxed),
+            log: self.log.get().map(|log| log.facts()),
+            ..*lock(&self.facts)
+        }
+    }
+
+    /// The server ends, and nothing changes any more: writes what has to be written. `save` says
+    /// whether a snapshot is; else the settings decide.
+    ///
+    /// # Errors
+    /// A sentence: what couldn't be written.
+    pub fn end(&self, save: Option<bool>) -> Result<(), String> {
+        self.ending.store(true, Ordering::Release);
+        let flushed = self.log.get().map_or(Ok(()), |log| {
+            let flushed = log.flush(self.common.clock.now().ms);
+            log.stop();
+            flushed.map_err(|error| format!("the append-only file isn't whole: {error}"))
+        });
+        let threads: Vec<_> = std::mem::take(&mut *lock(&self.threads));
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+        let wanted = save.unwrap_or_else(|| !self.store.config().save.is_empty());
+        let saved = if wanted { self.save() } else { Ok(()) };
+        flushed.and(saved)
+    }
+
+    /// Changes since the start.
+    fn changes(&self) -> u64 {
+        let of = |number| self.node.with_shard(number, |shard| shard.stats().changes);
+        (0..self.node.shard_count()).filter_map(of).sum()
+    }
+
+    fn take_turn(&self) -> Result<(), String> {
+        if self.busy.swap(true, Ordering::AcqRel) {
+            return Err("Background save already in progress".to_owned());
+        }
+        Ok(())
+    }
+
+    fn spawn(self: &Arc<Self>, name: &str, work: fn(&Self)) -> Result<(), String> {
+        let durable = Arc::clone(self);
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            machine::be_modest();
+            work(&durable);
+            durable.busy.store(false, Ordering::Release);
+        });
+        match thread {
+            Ok(thread) => {
+                let mut threads = lock(&self.threads);
+                threads.retain(|thread| !thread.is_finished());
+                threads.push(thread);
+                Ok(())
+            }
+            Err(error) => {
+                self.busy.store(false, Ordering::Release);
+                Err(format!("there can be no thread: {error}"))
+            }
+        }
+    }
+
+    fn options(&self, config: &Config) -> Options {
+        Options {
+            compress: config.rdbcompression,
+            aof_base: false,
+            now_ms: self.common.clock.now().ms,
+            used_memory: heap::used() + self.node.arena_bytes(),
+        }
+    }
+
+    /// Writes a snapshot, and notes how it went.
+    fn write_snapshot(&self) -> Result<(), String> {
+        let config = self.store.config();
+        let begun = self.common.clock.now().ms;
+        let changes = self.changes();
+        let done = self.folder_of(&config).and_then(|folder| {
+            let folder = folder.as_ref().ok_or("no folder")?;
+            let written = folder.replace(&config.dbfilename, |out| {
+                snapshot::write(&self.node, self.options(&config), out, |_| ()).map(drop)
+            });
+            written.map_err(|error| format!("{}: {error}", config.dbfilename))
+        });
+        let now = self.common.clock.now().ms;
+        let mut facts = lock(&self.facts);
+        facts.last_save_ok = done.is_ok();
+        match &done {
+            Ok(bytes) => {
+                facts.last_save_s = now / 1000;
+                facts.last_save_took_ms = Some(now.saturating_sub(begun));
+                facts.saved_changes = changes;
+                say::notice(format_args!("DB saved on disk: {bytes} bytes"));
+            }
+            Err(what) => say::warning(format_args!("can't write the snapshot: {what}")),
+        }
+        done.map(drop)
+    }
+
+    /// The folder of snapshots, taken when it's first needed.
+    fn folder_of(&self, config: &Config) -> Result<MutexGuard<'_, Option<Folder>>, String> {
+        let mut folder = lock(&self.folder);
+        if folder.is_none() {
+            *folder = Some(Folder::take(Path::new(&config.dir))?);
+        }
+        Ok(folder)
+    }
+
+    /// Loads the snapshot, if there is one.
+    fn load_snapshot(&self, config: &Config, now_ms: u64) -> Result<Option<u64>, String> {
+        let path = Path::new(&config.dir).join(&config.dbfilename);
+        if !path.exists() {
+            if !config.save.is_empty() {
+                drop(self.folder_of(config)?);
+            }
+            return Ok(None);
+        }
+        drop(self.folder_of(config)?);
+        let wrong = |what: String| format!("{}: {what}", path.display());
+        let file = File::open(&path).map_err(|error| wrong(error.to_string()))?;
+        let found = load::rdb(&self.node, file, now_ms).map_err(wrong)?;
+        found.warn(&config.dbfilename);
+        Ok(Some(found.keys))
+    }
+
+    /// Loads the log and goes on with it. A folder without one begins with its snapshot.
+    fn open_log(self: &Arc<Self>, config: &Config, now_ms: u64) -> Result<Option<u64>, String> {
+        let folder = Folder::take(&Path::new(&config.dir).join(&config.appenddirname))?;
+        let mut files = Files::open(folder, &config.appendfilename)?;
+        let keys = if files.is_new() {
+            self.load_snapshot(config, now_ms)?
+        } else {
+            let found = files.load(&self.node, now_ms, config.aof_load_truncated)?;
+            say::notice(format_args!("{} keys in the base, {} records", found.keys, found.records));
+            Some((0..config.databases as usize).map(|db| self.keys(db)).sum())
+        };
+        let failed = |error: std::io::Error| format!("can't begin the append-only file: {error}");
+        let is_new = files.is_new();
+        let increment = files.begin_increment().map_err(failed)?;
+        if is_new {
+            // Nothing is on its way yet: the base is what was loaded, or nothing.
+            let base = files.rewrite(&self.node, self.options(config), |_| ()).map_err(failed)?;
+            lock(&self.facts).base_bytes = base;
+        }
+        self.node.start_journal(FORMAT);
+        let policy = Policy::named(&config.appendfsync).unwrap_or(Policy::EverySecond);
+        let log = Arc::new(Log::new(Arc::clone(&self.node), increment, policy));
+        let clock = Arc::clone(&self.common);
+        let threads = log.start(Arc::new(move || clock.clock.now().ms)).map_err(failed)?;
+        lock(&self.threads).extend(threads);
+        *lock(&self.files) = Some(files);
+        drop(self.log.set(log));
+        Ok(keys)
+    }
+
+    fn keys(&self, db: usize) -> u64 {
+        let of = |number| self.node.with_shard(number, |shard| shard.len(db));
+        (0..self.node.shard_count()).filter_map(of).sum()
+    }
+
+    /// Writes the log's base anew, and notes how it went.
+    fn rewrite(&self) {
+        self.rewriting.store(true, Ordering::Relaxed);
+        let done = self.rewrite_files();
+        let mut facts = lock(&self.facts);
+        facts.last_rewrite_ok = done.is_ok();
+        match done {
+            Ok(bytes) => {
+                facts.base_bytes = bytes;
+                say::notice(format_args!("the append-only file was rewritten: {bytes} bytes"));
+            }
+            Err(what) => say::warning(format_args!("can't rewrite the append-only file: {what}")),
+        }
+        self.rewriting.store(false, Ordering::Relaxed);
+    }
+
+    fn rewrite_files(&self) -> Result<u64, String> {
+        let config = self.store.config();
+        let mut files = lock(&self.files);
+        let (Some(files), Some(log)) = (files.as_mut(), self.log.get()) else {
+            return Err("there is no log".to_owned());
+        };
+        let next = files.begin_increment().map_err(|error| error.to_string())?;
+        log.prepare(next);
+        let written = files.rewrite(&self.node, self.options(&config), |_| ());
+        let bytes = written.map_err(|error| error.to_string())?;
+        // All that the base doesn't have is in the new increment, from its first byte on.
+        log.mended();
+        Ok(bytes)
+    }
+
+    /// The thread that looks whether something is due.
+    fn tick_on(self: &Arc<Self>) {
+        while !self.ending.load(Ordering::Acquire) {
+            std::thread::sleep(std::time::Duration::from_millis(TICK_MS));
+            let now = self.common.clock.now().ms;
+            if self.busy.load(Ordering::Relaxed) || now < self.retry_ms.load(Ordering::Relaxed) {
+                continue;
+            }
+            let config = self.store.config();
+            let began = if self.refuses_writes() || self.is_rewrite_due(&config) {
+                self.retry_ms.store(now + RETRY_MS, Ordering::Relaxed);
+                self.rewrite_in_background()
+            } else if self.is_snapshot_due(&config.save, now) {
+                self.retry_ms.store(now + RETRY_MS, Ordering::Relaxed);
+                self.save_in_background()
+            } else {
+                Ok(())
+            };
+            if let Err(what) = began {
+                say::warning(format_args!("{what}"));
+            }
+        }
+    }
+
+    /// Whether a save point has come: so many seconds and so many changes since the last snapshot.
+    fn is_snapshot_due(&self, points: &str, now_ms: u64) -> bool {
+        if points.is_empty() {
+            return false;
+        }
+        let facts = *lock(&self.facts);
+        let seconds = (now_ms / 1000).saturating_sub(facts.last_save_s);
+        let changes = self.changes().saturating_sub(facts.saved_changes);
+        let numbers: Vec<u64> =
+            points.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
+        numbers.chunks_exact(2).any(|pair| {
+            let [after, least] = *pair else { return false };
+            seconds >= after && changes >= least.max(1)
+        })
+    }
+
+    /// Whether the increments have grown so much that a new base pays.
+    fn is_rewrite_due(&self, config: &Config) -> bool {
+        let Some(log) = self.log.get() else { return false };
+        let grown = log.facts().size;
+        let base = lock(&self.facts).base_bytes;
+        let percentage = config.auto_aof_rewrite_percentage;
+        percentage > 0
+            && base + grown >= config.auto_aof_rewrite_min_size
+            && grown >= base.saturating_mul(percentage) / 100
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

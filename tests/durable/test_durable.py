@@ -1,0 +1,303 @@
+"""What survives: kills under load, torn and damaged files, and the way to Redis and back.
+
+Each test has a folder and starts servers on it, ours and Debian's redis-server. Random tests print
+their seed; SEED repeats one, ROUNDS makes the crash test longer.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from servers import free_port, server_bin
+
+ROUNDS = int(os.environ.get("ROUNDS", 6))
+LOG = ("--appendonly", "yes")
+
+
+class Server:
+    """A server on a folder."""
+
+    def __init__(self, command: list[str], folder: Path, port: int) -> None:
+        self.port = port
+        self.log = folder.parent / f"{port}.log"
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, cwd=folder.parent)
+        deadline = time.monotonic() + 30
+        while b"Ready to accept" not in self.log.read_bytes():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(self.log.read_text())
+            time.sleep(0.005)
+        self.client = redis.Redis(port=port, socket_timeout=20)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.client.close()
+
+    def stop(self) -> int:
+        self.client.close()
+        self.process.terminate()
+        return self.process.wait(30)
+
+
+def ours(folder: Path, *options: str) -> Server:
+    port = free_port()
+    command = [server_bin(), "--port", str(port), "--memcached-port", "0", "--dir", str(folder)]
+    return Server([*command, *options], folder, port)
+
+
+def theirs(folder: Path, *options: str) -> Server:
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--dir", str(folder), "--save", ""]
+    return Server([*command, *options], folder, port)
+
+
+@contextmanager
+def running(server: Server):
+    try:
+        yield server.client
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "data"
+    path.mkdir()
+    return path
+
+
+def fill(client):
+    """Something of everything that both know; answers what is there."""
+    pipe = client.pipeline(transaction=False)
+    for n in range(300):
+        pipe.set(f"s:{n}", f"{n}" * (n % 7) * n, px=10_000_000 if n % 3 else None)
+        pipe.hset(f"h:{n % 40}", f"field:{n}", "v" * n)
+    pipe.set("number", -12345)
+    pipe.set("bytes", bytes(range(256)) * 40)
+    pipe.hset("large", mapping={f"f{n}": f"value {n}" for n in range(3000)})
+    pipe.set("gone", 1).delete("gone").rename("s:1", "renamed").append("s:2", "x").incr("count")
+    pipe.persist("s:4").expire("h:1", 5000)
+    pipe.execute()
+    client.select(1)
+    client.set("elsewhere", "db 1")
+    client.select(0)
+    return everything(client)
+
+
+def everything(client):
+    found = {}
+    for db in (0, 1):
+        client.select(db)
+        for key in client.scan_iter(count=1000):
+            value = client.get(key) if client.type(key) == b"string" else client.hgetall(key)
+            # Two servers, one moment apart.
+            found[db, key] = (value, client.ttl(key) > 0)
+    client.select(0)
+    return found
+
+
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+def test_kills_under_load_lose_nothing_that_was_acknowledged(folder, policy):
+    seed = int(os.environ.get("SEED", 0)) or time.time_ns() % 1_000_000
+    print(f"SEED={seed}")
+    rng = random.Random(seed)
+    known: dict[str, str | None] = {}
+    maybe: dict[str, set[str | None]] = {}
+    options = (*LOG, "--appendfsync", policy, "--auto-aof-rewrite-min-size", "200kb")
+    for round_ in range(ROUNDS):
+        server = ours(folder, *options)
+        for key, value in list(known.items()):
+            got = server.client.get(key)
+            got = None if got is None else got.decode()
+            assert got in {value} | maybe.get(key, set()), (round_, key, value, got)
+            known[key], maybe[key] = got, set()
+        stop = threading.Event()
+        writers = [
+            threading.Thread(target=write, args=(server.port, n, rng.random(), known, maybe, stop))
+            for n in range(50 if ROUNDS > 6 else 16)
+        ]
+        for writer in writers:
+            writer.start()
+        if round_ % 3 == 1:
+            server.client.bgrewriteaof()
+        elif round_ % 3 == 2:
+            server.client.bgsave()
+        time.sleep(0.05 + rng.random() * 0.4)
+        server.kill()
+        stop.set()
+        for writer in writers:
+            writer.join()
+    assert known
+
+
+def write(port, number, seed, known, maybe, stop):
+    """Writes its own keys until it's cut off; notes what was acknowledged and what may be."""
+    rng = random.Random(seed)
+    client = redis.Redis(port=port, socket_timeout=20)
+    try:
+        while not stop.is_set():
+            key = f"{number}:{rng.randrange(100)}"
+            value = f"{rng.random()}"
+            what = rng.randrange(5)
+            wanted = None if what == 0 else value
+            maybe.setdefault(key, set()).add(wanted)
+            if what == 0:
+                client.delete(key)
+            elif what == 1:
+                client.set(key, value, px=100_000_000)
+            elif what == 2:
+                maybe[key].add("first")
+                client.pipeline().set(key, "first").set(key, value).execute()
+                maybe[key].discard("first")
+            else:
+                client.set(key, value)
+            known[key] = wanted
+            maybe[key].discard(wanted)
+    except (redis.RedisError, OSError):
+        pass
+    finally:
+        client.close()
+
+
+def test_a_clean_stop_and_a_snapshot_keep_everything(folder):
+    with running(ours(folder, *LOG)) as client:
+        before = fill(client)
+    with running(ours(folder, *LOG)) as client:
+        assert everything(client) == before
+    snapshots = folder.parent / "snapshots"
+    snapshots.mkdir()
+    with running(ours(snapshots)) as client:
+        before = fill(client)
+        assert client.save() and client.lastsave()
+        client.set("after", "the snapshot")
+    with running(ours(snapshots)) as client:
+        assert everything(client) == before
+        client.set("more", 1)
+        with pytest.raises(redis.ConnectionError):
+            client.execute_command("SHUTDOWN", "SAVE")
+    with running(ours(snapshots)) as client:
+        assert client.get("more") == b"1"
+
+
+def test_redis_loads_our_files_and_we_load_its(folder):
+    with running(ours(folder, *LOG)) as client:
+        before = fill(client)
+        client.save()
+    manifest = folder / "appendonlydir/appendonly.aof.manifest"
+    for command in (["redis-check-aof", manifest], ["redis-check-rdb", folder / "dump.rdb"]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    snapshot = folder.parent / "snapshot"
+    snapshot.mkdir()
+    shutil.copy(folder / "dump.rdb", snapshot)
+    with running(theirs(folder, *LOG)) as client:
+        assert everything(client) == before
+        client.set("by", "redis")
+        client.bgrewriteaof()
+        while client.info("persistence")["aof_rewrite_in_progress"]:
+            time.sleep(0.01)
+        client.incr("count")
+        client.hincrby("h:2", "n", 5)
+        client.rename("s:5", "moved")
+        after = everything(client)
+    with running(ours(folder, *LOG)) as client:
+        assert everything(client) == after
+    with running(theirs(snapshot)) as client:
+        assert everything(client) == before
+        client.set("by", "redis")
+        after = everything(client)
+        client.save()
+    with running(ours(snapshot)) as client:
+        assert everything(client) == after
+
+
+def test_a_torn_end_is_cut_and_kept_and_damage_is_refused(folder):
+    with running(ours(folder, *LOG)) as client:
+        before = fill(client)
+    increment = max((folder / "appendonlydir").glob("*.incr.aof"), key=lambda p: p.stat().st_size)
+    whole = increment.read_bytes()
+    # A write that a crash tore: its chunk isn't all there.
+    increment.write_bytes(whole + b"#sc 99 5000 0000000000000000 0000000000000000 0\r\n*3\r\n$3")
+    with running(ours(folder, *LOG)) as client:
+        assert everything(client) == before
+    assert increment.with_name(increment.name + ".torn").exists()
+    # A byte that was on the disk has changed.
+    at = whole.index(b"value 1500")
+    increment.write_bytes(whole[:at] + b"X" + whole[at + 1 :])
+    with pytest.raises(RuntimeError) as refused:
+        ours(folder, *LOG)
+    assert increment.name in str(refused.value) and "byte" in str(refused.value)
+    assert increment.read_bytes()[at : at + 1] == b"X", "and nothing was changed"
+
+
+def test_one_folder_belongs_to_one_server(folder):
+    with running(ours(folder, *LOG)), pytest.raises(RuntimeError) as refused:
+        ours(folder, *LOG)
+    assert "in use by another server" in str(refused.value)
+
+
+def test_sums_in_snapshots_are_those_of_a_moment(folder):
+    accounts = [f"account:{n}" for n in range(40)]
+    server = ours(folder)
+    server.client.mset(dict.fromkeys(accounts, 100))
+    stop = threading.Event()
+
+    def transfer(seed):
+        rng, client = random.Random(seed), redis.Redis(port=server.port)
+        while not stop.is_set():
+            one, other = rng.sample(accounts, 2)
+            client.pipeline().decrby(one, 7).incrby(other, 7).execute()
+        client.close()
+
+    threads = [threading.Thread(target=transfer, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    sums = []
+    for _ in range(5):
+        server.client.save()
+        copy = folder.parent / f"copy{len(sums)}"
+        copy.mkdir()
+        shutil.copy(folder / "dump.rdb", copy)
+        with running(ours(copy)) as client:
+            sums.append(sum(map(int, client.mget(accounts))))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    server.stop()
+    assert sums == [4000] * 5
+
+
+def test_what_memcached_and_sessions_keep_beside_their_values_survives(folder):
+    with running(ours(folder, *LOG)) as client:
+        version = client.execute_command(
+            "SESSION.CREATE", "s", "IDLE", 600, "MAX", 9000, "USER", "ann", "SET", 1, "a", "1 0"
+        )
+        client.execute_command("SESSION.SAVE", "s", "SET", 1, "b", "2 1")
+        client.execute_command("SESSION.CREATE", "empty", "IDLE", 600, "USER", "ann")
+        client.execute_command("SESSION.CREATE", "ended", "USER", "ann")
+        client.execute_command("SESSION.END", "ended")
+        assert version
+    for rewrite in (True, False):
+        with running(ours(folder, *LOG)) as client:
+            loaded = client.execute_command("SESSION.LOAD", "s", "PEEK")
+            assert loaded[3] == b"ann" and loaded[4] == [b"a", b"1 0", b"b", b"2 1"]
+            assert 0 < loaded[1] <= 600_000 and 0 < loaded[2] <= 9_000_000
+            keys = {row[0] for row in client.execute_command("SESSION.LIST", "ann")}
+            assert keys == {b"s", b"empty"}
+            assert client.execute_command("SESSION.LOAD", "ended") is None
+            if rewrite:
+                client.bgrewriteaof()
+                while client.info("persistence")["aof_rewrite_in_progress"]:
+                    time.sleep(0.01)
