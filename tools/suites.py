@@ -67,6 +67,7 @@ TEST = [
     Suite("shop", (*PYTEST, "demo/tests")),
     Suite("transcripts", (PY, "tests/transcripts/run.py")),
     Suite("hostile", (PY, "tests/hostile/run.py")),
+    Suite("durable", (*PYTEST, "tests/durable")),
 ]
 ALL = [
     *TEST,
