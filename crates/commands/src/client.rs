@@ -59,6 +59,63 @@ pub struct Transaction {
     pub aborted: bool,
 }
 
+/// What CLIENT LIST tells of a client as it stands, in one word that any thread may be given: its
+/// last command, its transaction, how many keys it watches, and its modes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing(u64);
+
+impl Standing {
+    const COUNT_BITS: u32 = 22;
+    const COUNT_MOST: u64 = (1 << Self::COUNT_BITS) - 1;
+
+    /// How that client stands; counts above four million are told as that.
+    #[inline]
+    pub fn of(client: &Client) -> Self {
+        let count = |count: usize| (count as u64).min(Self::COUNT_MOST);
+        let queued = client.transaction.as_ref().map_or(0, |one| count(one.queued.len()));
+        let modes = u64::from(client.transaction.is_some())
+            | u64::from(client.no_evict) << 1
+            | u64::from(client.no_touch) << 2;
+        let counts = count(client.watched.len()) << Self::COUNT_BITS | queued;
+        Self(u64::from(client.command.0) | modes << 16 | counts << 20)
+    }
+
+    /// It from its bits.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// Its bits.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The last command's name, as [`Client::command`] has it.
+    pub fn command(self) -> &'static str {
+        Number((self.0 & 0xffff) as u16).name()
+    }
+
+    /// The commands queued so far, in a transaction.
+    pub fn queued(self) -> Option<u64> {
+        (self.0 >> 16 & 1 == 1).then_some(self.0 >> 20 & Self::COUNT_MOST)
+    }
+
+    /// How many keys it watches.
+    pub const fn watching(self) -> u64 {
+        self.0 >> (20 + Self::COUNT_BITS)
+    }
+
+    /// Whether NO-EVICT holds.
+    pub const fn no_evict(self) -> bool {
+        self.0 >> 17 & 1 == 1
+    }
+
+    /// Whether NO-TOUCH holds.
+    pub const fn no_touch(self) -> bool {
+        self.0 >> 18 & 1 == 1
+    }
+}
+
 /// A connected client.
 #[derive(Debug)]
 pub struct Client {

@@ -4,7 +4,7 @@
 //! for a shard's lock, since a command may hold some; texts go in and out as Redis writes them.
 //! Not for: keys and values, which commands reach through their shards.
 
-use crate::client::Client;
+use crate::client::{Client, Standing};
 use crate::counters::Totals;
 use std::fmt;
 
@@ -122,12 +122,8 @@ pub struct ClientFacts {
     pub resp: u32,
     /// Its library and the library's version.
     pub library: (String, String),
-    /// Its last command, as [`Client::command`] names it.
-    pub command: &'static str,
-    /// Whether NO-EVICT holds.
-    pub no_evict: bool,
-    /// Whether NO-TOUCH holds.
-    pub no_touch: bool,
+    /// Its last command, its transaction and its modes.
+    pub standing: Standing,
 }
 
 /// What the shards counted, together; whoever asks for INFO has walked them.

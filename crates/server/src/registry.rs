@@ -40,6 +40,8 @@ pub struct Entry {
     pub requests: AtomicU64,
     /// Its database; the service keeps it.
     pub database: AtomicU32,
+    /// How its client stands, for CLIENT LIST; the service keeps it and knows what it means.
+    pub standing: AtomicU64,
     /// RESP version, 2 or 3; the service keeps it.
     pub version: AtomicU32,
     /// Whether it may do more than say who it is; the service sets it. The loop ends connections
@@ -63,8 +65,6 @@ pub struct Labels {
     pub library_version: String,
     /// The user it authenticated as.
     pub user: String,
-    /// The last command, for CLIENT LIST.
-    pub command: &'static str,
 }
 
 impl Entry {
@@ -168,6 +168,7 @@ impl Registry {
             output: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             database: AtomicU32::new(0),
+            standing: AtomicU64::new(0),
             version: AtomicU32::new(2),
             authenticated: AtomicBool::new(arrival.authenticated),
             exempt: AtomicBool::new(false),

@@ -280,6 +280,44 @@ fn both_protocols_tell_the_bytes_of_all_sockets() {
 }
 
 #[test]
+fn a_client_sees_how_another_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s.sock");
+    let _server = Server::start(&["--unixsocket", socket.to_str().unwrap()]);
+    let connect = || BufReader::new(UnixStream::connect(&socket).unwrap());
+    let say = |stream: &mut BufReader<UnixStream>, request: &str| {
+        stream.get_mut().write_all(format!("{request}\r\n").as_bytes()).unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        line
+    };
+    let (mut watched, mut other) = (connect(), connect());
+    let id = say(&mut watched, "CLIENT ID").trim_start_matches(':').trim().to_owned();
+    let cases = [
+        ("PING", "+PONG", "U", "-1", "0", "ping"),
+        ("WATCH a b", "+OK", "U", "-1", "2", "watch"),
+        ("MULTI", "+OK", "xU", "0", "2", "multi"),
+        ("SET a 1", "+QUEUED", "xU", "1", "2", "set"),
+        ("DISCARD", "+OK", "U", "-1", "0", "discard"),
+        ("CLIENT NO-EVICT on", "+OK", "Ue", "-1", "0", "client|no-evict"),
+        ("CLIENT NO-TOUCH on", "+OK", "UeT", "-1", "0", "client|no-touch"),
+    ];
+    for (request, reply, flags, multi, watch, command) in cases {
+        assert_eq!(say(&mut watched, request).trim_end(), reply);
+        assert!(say(&mut other, &format!("CLIENT LIST ID {id}")).starts_with('$'));
+        let mut line = String::new();
+        other.read_line(&mut line).unwrap();
+        other.read_line(&mut String::new()).unwrap();
+        let told = |name: &str| {
+            let field = line.split(' ').find_map(|word| word.strip_prefix(name));
+            field.unwrap_or_default().to_owned()
+        };
+        let found = ["flags=", "multi=", "watch=", "cmd="].map(told);
+        assert_eq!(found, [flags, multi, watch, command], "{request}: {line}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_one_line_and_exit_1() {
     assert_eq!(refused(&["--bogus", "1"]), "sessile: command line: 'bogus': unknown directive\n");
     assert!(refused(&["/none.conf"]).contains("/none.conf: can't read the configuration"));

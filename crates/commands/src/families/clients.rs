@@ -4,7 +4,7 @@
 //! client's own facts are the present ones, also if the registry hasn't heard of them yet.
 
 use super::support::{is, text};
-use crate::client::Client;
+use crate::client::{Client, Standing};
 use crate::context::Ctx;
 use crate::failure::Failure;
 use crate::host::ClientFacts;
@@ -164,22 +164,24 @@ fn user_of(facts: &ClientFacts) -> &str {
 pub(super) fn describe(facts: &ClientFacts, asking: &Client) -> String {
     let mut facts = facts.clone();
     let own = facts.id == asking.id || facts.id == 0;
-    let mut queued = None;
-    let mut watching = 0;
     if own {
-        queued = asking.transaction.as_ref().map(|transaction| transaction.queued.len());
-        watching = asking.watched.len();
         take_own(&mut facts, asking);
     }
+    let standing = facts.standing;
+    let (queued, watching) = (standing.queued(), standing.watching());
     let mut flags = String::new();
-    let letters =
-        [('x', queued.is_some()), ('U', facts.unix), ('e', facts.no_evict), ('T', facts.no_touch)];
+    let letters = [
+        ('x', queued.is_some()),
+        ('U', facts.unix),
+        ('e', standing.no_evict()),
+        ('T', standing.no_touch()),
+    ];
     flags.extend(letters.iter().filter(|(_, on)| *on).map(|(letter, _)| letter));
     if flags.is_empty() {
         flags.push('N');
     }
     let queued = queued.map_or(-1, |queued| queued as i64);
-    let command = match facts.command {
+    let command = match standing.command() {
         "" => "NULL".to_owned(),
         command => command.to_ascii_lowercase(),
     };
@@ -216,9 +218,7 @@ fn take_own(facts: &mut ClientFacts, asking: &Client) {
     facts.db = asking.db;
     facts.name = text(&asking.name).into_owned();
     facts.library = (text(&asking.library.0).into_owned(), text(&asking.library.1).into_owned());
-    facts.command = asking.command.name();
-    facts.no_evict = asking.no_evict;
-    facts.no_touch = asking.no_touch;
+    facts.standing = Standing::of(asking);
     facts.resp = if asking.version == RespVersion::Two { 2 } else { 3 };
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use commands::host::{ClientFacts, Host, LatencyEvent, MemoryFacts, Shutdown, SlowEntry, Tally};
-use commands::{Client, Counters, Totals};
+use commands::{Client, Counters, Standing, Totals};
 use node::{Node, World};
 use protocol::args::Args;
 use protocol::resp::RespVersion;
@@ -177,9 +177,7 @@ impl ServerHost {
                 Dialect::Memcached => 0,
             },
             library: (labels.library, labels.library_version),
-            command: labels.command,
-            no_evict: false,
-            no_touch: false,
+            standing: Standing::from_bits(entry.standing.load(relaxed)),
         }
     }
 }
@@ -288,7 +286,6 @@ impl Host for ServerHost {
         labels.name = text(&client.name);
         labels.library = text(&client.library.0);
         labels.library_version = text(&client.library.1);
-        labels.command = client.command.name();
     }
 
     fn pause(&self, until: u64, all: bool) {

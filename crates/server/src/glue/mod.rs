@@ -10,8 +10,8 @@ mod slow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use commands::Client;
 use commands::memcached::{Counters, Settings};
+use commands::{Client, Standing};
 use engine::{Arena, HashKey, Policy};
 use node::{Connection, Limits, McAround, McConnection, Node, NodeConfig};
 
@@ -196,6 +196,8 @@ impl Service for Glue {
                 if client.entry.database.load(Ordering::Relaxed) != database {
                     client.entry.database.store(database, Ordering::Relaxed);
                 }
+                let standing = Standing::of(&connection.client).bits();
+                client.entry.standing.store(standing, Ordering::Relaxed);
                 (served, "an HTTP request on the RESP port")
             }
             Dialogue::Memcached(connection) => {
