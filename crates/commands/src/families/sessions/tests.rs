@@ -172,6 +172,28 @@ fn limits_change_by_name_and_the_last_moment_counts_from_creation() {
 }
 
 #[test]
+fn limits_of_a_century_slide_too() {
+    let mut store = Store::new();
+    let idle_ms = u64::from(u32::MAX) * 1_000;
+    version(&mut store, "SESSION.CREATE s IDLE 4294967295 USER ann SET 1 a 1");
+    store.now += 5_000;
+    assert_eq!(store.run("PTTL s"), format!(":{}\r\n", idle_ms - 5_000));
+    assert_eq!(load(&mut store, "SESSION.LOAD s")[0], idle_ms.to_string());
+    assert_eq!(store.run("PTTL s"), format!(":{idle_ms}\r\n"));
+    version(&mut store, "SESSION.SAVE s MAX 4000000000 SET 1 b 2");
+    let left = 4_000_000_000_000_u64 - 5_000;
+    let expected = [left.to_string(), left.to_string(), "ann".to_owned()];
+    assert_eq!(load(&mut store, "SESSION.LOAD s")[..3], expected);
+    version(&mut store, "SESSION.SAVE s IDLE 10");
+    store.now += 2_000;
+    store.run("SESSION.TOUCH s");
+    assert_eq!(load(&mut store, "SESSION.LOAD s PEEK")[0], "10000");
+    assert!(store.run("SESSION.LIST ann").starts_with("*1\r\n"));
+    store.now += 10_000;
+    store.expect(&[("SESSION.LOAD s", NULL)]);
+}
+
+#[test]
 fn patches_merge_leaf_by_leaf() {
     // Fields before, what is saved, fields after in the order of their names.
     let cases = [
