@@ -14,7 +14,7 @@ import redis
 
 from servers import can_connect, free_port
 
-__all__ = ["ClusterFleet", "Fleet", "RedisServer", "SentinelFleet", "wait_until"]
+__all__ = ["ClusterFleet", "Fleet", "RedisServer", "SentinelFleet", "certificate", "wait_until"]
 
 NODE_TIMEOUT_MS = 1_000
 """After how long a silent node is taken for dead, by sentinels and by the cluster."""
@@ -176,3 +176,13 @@ class ClusterFleet:
         links = node.command("INFO", "replication")
         linked = links["role"] == "master" or links["master_link_status"] == "up"
         return b"cluster_state:ok" in told and b"cluster_known_nodes:6" in told and linked
+
+
+def certificate(folder: Path, name: str) -> Path:
+    """A key and a certificate for localhost that it signed itself."""
+    base = folder / name
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command += ["-keyout", f"{base}.key", "-out", f"{base}.pem"]
+    subprocess.run(command, check=True, capture_output=True)
+    return base

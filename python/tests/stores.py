@@ -229,6 +229,11 @@ def own_server(face: str, world: World) -> AbstractContextManager[Bench]:
     return at(world.sessile().redis_url.replace("redis:", "sessile:").removesuffix("/0"), face)
 
 
+def own_socket(face: str, world: World) -> AbstractContextManager[Bench]:
+    """`unix://` on our own server, in a database of its own."""
+    return at(f"unix://{world.sessile().unixsocket}?database=3", face)
+
+
 def sentinel(face: str, world: World) -> AbstractContextManager[Bench]:
     """`redis+sentinel://` on a primary with two replicas and three sentinels."""
     return at(world.fleet(SentinelFleet).url, face)
@@ -246,6 +251,7 @@ STORES: dict[str, Callable[[str, World], AbstractContextManager[Bench]]] = {
     "redis_noscript": redis_without_scripts,
     "redis_on_sessile": redis_on_sessile,
     "sessile": own_server,
+    "unix": own_socket,
     "sentinel": sentinel,
     "cluster": cluster,
 }

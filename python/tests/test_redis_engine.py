@@ -11,7 +11,6 @@ import gc
 import logging
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from fleets import RedisServer, wait_until
+from fleets import RedisServer, certificate, wait_until
 from losing import Losing
 from sessile.contract import Changes, Life, Loaded, Push
 from sessile.errors import SessileError, SessionUnavailable
@@ -453,16 +452,6 @@ def test_tls_with_a_certificate_that_is_checked(tmp_path: Path) -> None:
         asyncio.run(main())
     finally:
         server.stop()
-
-
-def certificate(folder: Path, name: str) -> Path:
-    """A key and a certificate for localhost that it signed itself."""
-    base = folder / name
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    command += ["-keyout", f"{base}.key", "-out", f"{base}.pem"]
-    subprocess.run(command, check=True, capture_output=True)
-    return base
 
 
 def test_the_rights_that_the_docs_name_are_enough(

@@ -222,7 +222,7 @@ def test_loops_leave_no_socket_behind():
 
 
 @pytest.mark.parametrize(
-    "url", ["sessile://h/1", "sessile://a,b", "unix://sock", "sessile://h?pol=1", "sessile://h:x"]
+    "url", ["sessile://h/x", "sessile://a,b", "unix://sock", "sessile://h?pol=1", "sessile://h:x"]
 )
 def test_urls_that_lead_nowhere_are_named(url):
     with pytest.raises(ConfigurationError):
