@@ -232,6 +232,21 @@ def test_intents_are_sent_as_such_unless_the_leaf_was_assigned_afterwards():
     assert (unread.increment, unread.set, unread.delete) == ({b"count": 5}, {}, [])
 
 
+def test_what_an_intent_creates_has_its_place_among_the_others():
+    fields = encode({"a": 1})
+    document, base = decode(fields)
+    intents = Intents()
+    document.update(count=2, log=["x"], z=1)
+    intents.incr(["count"], 2)
+    intents.push(["log"], "x")
+    for path in ("count", "log"):
+        intents.note([path], document[path])
+    changes = encode_changes(base, document, intents)
+    assert same(decode(merge(fields, changes))[0], document)
+    twice = decode(merge(merge(fields, changes), changes))[0]
+    assert twice == {"a": 1, "count": 4, "log": ["x", "x"], "z": 1}
+
+
 def test_atomic_dicts_are_one_leaf():
     codec = Codec(atomic=["profile", "shop.*"])
     document = {

@@ -265,11 +265,19 @@ class Codec:
             if name := stands(path):
                 stamp = walk.stamps[name] if name in walk.stamps else walk.new_stamp()
                 changes.init[name] = stamped(encode_value(value, path), stamp)
+
+        def begin(name: bytes, text: bytes) -> None:
+            # What the store makes of nothing has no stamp, and so no place among the others.
+            if name not in walk.known and name in walk.stamps and name not in changes.init:
+                changes.init[name] = stamped(text, walk.stamps[name])
+
         for path, by in intents.increments.items():
             if name := stands(path):
+                begin(name, b"0")
                 changes.increment[name] = by
         for path, value, trim in intents.pushes:
             if name := stands(path):
+                begin(name, b"[]")
                 changes.push.append(Push(name, encode_value(value, path), trim))
 
 
