@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -14,7 +15,15 @@ import redis
 
 from servers import can_connect, free_port
 
-__all__ = ["ClusterFleet", "Fleet", "RedisServer", "SentinelFleet", "certificate", "wait_until"]
+__all__ = [
+    "ClusterFleet",
+    "Fleet",
+    "Memcached",
+    "RedisServer",
+    "SentinelFleet",
+    "certificate",
+    "wait_until",
+]
 
 NODE_TIMEOUT_MS = 1_000
 """After how long a silent node is taken for dead, by sentinels and by the cluster."""
@@ -176,6 +185,35 @@ class ClusterFleet:
         links = node.command("INFO", "replication")
         linked = links["role"] == "master" or links["master_link_status"] == "up"
         return b"cluster_state:ok" in told and b"cluster_known_nodes:6" in told and linked
+
+
+class Memcached:
+    """One of Debian's memcached on a free port."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.port = free_port()
+        self.arguments = arguments
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def place(self) -> str:
+        """Its host and port."""
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> Memcached:
+        """Starts it, and waits until it can be reached."""
+        user = ["-u", "root"] if os.getuid() == 0 else []
+        where = ["-l", "127.0.0.1", "-p", str(self.port), "-U", "0"]
+        self._process = subprocess.Popen(["memcached", *user, *where, *self.arguments])
+        wait_until(lambda: can_connect("127.0.0.1", self.port))
+        return self
+
+    def stop(self) -> None:
+        """Ends it, and with it all that it held."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
 
 def certificate(folder: Path, name: str) -> Path:

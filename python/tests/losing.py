@@ -13,20 +13,26 @@ __all__ = ["Losing"]
 class Losing:
     """Forwards connections to a port of this machine, until told otherwise."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, mark: bytes = b"EVAL") -> None:
+        """Connections on which `mark` was sent are those whose replies can be lost."""
         self._target = target
+        self._mark = mark
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._drops = 0
+        self._spared = 0
         self._held = threading.Event()
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
-    def drop_replies(self, count: int) -> None:
-        """Of the next so many replies to scripts, none arrives: its connection is closed."""
+    def drop_replies(self, count: int, *, spare: int = 0) -> None:
+        """Of the next so many replies to scripts, none arrives: its connection is closed.
+
+        The first ones are spared.
+        """
         with self._lock:
-            self._drops = count
+            self._drops, self._spared = count, spare
 
     def hold(self) -> None:
         """From now on no reply arrives, and no connection is closed."""
@@ -71,7 +77,7 @@ class Losing:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
-                if b"EVAL" in data:
+                if self._mark in data:
                     scripts.set()
                 server.sendall(data)
         self._cut(client, server)
@@ -90,6 +96,9 @@ class Losing:
 
     def _drop(self) -> bool:
         with self._lock:
+            if self._spared > 0:
+                self._spared -= 1
+                return False
             dropped = self._drops > 0
             self._drops -= dropped
             return dropped

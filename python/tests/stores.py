@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from fleets import ClusterFleet, Fleet, RedisServer, SentinelFleet
+from fleets import ClusterFleet, Fleet, Memcached, RedisServer, SentinelFleet
 from servers import RIVALS, StartError, Store, server_bin
 from sessile.contract import AsyncEngine, Engine, Life
 from sessile.file import FileEngine
@@ -44,6 +44,8 @@ class Bench:
     """Lets that many seconds pass."""
     tag: str = ""
     """What all keys of this test share, so that a cluster keeps them together."""
+    indexed: bool = True
+    """Whether a user's sessions can be listed, ended together and limited."""
 
     def key(self) -> bytes:
         """A key that no session ever had."""
@@ -64,6 +66,12 @@ class Bench:
         loaded = self.engine.load(key)
         assert loaded, "the session is gone"
         return dict(loaded.fields)
+
+    def lists(self, user: str, *keys: bytes) -> bool:
+        """Whether a user has these sessions and no others, as far as the store can tell."""
+        if not self.indexed:
+            return True
+        return {row.key for row in self.engine.sessions_of(user)} == set(keys)
 
 
 class Awaited:
@@ -144,7 +152,7 @@ class World:
     """The servers of this test run, each started when the first test wants it."""
 
     def __init__(self) -> None:
-        self._running: dict[str, RedisServer | Store | Fleet] = {}
+        self._running: dict[str, RedisServer | Memcached | Store | Fleet] = {}
 
     def redis(self) -> RedisServer:
         """Debian's redis-server, with a user `noscript` that may run no scripts."""
@@ -167,6 +175,13 @@ class World:
                 pytest.skip("the rivals are under test, not our own server")
             self._running["sessile"] = Store(command=found).start()
         return self._running["sessile"]  # type: ignore[return-value]
+
+    def memcached(self) -> list[str]:
+        """Where two of Debian's memcached listen."""
+        for name in ("memcached-1", "memcached-2"):
+            if name not in self._running:
+                self._running[name] = Memcached().start()
+        return [self._running[f"memcached-{n}"].place for n in (1, 2)]  # type: ignore[union-attr]
 
     def fleet(self, kind: type[Fleet]) -> Fleet:
         """Many servers that belong together."""
@@ -234,6 +249,22 @@ def own_socket(face: str, world: World) -> AbstractContextManager[Bench]:
     return at(f"unix://{world.sessile().unixsocket}?database=3", face)
 
 
+@contextmanager
+def memcached(face: str, world: World) -> Iterator[Bench]:
+    """`memcached://` on two of Debian's memcached."""
+    with at("memcached://" + ",".join(world.memcached()), face) as bench:
+        bench.indexed = False
+        yield bench
+
+
+@contextmanager
+def memcached_on_sessile(face: str, world: World) -> Iterator[Bench]:
+    """`memcached://` on our own server."""
+    with at("memcached://" + world.sessile().memcached, face) as bench:
+        bench.indexed = False
+        yield bench
+
+
 def sentinel(face: str, world: World) -> AbstractContextManager[Bench]:
     """`redis+sentinel://` on a primary with two replicas and three sentinels."""
     return at(world.fleet(SentinelFleet).url, face)
@@ -252,12 +283,18 @@ STORES: dict[str, Callable[[str, World], AbstractContextManager[Bench]]] = {
     "redis_on_sessile": redis_on_sessile,
     "sessile": own_server,
     "unix": own_socket,
+    "memcached": memcached,
+    "memcached_on_sessile": memcached_on_sessile,
     "sentinel": sentinel,
     "cluster": cluster,
 }
 FLEETS = {"sentinel", "cluster"}
 """Those that take many servers."""
-FACES = {"redis_noscript": ("sync",), "redis_on_sessile": ("async",)}
+FACES = {
+    "redis_noscript": ("sync",),
+    "redis_on_sessile": ("async",),
+    "memcached_on_sessile": ("sync",),
+}
 """Those that a store is tested with, where both would say nothing new."""
 BENCHES = [
     pytest.param(f"{name}-{face}", marks=pytest.mark.fleet if name in FLEETS else ())

@@ -21,7 +21,7 @@ from sessile.errors import (
 )
 from sessile.wire import Refused, pack
 
-__all__ = ["Plans", "Request"]
+__all__ = ["Plans", "Request", "new_token"]
 
 TOKEN_BYTES = 12
 BUSY = frozenset({"LOADING", "MISCONF", "OOM", "BUSY", "MASTERDOWN", "READONLY", "TRYAGAIN"})
@@ -51,7 +51,7 @@ class Plans:
         lives(parts, life)
         owner(parts, user, limit)
         pairs(parts, b"SET", fields)
-        parts += (b"REQ", token or os.urandom(TOKEN_BYTES))
+        parts += (b"REQ", token or new_token())
         return Request(pack(parts), plain)
 
     def load(self, key: bytes, slide: bool) -> Request:
@@ -71,7 +71,7 @@ class Plans:
         patch(parts, changes, life, expected)
         owner(parts, user, None)
         if token or expected is not None or changes.increment or changes.push:
-            parts += (b"REQ", token or os.urandom(TOKEN_BYTES))
+            parts += (b"REQ", token or new_token())
         return Request(pack(parts), plain)
 
     def rotate(
@@ -99,7 +99,7 @@ class Plans:
             parts += [part for pair in create.items() for part in pair]
         patch(parts, changes, life, expected)
         owner(parts, user, limit)
-        parts += (b"REQ", token or os.urandom(TOKEN_BYTES))
+        parts += (b"REQ", token or new_token())
         return Request(pack(parts), rotated)
 
     def end(self, keys: Sequence[bytes]) -> Request:
@@ -126,6 +126,11 @@ class Plans:
 
     def ping(self) -> Request:
         return Request(pack([b"PING"]), plain)
+
+
+def new_token() -> bytes:
+    """What makes a request known again when it is repeated."""
+    return os.urandom(TOKEN_BYTES)
 
 
 def lives(parts: list[bytes], life: Life) -> None:
