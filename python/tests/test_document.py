@@ -343,3 +343,11 @@ def test_paths_have_one_name_and_names_one_path(rng):
     for name in (b"", b".", b"a.", b"\\", b"\\!v", b"\\i07", b"\\x", b"\\i", b"a\\"):
         with pytest.raises(DocumentError):
             split(name)
+
+
+def test_notes_beside_the_leaves_are_no_part_of_a_document():
+    fields = encode({"a": 1, "b": {"c": 2}})
+    plain, base = decode(fields)
+    noted, base_noted = decode({**fields, b"\\@device": b'"x"', b"\\!version": b"7"})
+    assert noted == plain and base_noted.leaves == base.leaves
+    assert not encode_changes(base_noted, noted)

@@ -195,6 +195,8 @@ class Codec:
 
     def decode(self, fields: Mapping[bytes, bytes]) -> tuple[dict[Component, Any], Base]:
         """The document of a session's fields, and the base for what changes in it."""
+        if any(map(is_note, fields)):
+            fields = {name: leaf for name, leaf in fields.items() if not is_note(name)}
         if _native is not None and (found := _native.decode(fields)) is not None:
             return found[0], Base._made(kept=found[1])
         base = Base(fields)
@@ -526,6 +528,11 @@ def remaining(base: Base, trees: Iterable[bytes]) -> Leaves:
             if tree and name != tree and not name.startswith(below)
         }
     return left
+
+
+def is_note(name: bytes) -> bool:
+    """Whether a field is one that sessions or engines keep beside the leaves: no path begins so."""
+    return name.startswith((METADATA, b"\\@"))
 
 
 def place(document: dict[Component, Any], path: Path, text: bytes) -> None:
