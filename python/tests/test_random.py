@@ -65,7 +65,7 @@ class Histories:
     def options(self, *names: str) -> dict[str, Any]:
         choices: dict[str, tuple[Any, ...]] = {
             "user": (None, None, *self.users),
-            "limit": (None, None, 1, 2),
+            "limit": (None, None, 1, 2) if self.bench.indexed else (None,),
             "grace": (0, 30),
             "hard": (False, False, True),
             "token": (None, b"t%d" % self.random.randrange(10**9)),
@@ -100,7 +100,7 @@ class Histories:
             return name, (key, self.fresh(), self.changes(), self.life()), options
         if name == "load":
             return name, (key,), {"slide": self.random.random() < 0.5}
-        if name == "end" and self.random.random() < 0.3:
+        if name == "end" and self.bench.indexed and self.random.random() < 0.3:
             keep = self.random.choice((None, key))
             return "end_all", (self.random.choice(self.users),), {"keep": keep}
         return name, (key,), {}
@@ -138,7 +138,8 @@ def seen(told: Any) -> Any:
 def state(engine: Any, history: Histories) -> Any:
     """All that can be seen of the sessions of a history."""
     sessions = {key: seen(engine.load(key)) for key in history.keys}
-    users = {user: {row.key for row in engine.sessions_of(user)} for user in history.users}
+    users = history.users if history.bench.indexed else []
+    users = {user: {row.key for row in engine.sessions_of(user)} for user in users}
     return sessions, users
 
 
