@@ -94,8 +94,9 @@ impl Journal {
     /// Whether so much waits to be taken that writers should wait too.
     #[inline]
     pub fn is_backed_up(&self) -> bool {
-        let waiting = self.end.load(Ordering::Relaxed) - self.taken.load(Ordering::Relaxed);
-        waiting > JOURNAL_WAITING_MAX
+        // Somebody may append and take between the two looks.
+        let end = self.end.load(Ordering::Relaxed);
+        end.saturating_sub(self.taken.load(Ordering::Relaxed)) > JOURNAL_WAITING_MAX
     }
 
     /// The position up to which replies may leave.
