@@ -242,6 +242,23 @@ def test_a_torn_end_is_cut_and_kept_and_damage_is_refused(folder):
     assert increment.read_bytes()[at : at + 1] == b"X", "and nothing was changed"
 
 
+def test_a_torn_end_before_an_increment_without_records_is_cut_too(folder):
+    """A rewrite names its increment before the journal goes on in it; a crash may come between."""
+    with running(ours(folder, *LOG)) as client:
+        before = fill(client)
+    logs = folder / "appendonlydir"
+    increment = max(logs.glob("*.incr.aof"), key=lambda p: p.stat().st_size)
+    manifest = logs / "appendonly.aof.manifest"
+    lines = [line for line in manifest.read_text().splitlines() if line.startswith("file")]
+    lines.append("file appendonly.aof.99.incr.aof seq 99 type i")
+    manifest.write_text("\n".join(lines) + "\n")
+    (logs / "appendonly.aof.99.incr.aof").write_bytes(b"#sessile 1 0123456789abcdef\r\n")
+    with increment.open("ab") as file:
+        file.write(b"#sc 99 5000 0000000000000000 0000000000000000 0\r\n*3\r\n$3")
+    with running(ours(folder, *LOG)) as client:
+        assert everything(client) == before
+
+
 def test_one_folder_belongs_to_one_server(folder):
     with running(ours(folder, *LOG)), pytest.raises(RuntimeError) as refused:
         ours(folder, *LOG)

@@ -84,19 +84,32 @@ impl Files {
         if let Some(base) = &self.manifest.base {
             found.keys = self.load_base(base, node, began_ms)?;
         }
-        let last = self.manifest.increments.len().saturating_sub(1);
+        let last = self.last_written();
         for (i, part) in self.manifest.increments.iter().enumerate() {
-            let synced = if i == last { 0 } else { u64::MAX };
+            let synced = if i < last { u64::MAX } else { 0 };
             self.load_increment(part, node, synced, truncate, &mut found)?;
         }
         Ok(found)
     }
 
-    /// Begins the next increment: from now on it's part of the log.
+    /// The increment that was written last: an increment is named by the manifest before the
+    /// journal goes on in it, and what is before it is on the disk once it has a record.
+    fn last_written(&self) -> usize {
+        let mut opening = Vec::new();
+        Framer::open(0, &mut opening);
+        let has_records = |part: &Part| {
+            let facts = std::fs::metadata(self.folder.file(&part.name));
+            facts.is_ok_and(|facts| facts.len() > opening.len() as u64)
+        };
+        self.manifest.increments.iter().rposition(has_records).unwrap_or(0)
+    }
+
+    /// Begins the next increment: from now on it's part of the log. `alone` says that nothing more
+    /// goes into those before it: it gets a record at once, which says so to whoever loads it.
     ///
     /// # Errors
     /// Those of the system; the log is what it was then.
-    pub fn begin_increment(&mut self) -> io::Result<Increment> {
+    pub fn begin_increment(&mut self, alone: bool) -> io::Result<Increment> {
         let sequence = self.manifest.next_increment();
         let name = increment_name(&self.prefix, sequence);
         let file = OpenOptions::new()
@@ -107,7 +120,12 @@ impl Files {
             .open(self.folder.file(&name))?;
         let mut opening = Vec::new();
         let seed = u64::from_le_bytes(machine::random::<8>()?);
-        let framer = Framer::open(seed, &mut opening);
+        let mut framer = Framer::open(seed, &mut opening);
+        if alone {
+            let mut record = Vec::new();
+            aof::select(0, &mut record);
+            framer.frame(&record, 0, &mut opening);
+        }
         (&file).write_all(&opening)?;
         file.sync_all()?;
         let mut manifest = self.manifest.clone();
@@ -186,6 +204,10 @@ impl Files {
         let path = self.folder.file(&part.name);
         let wrong = |what: String| format!("{}: {what}", path.display());
         let file = File::open(&path).map_err(|error| wrong(error.to_string()))?;
+        if synced == 0 {
+            // The killed process may not have: what is loaded now must not be lost later.
+            file.sync_all().map_err(|error| wrong(error.to_string()))?;
+        }
         let mut reader = Reader::new(file, synced);
         let mut replay = Replay::new(node.secret(), node.databases());
         let mut store = Loading { node };

@@ -314,7 +314,7 @@ impl Durable {
         };
         let failed = |error: std::io::Error| format!("can't begin the append-only file: {error}");
         let is_new = files.is_new();
-        let increment = files.begin_increment().map_err(failed)?;
+        let increment = files.begin_increment(true).map_err(failed)?;
         if is_new {
             // Nothing is on its way yet: the base is what was loaded, or nothing.
             let base = files.rewrite(&self.node, self.options(config), |_| ()).map_err(failed)?;
@@ -358,7 +358,8 @@ impl Durable {
         let (Some(files), Some(log)) = (files.as_mut(), self.log.get()) else {
             return Err("there is no log".to_owned());
         };
-        let next = files.begin_increment().map_err(|error| error.to_string())?;
+        // The log goes on in the one before until the cut.
+        let next = files.begin_increment(false).map_err(|error| error.to_string())?;
         log.prepare(next);
         let written = files.rewrite(&self.node, self.options(&config), |_| ());
         let bytes = written.map_err(|error| error.to_string())?;
