@@ -9,10 +9,9 @@ and one event loop; every wait has an end: `timeout` for a reply, `pool_wait` fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any
 
-from sessile.contract import Changes, Life, Listed, Loaded, Rotated
+from sessile.faces import AsyncFace, Face
 from sessile.redis_ask import Plan
 from sessile.redis_conduct import conduct
 from sessile.redis_plan import ServerClock
@@ -22,10 +21,8 @@ from sessile.urls import Address
 
 __all__ = ["AsyncRedisEngine", "RedisEngine", "open_async_engine", "open_engine"]
 
-T = TypeVar("T")
 
-
-class RedisEngine:
+class RedisEngine(Face):
     """`sessile.contract.Engine` on Redis."""
 
     def __init__(self, given: Settings) -> None:
@@ -35,79 +32,14 @@ class RedisEngine:
         self._timeout = given.timeout
         self._pools = Pools(given, clock)
 
-    def _run(self, plan: Plan[T]) -> T:
+    def _run(self, plan: Plan[Any]) -> Any:
         return self._pools.run(conduct(plan, self._topology, self._timeout))
-
-    def create(
-        self,
-        key: bytes,
-        fields: Mapping[bytes, bytes],
-        life: Life,
-        *,
-        user: str | None = None,
-        limit: int | None = None,
-        token: bytes | None = None,
-    ) -> int | None:
-        return self._run(self._plans.create(key, fields, life, user, limit, token))
-
-    def load(self, key: bytes, *, slide: bool = False) -> Loaded | Rotated | None:
-        return self._run(self._plans.load(key, slide))
-
-    def save(
-        self,
-        key: bytes,
-        changes: Changes,
-        life: Life,
-        *,
-        expected: int | None = None,
-        user: str | None = None,
-        token: bytes | None = None,
-    ) -> int | None:
-        return self._run(self._plans.save(key, changes, life, expected, user, token))
-
-    def rotate(
-        self,
-        key: bytes,
-        new_key: bytes,
-        changes: Changes,
-        life: Life,
-        *,
-        expected: int | None = None,
-        user: str | None = None,
-        limit: int | None = None,
-        grace: int = 0,
-        hard: bool = False,
-        create: Mapping[bytes, bytes] | None = None,
-        token: bytes | None = None,
-    ) -> int | None:
-        plan = self._plans.rotate(
-            key, new_key, changes, life, expected, user, limit, grace, hard, create, token
-        )
-        return self._run(plan)
-
-    def end(self, *keys: bytes) -> int:
-        return self._run(self._plans.end(keys)) if keys else 0
-
-    def touch(self, key: bytes) -> bool:
-        return self._run(self._plans.touch(key))
-
-    def sessions_of(self, user: str, names: Sequence[bytes] = ()) -> list[Listed]:
-        return self._run(self._plans.sessions_of(user, names)) if user else []
-
-    def end_all(self, user: str, *, keep: bytes | None = None) -> int:
-        return self._run(self._plans.end_all(user, keep)) if user else 0
-
-    def exists(self, key: bytes) -> bool:
-        return self._run(self._plans.exists(key))
-
-    def ping(self) -> None:
-        self._run(self._plans.ping())
 
     def close(self) -> None:
         self._pools.close()
 
 
-class AsyncRedisEngine:
+class AsyncRedisEngine(AsyncFace):
     """`sessile.contract.AsyncEngine` on Redis."""
 
     def __init__(self, given: Settings) -> None:
@@ -117,73 +49,8 @@ class AsyncRedisEngine:
         self._timeout = given.timeout
         self._pools = AsyncPools(given, clock)
 
-    async def _run(self, plan: Plan[T]) -> T:
+    async def _run(self, plan: Plan[Any]) -> Any:
         return await self._pools.run(conduct(plan, self._topology, self._timeout))
-
-    async def create(
-        self,
-        key: bytes,
-        fields: Mapping[bytes, bytes],
-        life: Life,
-        *,
-        user: str | None = None,
-        limit: int | None = None,
-        token: bytes | None = None,
-    ) -> int | None:
-        return await self._run(self._plans.create(key, fields, life, user, limit, token))
-
-    async def load(self, key: bytes, *, slide: bool = False) -> Loaded | Rotated | None:
-        return await self._run(self._plans.load(key, slide))
-
-    async def save(
-        self,
-        key: bytes,
-        changes: Changes,
-        life: Life,
-        *,
-        expected: int | None = None,
-        user: str | None = None,
-        token: bytes | None = None,
-    ) -> int | None:
-        return await self._run(self._plans.save(key, changes, life, expected, user, token))
-
-    async def rotate(
-        self,
-        key: bytes,
-        new_key: bytes,
-        changes: Changes,
-        life: Life,
-        *,
-        expected: int | None = None,
-        user: str | None = None,
-        limit: int | None = None,
-        grace: int = 0,
-        hard: bool = False,
-        create: Mapping[bytes, bytes] | None = None,
-        token: bytes | None = None,
-    ) -> int | None:
-        plan = self._plans.rotate(
-            key, new_key, changes, life, expected, user, limit, grace, hard, create, token
-        )
-        return await self._run(plan)
-
-    async def end(self, *keys: bytes) -> int:
-        return await self._run(self._plans.end(keys)) if keys else 0
-
-    async def touch(self, key: bytes) -> bool:
-        return await self._run(self._plans.touch(key))
-
-    async def sessions_of(self, user: str, names: Sequence[bytes] = ()) -> list[Listed]:
-        return await self._run(self._plans.sessions_of(user, names)) if user else []
-
-    async def end_all(self, user: str, *, keep: bytes | None = None) -> int:
-        return await self._run(self._plans.end_all(user, keep)) if user else 0
-
-    async def exists(self, key: bytes) -> bool:
-        return await self._run(self._plans.exists(key))
-
-    async def ping(self) -> None:
-        await self._run(self._plans.ping())
 
     async def close(self) -> None:
         await self._pools.close()
