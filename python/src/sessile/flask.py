@@ -23,7 +23,7 @@ from sessile.errors import ConfigurationError, SessionConflict, SessionGone, Ses
 from sessile.ids import URL_SAFE
 from sessile.session import Session, run
 from sessile.settings import NAMES, Settings, read
-from sessile.web import CONFLICT, PERMANENT, UNAVAILABLE, SessionMapping, closing
+from sessile.web import CONFLICT, PERMANENT, UNAVAILABLE, SessionMapping, closing, refuse
 
 __all__ = ["FlaskSession", "Sessile", "SessileInterface", "configured", "user_of"]
 
@@ -206,13 +206,3 @@ def answer(status: int, text: str) -> Response:
     response: Response = current_app.response_class(status=status)
     refuse(response, status, text)
     return response
-
-
-def refuse(response: Response, status: int, text: str) -> None:
-    """Makes a response into one that says why nothing was done."""
-    response.status_code = status
-    response.set_data(text)
-    response.headers["Content-Type"] = "text/plain; charset=utf-8"
-    response.headers["Cache-Control"] = "no-store"
-    if status == 503:
-        response.headers["Retry-After"] = "1"

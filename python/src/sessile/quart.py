@@ -17,7 +17,7 @@ from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
 from sessile.flask import configured
 from sessile.session import Session, Standing, arun
 from sessile.settings import Settings
-from sessile.web import CONFLICT, PERMANENT, UNAVAILABLE, SessionMapping, closing
+from sessile.web import CONFLICT, PERMANENT, UNAVAILABLE, SessionMapping, closing, refuse
 
 __all__ = ["QuartSession", "Sessile", "SessileInterface"]
 
@@ -150,13 +150,3 @@ def answer(app: Quart, status: int, text: str) -> Response:
     response: Response = app.response_class(text, status=status)
     refuse(response, status, text)
     return response
-
-
-def refuse(response: Response, status: int, text: str) -> None:
-    """Makes a response into one that says why nothing was done."""
-    response.status_code = status
-    response.set_data(text)
-    response.headers["Content-Type"] = "text/plain; charset=utf-8"
-    response.headers["Cache-Control"] = "no-store"
-    if status == 503:
-        response.headers["Retry-After"] = "1"

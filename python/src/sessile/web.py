@@ -11,7 +11,7 @@ from typing import Any
 
 from sessile.session import Action, Plan, Session
 
-__all__ = ["CONFLICT", "PERMANENT", "UNAVAILABLE", "SessionMapping", "closing", "parts"]
+__all__ = ["CONFLICT", "PERMANENT", "UNAVAILABLE", "SessionMapping", "closing", "parts", "refuse"]
 
 UNAVAILABLE = "The session store does not answer. Please try again.\n"
 CONFLICT = "The session changed in the meantime. Please send the request again.\n"
@@ -129,3 +129,13 @@ def closing(state: Session, status: int) -> Plan[bool]:
 def parts(path: str | Sequence[Any]) -> Sequence[Any]:
     """The keys of a path."""
     return [path] if isinstance(path, str) else list(path)
+
+
+def refuse(response: Any, status: int, text: str) -> None:
+    """Makes a response of Flask's or Quart's into one that says why nothing was done."""
+    response.status_code = status
+    response.set_data(text)
+    response.headers["Content-Type"] = "text/plain; charset=utf-8"
+    response.headers["Cache-Control"] = "no-store"
+    if status == 503:
+        response.headers["Retry-After"] = "1"
