@@ -99,7 +99,7 @@ def start_shop(python: str, store: Store, port: int, log) -> subprocess.Popen[by
     """Starts Django's own little web server, out of the reach of the terminal's Ctrl-C."""
     environment = dict(
         os.environ,
-        SESSILE_URL=store.redis_url,
+        SESSILE_URL=store.sessions_url,
         SHOP_SECRET_KEY=secrets.token_urlsafe(32),
         PYTHONUNBUFFERED="1",
     )

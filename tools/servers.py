@@ -107,6 +107,11 @@ class Store:
         return f"redis://{self.host}:{self.port}/0"
 
     @property
+    def sessions_url(self) -> str:
+        """What `sessile.django` is told: the SESSION commands where the server has them."""
+        return f"sessile://{self.host}:{self.port}" if self.ours else self.redis_url
+
+    @property
     def memcached(self) -> str:
         """`host:port` of the memcached side."""
         return f"{self.host}:{self.memcached_port}"

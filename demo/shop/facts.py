@@ -70,8 +70,9 @@ def about(request: HttpRequest) -> Facts | None:
 @lru_cache(maxsize=1)
 def client() -> redis.Redis | None:
     """A connection for the commands that the page shows; None if the store speaks no RESP."""
-    url = settings.SESSILE_URL
-    return redis.Redis.from_url(url) if url.startswith("redis://") else None
+    scheme, _, rest = settings.SESSILE_URL.partition("://")
+    speaks_resp = scheme in ("redis", "sessile")
+    return redis.Redis.from_url(f"redis://{rest}") if speaks_resp else None
 
 
 def shorten(key: str) -> str:

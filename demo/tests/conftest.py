@@ -14,7 +14,7 @@ from servers import Store
 def store() -> Iterator[Store]:
     """A running store, and Django set up to use it."""
     with Store() as store:
-        os.environ["SESSILE_URL"] = store.redis_url
+        os.environ["SESSILE_URL"] = store.sessions_url
         os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
         import django
         from django.test.utils import setup_test_environment, teardown_test_environment
