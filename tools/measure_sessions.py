@@ -5,13 +5,16 @@
 Load is the time from SessionStore(id) to the first value read; change is load, one field assigned,
 and save. The session has 12 leaves of 461 bytes together. The engines take turns, 200 requests
 each, so that a machine that slows down slows all of them; printed are medians and percentiles
-over all requests, and their ratio to Django's cache engine on PyMemcacheCache. Starts Debian's
+over all requests, and their ratio to Django's cache engine on PyMemcacheCache. The client has the
+first core for itself and the servers the last: else the scheduler moves them together and apart,
+and a round trip takes 40 or 150 microseconds from one moment to the next. Starts Debian's
 redis-server and memcached and our own release binary; needs the virtual environment of the tests.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -106,7 +109,10 @@ def change(make, key: str, value: str) -> float:
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[-1:])
     with Store(command=RIVALS) as rivals, Store(command=server_bin()) as ours:
+        os.sched_setaffinity(0, cores[:1])
         settings(rivals, ours)
         stores = makers(rivals, ours)
         keys = {}

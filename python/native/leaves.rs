@@ -7,7 +7,8 @@ use pyo3::types::{PyBytes, PyDict};
 
 /// What stands for an empty dict.
 pub(crate) const MARKER: &[u8] = b"{}";
-const METADATA: &[u8] = b"\\!";
+/// What names begin with that are no leaves: those of engines, and those of sessions.
+const NOTES: [&[u8]; 2] = [b"\\!", b"\\@"];
 
 /// One leaf. It holds the very objects that the engine gave, so nothing is copied.
 pub(crate) struct Leaf {
@@ -73,7 +74,7 @@ impl Leaves {
             Self { all: Vec::with_capacity(fields.len()), next_stamp: 0, markers: 0, wholes: 0 };
         for (name, value) in fields.iter() {
             let name = name.cast_into_exact::<PyBytes>().map_err(|_| Stop::Decline)?;
-            if name.as_bytes().starts_with(METADATA) {
+            if NOTES.iter().any(|note| name.as_bytes().starts_with(note)) {
                 continue;
             }
             let value = value.cast_into_exact::<PyBytes>().map_err(|_| Stop::Decline)?;

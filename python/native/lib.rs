@@ -1,4 +1,5 @@
-//! The fast path of `sessile.document`: leaves to a dict, and a changed dict to its patch.
+//! The fast path of `sessile.document` and `sessile.wire`: leaves to a dict, a changed dict to its
+//! patch, and replies out of the bytes that came.
 //!
 //! It knows the common cases and declines the others: what it answers is exactly what the Python
 //! code would have answered, and where it answers `None` that code does the work, raises the error
@@ -14,6 +15,7 @@ mod json;
 mod leaves;
 mod limits;
 mod path;
+mod reply;
 mod stop;
 
 use pyo3::prelude::*;
@@ -23,7 +25,7 @@ use pyo3::prelude::*;
 mod _native {
     /// The Python code takes the module only if it knows this number: both change together.
     #[pymodule_export]
-    const AGREEMENT: u32 = 1;
+    const AGREEMENT: u32 = 2;
 
     #[pymodule_export]
     use super::changes::changes;
@@ -31,4 +33,6 @@ mod _native {
     use super::decode::decode;
     #[pymodule_export]
     use super::leaves::Leaves;
+    #[pymodule_export]
+    use super::reply::reply;
 }

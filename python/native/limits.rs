@@ -12,5 +12,11 @@ pub(crate) const UNORDERED: u64 = 36_u64.pow(12);
 pub(crate) const STAMP_DIGITS: usize = 12;
 /// Containers in containers of one leaf that are read or written here.
 pub(crate) const NESTED_MAX: usize = 30;
+/// Bytes of one string in a reply, at most; as in `sessile.wire`, like the next two.
+pub(crate) const BULK_MAX: usize = 512 * 1024 * 1024;
+/// Items of an array in a reply, at most.
+pub(crate) const ITEMS_MAX: i64 = 1024 * 1024;
+/// Arrays in arrays of a reply.
+pub(crate) const NESTED_REPLIES_MAX: usize = 8;
 /// New leaves beside old ones that are taken here: each is compared with all that were there.
 pub(crate) const FRESH_MAX: usize = 64;

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from sessile import ConfigurationError, SessionConflict, SessionUnavailable
+from sessile import ConfigurationError, SessionConflict, SessionUnavailable, wire
 from sessile.contract import ROTATED, Changes, Life, Loaded, Push
 from sessile.sessile_plan import Plans
 from sessile.urls import open_async_engine, open_engine
@@ -40,6 +40,45 @@ def test_replies_come_out_whole_however_they_came_in():
         assert got[:6] == expected and got[7] == []
         assert isinstance(got[6], Refused) and got[6].code == "CONFLICT"
         assert replies.is_empty
+
+
+def some_reply(rng, depth=0):
+    """The bytes of a reply, now and then damaged."""
+    if depth < 9 and rng.random() < 0.4:
+        items = [some_reply(rng, depth + 1) for _ in range(rng.randrange(4))]
+        return b"*%d\r\n" % rng.choice([len(items)] * 9 + [-1]) + b"".join(items)
+    text = rng.randbytes(rng.choice([0, 1, 5, 300]))
+    bulk = b"$%d\r\n%b\r\n" % (len(text), text)
+    number = rng.choice([b":0", b":-7", b":+3", b":123456789012345678", b":9" * 20, b":- 1"])
+    return rng.choice([bulk, bulk, b"$-1\r\n", number + b"\r\n", b"+OK\r\n", b"-ERR x\r\n"])
+
+
+def outcome(data, native, monkeypatch):
+    monkeypatch.setattr(wire, "_native", native)
+    replies = Replies()
+    replies.feed(data)
+    try:
+        reply = replies.take()
+    except ProtocolError as error:
+        return str(error)
+    return repr(reply), replies.is_empty
+
+
+def test_native_replies_are_those_of_python(monkeypatch):
+    if (native := wire._native) is None:
+        assert not os.environ.get("SESSILE_NATIVE"), "build it with tools/native.py"
+        pytest.skip("the native module isn't there: build it with tools/native.py")
+    seed = int(os.environ.get("SEED", 0)) or time.time_ns() % 1_000_000
+    print(f"SEED={seed}")
+    rng, taken = random.Random(seed), 0
+    for _ in range(5000):
+        data = bytearray(some_reply(rng))
+        for _ in range(rng.choice([0, 0, 0, 1, 2])):
+            data[rng.randrange(len(data))] = rng.choice(b"0123456789-+:$*\r\nx")
+        data = bytes(data[: rng.choice([len(data)] * 3 + [rng.randrange(1, len(data) + 1)])])
+        taken += native.reply(data) is not None
+        assert outcome(data, native, monkeypatch) == outcome(data, None, monkeypatch), data
+    assert taken > 1000
 
 
 @pytest.mark.parametrize(

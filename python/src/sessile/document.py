@@ -17,13 +17,12 @@ was built, answers the common cases, and SESSILE_PURE=1 does without; answers ar
 
 from __future__ import annotations
 
-import importlib
-import os
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from sessile import native
 from sessile.contract import Changes, Push
 from sessile.errors import DocumentError
 from sessile.paths import DEPTH_MAX, METADATA, PATH_MAX, Component, Path, component, join, show
@@ -47,21 +46,7 @@ Leaves = Mapping[bytes, tuple[bytes, int]]
 Place = tuple[int, bytes]
 """Where a leaf stands among all: by its stamp, and by its name if others have the same stamp."""
 
-_AGREEMENT = 1
-"""What the native module and this one agree on; an older one isn't used."""
-
-
-def _load() -> Any:
-    if os.environ.get("SESSILE_PURE", "0") not in {"", "0"}:
-        return None
-    try:
-        module = importlib.import_module("sessile._native")
-    except ImportError:
-        return None  # it wasn't built: the same, slower
-    return module if module.AGREEMENT == _AGREEMENT else None
-
-
-_native = _load()
+_native = native.module
 
 _START: Place = (-1, b"")
 _NOWHERE: Place = (_UNORDERED + 1, b"")
@@ -195,11 +180,9 @@ class Codec:
 
     def decode(self, fields: Mapping[bytes, bytes]) -> tuple[dict[Component, Any], Base]:
         """The document of a session's fields, and the base for what changes in it."""
-        if any(map(is_note, fields)):
-            fields = {name: leaf for name, leaf in fields.items() if not is_note(name)}
         if _native is not None and (found := _native.decode(fields)) is not None:
             return found[0], Base._made(kept=found[1])
-        base = Base(fields)
+        base = Base({name: leaf for name, leaf in fields.items() if not is_note(name)})
         document: dict[Component, Any] = {}
         last = sorted(base.leaves.items(), key=lambda leaf: (leaf[1][1], leaf[0]))
         for name, (text, _) in last:

@@ -12,9 +12,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from sessile.errors import ConfigurationError
 
@@ -27,7 +29,6 @@ __all__ = [
     "handles",
     "new_id",
     "route",
-    "well_formed",
 ]
 
 BITS_LEAST = 128
@@ -38,7 +39,7 @@ ROUTING_LENGTH = 4
 _DOMAIN = b"sessile session handle 1"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shape:
     """What ids look like."""
 
@@ -52,9 +53,13 @@ class Shape:
         if self.length >= HANDLE_LENGTH:
             raise ConfigurationError(f"ids have less than {HANDLE_LENGTH} characters")
 
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(f"[{re.escape(self.alphabet)}]{{{self.length}}}")
+
     def fits(self, text: object) -> bool:
         """Whether this could be an id."""
-        return well_formed(text, self.alphabet, (self.length,))
+        return isinstance(text, str) and self._pattern.fullmatch(text) is not None
 
 
 DJANGO = Shape("abcdefghijklmnopqrstuvwxyz0123456789", 32)
@@ -67,11 +72,6 @@ def new_id(alphabet: str = DJANGO.alphabet, length: int = DJANGO.length, like: s
     """A new id. `like` is one that it shall share its routing characters with."""
     start = route(like)
     return start + "".join(secrets.choice(alphabet) for _ in range(length - len(start)))
-
-
-def well_formed(id: object, alphabet: str, lengths: Sequence[int]) -> bool:
-    """Whether something could be an id of such letters and one of these lengths."""
-    return isinstance(id, str) and len(id) in lengths and all(letter in alphabet for letter in id)
 
 
 def route(id: str) -> str:

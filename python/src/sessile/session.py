@@ -57,6 +57,10 @@ DEVICE_MAX = 256
 """Characters kept of it."""
 SELF = b"\\@self"
 """Beside the document: how the newest handle ends, where an old id may stand for it."""
+EMPTY = document.Base()
+"""The base of a document that the store knows nothing of."""
+UNSET = Expiry()
+"""The expiry of a document that says nothing of it."""
 
 
 def run(engine: Engine, plan: Plan[T]) -> T:
@@ -144,13 +148,13 @@ class Session:
     def _forget(self) -> None:
         """Nothing is known of what the store has."""
         self._unseen: dict[Any, Any] = {}
-        self._base = document.Base()
+        self._base = EMPTY
         self._calm: document.Base | None = None
         self._intents = document.Intents()
         self._loaded: Loaded | None = None
         self._version: int | None = None
         self._user: str | None = None
-        self._expiry = Expiry()
+        self._expiry = UNSET
         self._ceiling: int | None = None
         self._renew = False
         self._alias = False
@@ -464,8 +468,9 @@ class Session:
             mark = self._known(SELF)
             self._alias = bool(mark and self._key) and mark != mark_of(self._key or b"")
             self._renew = bool(self._moment()) and not self._alias and self._is_old()
-            self._intents = document.Intents()
-            self._replay(intents, unseen)
+            if intents:
+                self._intents = document.Intents()
+                self._replay(intents, unseen)
 
     def _save(self, changes: Changes) -> Plan[Action]:
         key, life = (yield from self.find()), self._life(fresh=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sessile import native
 from sessile.errors import SessionUnavailable
 
 __all__ = ["MORE", "ProtocolError", "Refused", "Replies", "pack"]
@@ -17,6 +18,9 @@ BULK_MAX = 512 * 1024 * 1024
 ITEMS_MAX = 1024 * 1024
 DEPTH_MAX = 8
 LINE_MAX = 64 * 1024
+
+
+_native = native.module
 
 
 class ProtocolError(SessionUnavailable):
@@ -31,6 +35,9 @@ class Refused:
     def __init__(self, line: bytes) -> None:
         self.text = line.decode("utf-8", "replace")
         self.code = self.text.partition(" ")[0]
+
+    def __repr__(self) -> str:
+        return f"Refused({self.text!r})"
 
 
 class _More:
@@ -69,6 +76,10 @@ class Replies:
         data = self._data
         if len(data) < self._needed or not data:
             return MORE
+        if _native is not None and (found := _native.reply(data)) is not None:
+            reply, end = found
+            self._data, self._needed = data[end:], 0
+            return reply
         try:
             reply, end = self._read(data, 0, 0)
         except IndexError:

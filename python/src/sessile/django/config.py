@@ -22,6 +22,7 @@ __all__ = ["configured", "expiry_of", "user_of"]
 USER = "_auth_user_id"
 EXPIRY = "_session_expiry"
 PAST = Expiry(at=1)
+UNSET = Expiry()
 
 
 @lru_cache(maxsize=1)
@@ -53,7 +54,7 @@ def expiry_of(document: Mapping[str, Any]) -> Expiry:
     """What `set_expiry` left: seconds, a moment as ISO text, or nothing."""
     value = document.get(EXPIRY)
     if not value:
-        return Expiry()
+        return UNSET
     if isinstance(value, str):
         value = datetime.fromisoformat(value)
     if isinstance(value, datetime):

@@ -1,0 +1,76 @@
+//! Replies of RESP2, cut out of the bytes that came.
+//!
+//! Whole replies of numbers, strings and arrays are read here. Statuses, errors, what isn't all
+//! there and what isn't a reply are declined: `sessile.wire` has the rules, and its errors.
+
+use crate::limits::{BULK_MAX, ITEMS_MAX, NESTED_REPLIES_MAX};
+use crate::stop::{Stop, answer};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+/// The first reply in these bytes and where it ends, or `None`.
+#[pyfunction]
+pub(crate) fn reply<'py>(
+    py: Python<'py>,
+    data: &Bound<'py, PyBytes>,
+) -> PyResult<Option<(Bound<'py, PyAny>, usize)>> {
+    let mut reader = Reader { py, data: data.as_bytes(), at: 0 };
+    answer(reader.read(0).map(|reply| (reply, reader.at)))
+}
+
+struct Reader<'a, 'py> {
+    py: Python<'py>,
+    data: &'a [u8],
+    at: usize,
+}
+
+impl<'py> Reader<'_, 'py> {
+    fn read(&mut self, depth: usize) -> Result<Bound<'py, PyAny>, Stop> {
+        let (kind, number) = self.line()?;
+        match kind {
+            b':' => Ok(number.into_pyobject(self.py).map_err(PyErr::from)?.into_any()),
+            b'$' | b'*' if number < 0 => Ok(self.py.None().into_bound(self.py)),
+            b'$' => self.bulk(number).map(Bound::into_any),
+            b'*' if number <= ITEMS_MAX && depth < NESTED_REPLIES_MAX => {
+                let items = PyList::empty(self.py);
+                for _ in 0..number {
+                    items.append(self.read(depth + 1)?)?;
+                }
+                Ok(items.into_any())
+            }
+            _ => Err(Stop::Decline),
+        }
+    }
+
+    /// The kind and the number of the line that begins here; what comes next stands after it.
+    fn line(&mut self) -> Result<(u8, i64), Stop> {
+        let (&kind, mut rest) =
+            self.data.get(self.at..).and_then(<[u8]>::split_first).ok_or(Stop::Decline)?;
+        let minus = rest.first() == Some(&b'-');
+        if minus {
+            rest = rest.get(1..).unwrap_or_default();
+        }
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let is_plain = matches!(kind, b':' | b'$' | b'*') && (1..=18).contains(&digits);
+        if !is_plain || rest.get(digits..digits + 2) != Some(b"\r\n") {
+            return Err(Stop::Decline);
+        }
+        let number = rest.iter().take(digits).fold(0, |sum, byte| sum * 10 + i64::from(byte - b'0'));
+        self.at += 1 + usize::from(minus) + digits + 2;
+        Ok((kind, if minus { -number } else { number }))
+    }
+
+    fn bulk(&mut self, length: i64) -> Result<Bound<'py, PyBytes>, Stop> {
+        let length = usize::try_from(length).map_err(|_| Stop::Decline)?;
+        if length > BULK_MAX {
+            return Err(Stop::Decline);
+        }
+        let end = self.at + length;
+        let found = match self.data.get(self.at..end + 2) {
+            Some(there) => there.get(..length).unwrap_or_default(),
+            None => return Err(Stop::Decline),
+        };
+        self.at = end + 2;
+        Ok(PyBytes::new(self.py, found))
+    }
+}
