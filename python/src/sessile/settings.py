@@ -88,12 +88,12 @@ class Settings:
     """Whose session a document is; empty for nobody's. Part of the user's name in the store."""
     expiry_of: Callable[[Mapping[Any, Any]], Expiry] = as_set
 
-    @property
+    @cached_property
     def prefix(self) -> bytes:
         """What the keys of this app's sessions begin with."""
         return b"sessile:" + self.namespace.encode() + b":"
 
-    @property
+    @cached_property
     def clustered(self) -> bool:
         """Whether keys must say which node of a cluster they belong to."""
         return "+cluster" in self.url.partition(":")[0]
