@@ -6,7 +6,7 @@
 //! Not for: conditions (NX, XX, CAS). Whoever makes the effect has checked them under the lock.
 
 use crate::hash::{BigHash, FieldEdit, PackedHash, packed};
-use layout::{HashKey, KeyHash, Kind, Slide};
+use layout::{HashKey, KeyHash, Kind, Slide, State};
 
 /// A key and its hash, computed once per request.
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +135,21 @@ pub enum Effect<'a> {
         /// The other.
         b: usize,
     },
+}
+
+impl Effect<'_> {
+    /// Whether it takes something away because somebody said so: a key deleted, a session ended or
+    /// moved, a database emptied. Deadlines and evictions take away nothing that was revoked.
+    pub fn revokes(&self) -> bool {
+        match self {
+            Self::Key { change: Change::Remove(cause), .. } => *cause == Cause::Deleted,
+            Self::Key { change: Change::Session { meta, .. }, .. } => {
+                meta.slide.state() != State::Session
+            }
+            Self::Key { .. } | Self::Swap { .. } => false,
+            Self::Clear { .. } => true,
+        }
+    }
 }
 
 /// What an effect did.

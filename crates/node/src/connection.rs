@@ -1,5 +1,6 @@
 //! A connection's state and a worker's scratch space.
 
+use crate::Until;
 use commands::{Client, Counters};
 use protocol::args::Span;
 use protocol::resp::{Decoder, RespLimits};
@@ -12,8 +13,8 @@ pub struct Connection {
     pub client: Client,
     pub(crate) decoder: Decoder,
     pub(crate) limits: RespLimits,
-    /// How far the journal has to be safe before the replies so far may leave.
-    pub(crate) position: u64,
+    /// How far the journal has to come before the replies so far may leave.
+    pub(crate) until: Until,
 }
 
 impl Connection {
@@ -21,7 +22,7 @@ impl Connection {
     pub fn new(client: Client, max_bulk: usize) -> Self {
         let limits =
             RespLimits { max_bulk, authenticated: client.authenticated, ..RespLimits::default() };
-        Self { client, decoder: Decoder::default(), limits, position: 0 }
+        Self { client, decoder: Decoder::default(), limits, until: Until::default() }
     }
 
     /// Sets the longest argument.
@@ -47,8 +48,8 @@ pub struct Served {
     pub swallow: u64,
     /// It looked like HTTP, or like nothing that could be a request.
     pub http: bool,
-    /// How far the journal has to be safe before the replies may leave.
-    pub position: u64,
+    /// How far the journal has to come before the replies may leave.
+    pub until: Until,
     /// Nothing more is served before that time (Unix milliseconds).
     pub pause_until: Option<u64>,
 }

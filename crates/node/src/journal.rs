@@ -6,6 +6,7 @@
 //! reply           -> leaves once the journal is safe up to all that the reply has seen
 //! ```
 //!
+//! A reply that tells of something revoked waits until that is on the disk, if revocations are held.
 //! What always holds: the records of a key stand in the order in which its changes happened, those
 //! of one command or transaction stand together. A journal that is off costs a load.
 //! Not for: files, and what is safe: whoever writes takes the bytes and says so.
@@ -28,6 +29,30 @@ pub struct Format {
     pub together: [&'static [u8]; 2],
 }
 
+/// How far the journal has to have come before somebody is told something: positions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Until {
+    /// So far it's safe by the policy of whoever writes it.
+    pub safe: u64,
+    /// So far it's on the disk.
+    pub synced: u64,
+}
+
+impl Until {
+    /// Until both have come true.
+    #[inline]
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { safe: self.safe.max(other.safe), synced: self.synced.max(other.synced) }
+    }
+
+    /// Whether it has come to pass, once the journal has come as far as `reached`.
+    #[inline]
+    pub fn is_past(self, reached: Self) -> bool {
+        self.safe <= reached.safe && self.synced <= reached.synced
+    }
+}
+
 /// Where the records of all shards come together. A position counts bytes since the start.
 #[derive(Debug)]
 pub struct Journal {
@@ -39,6 +64,12 @@ pub struct Journal {
     taken: AtomicU64,
     /// The position up to which replies may leave.
     safe: AtomicU64,
+    /// The position up to which everything is on the disk.
+    synced: AtomicU64,
+    /// Whether who revokes something waits for the disk.
+    holds_revocations: AtomicBool,
+    /// The position after the last revocation that somebody waits for.
+    revoked: AtomicU64,
 }
 
 /// Records that nobody has taken yet.
@@ -70,6 +101,9 @@ impl Default for Journal {
             end: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             safe: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+            holds_revocations: AtomicBool::new(false),
+            revoked: AtomicU64::new(0),
         }
     }
 }
@@ -103,6 +137,37 @@ impl Journal {
     #[inline]
     pub fn safe(&self) -> u64 {
         if self.is_on() { self.safe.load(Ordering::Acquire) } else { u64::MAX }
+    }
+
+    /// How far it has come.
+    #[inline]
+    pub fn reached(&self) -> Until {
+        if self.is_on() {
+            Until { safe: self.safe.load(Ordering::Acquire), synced: self.synced() }
+        } else {
+            Until { safe: u64::MAX, synced: u64::MAX }
+        }
+    }
+
+    /// The position up to which everything is on the disk.
+    pub fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Everything up to there is on the disk.
+    pub fn set_synced(&self, position: u64) {
+        self.synced.fetch_max(position, Ordering::AcqRel);
+    }
+
+    /// Says whether who revokes something is to wait for the disk.
+    pub fn hold_revocations(&self, hold: bool) {
+        self.holds_revocations.store(hold, Ordering::Relaxed);
+    }
+
+    /// Whether somebody waits for a revocation to come to the disk.
+    #[inline]
+    pub fn owes_sync(&self) -> bool {
+        self.revoked.load(Ordering::Acquire) > self.synced()
     }
 
     /// Replies may leave up to there.
@@ -140,6 +205,7 @@ impl Journal {
         waiting.together = format.together;
         waiting.db = None;
         self.safe.store(self.end(), Ordering::Release);
+        self.synced.store(self.end(), Ordering::Release);
         self.on.store(true, Ordering::Release);
     }
 
@@ -157,17 +223,18 @@ impl Journal {
         end
     }
 
-    /// Adds the group of this thread, whose shards are still locked. Answers the position after
-    /// it, or `None` if there is none. `together`: it's to be replayed as a whole or not at all.
+    /// Adds the group of this thread, whose shards are still locked. Answers what whoever made it
+    /// waits for, or `None` if there is none. `together`: it's to be replayed as a whole or not at
+    /// all.
     #[inline]
-    pub(crate) fn add_group(&self, together: bool) -> Option<u64> {
+    pub(crate) fn add_group(&self, together: bool) -> Option<Until> {
         if !self.is_on() {
             return None;
         }
         GROUP.with_borrow_mut(|group| (!group.parts.is_empty()).then(|| self.add(group, together)))
     }
 
-    fn add(&self, group: &mut Group, together: bool) -> u64 {
+    fn add(&self, group: &mut Group, together: bool) -> Until {
         let mut waiting = self.lock();
         let waiting = &mut *waiting;
         let before = waiting.bytes.len();
@@ -193,7 +260,12 @@ impl Journal {
         group.emptied.clear();
         let end = self.end() + (waiting.bytes.len() - before) as u64;
         self.end.store(end, Ordering::Release);
-        end
+        let revokes = std::mem::take(&mut group.revokes);
+        if !revokes || !self.holds_revocations.load(Ordering::Relaxed) {
+            return Until { safe: end, synced: 0 };
+        }
+        self.revoked.store(end, Ordering::Release);
+        Until { safe: end, synced: end }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -210,6 +282,8 @@ struct Group {
     /// Databases that were emptied since the last record of another kind. Emptying happens in
     /// every shard that has keys, under all locks, and is told once.
     emptied: SmallVec<[usize; 4]>,
+    /// Whether one of them revokes something.
+    revokes: bool,
 }
 
 thread_local! {
@@ -241,6 +315,7 @@ impl Recorder for Tap {
             (self.format.effect)(effect, &mut group.bytes);
             if group.bytes.len() > before {
                 group.parts.push((db, group.bytes.len()));
+                group.revokes |= effect.revokes();
             }
         });
     }

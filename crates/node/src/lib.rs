@@ -25,7 +25,7 @@ mod resp;
 mod turn;
 
 pub use connection::{Connection, Served, Worker};
-pub use journal::{Format, Journal, Taken};
+pub use journal::{Format, Journal, Taken, Until};
 pub use memcached::{McAround, McConnection};
 pub use memory::Limits;
 pub use resp::World;

@@ -4,7 +4,7 @@
 //! other in a circle; when a lock is let go, the shard's next due time has been noted, and what
 //! happened under it has joined the journal.
 
-use crate::{Kept, Node};
+use crate::{Kept, Node, Until};
 use commands::Shards;
 use engine::{HashKey, Shard};
 use smallvec::SmallVec;
@@ -17,8 +17,8 @@ pub(crate) struct Locked<'n> {
     /// The common case is one shard, which needs no list.
     first: Option<Held<'n>>,
     more: Vec<Held<'n>>,
-    /// The latest position in the journal of any shard that was held.
-    position: u64,
+    /// The latest position in the journal of any shard that was held, and of what was revoked.
+    until: Until,
 }
 
 /// One locked shard.
@@ -54,8 +54,8 @@ impl Drop for Held<'_> {
     #[inline]
     fn drop(&mut self) {
         self.node.note_look(self.number, self.kept.shard.next_look());
-        if let Some(position) = self.node.journal.add_group(false) {
-            self.kept.position = position;
+        if let Some(until) = self.node.journal.add_group(false) {
+            self.kept.position = until.safe;
         }
     }
 }
@@ -63,7 +63,7 @@ impl Drop for Held<'_> {
 impl<'n> Locked<'n> {
     /// Locks nothing yet: shards are locked one at a time, as they are asked for.
     pub(crate) fn in_turn(node: &'n Node) -> Self {
-        Self { node, first: None, more: Vec::new(), position: 0 }
+        Self { node, first: None, more: Vec::new(), until: Until::default() }
     }
 
     /// Locks one shard.
@@ -88,12 +88,12 @@ impl<'n> Locked<'n> {
         Self::these(node, (0..node.shard_count()).collect())
     }
 
-    /// Lets go of all locks. Answers the position up to which the journal has to be safe before
-    /// anybody hears of what was read or written under them.
+    /// Lets go of all locks. Answers how far the journal has to come before anybody hears of what
+    /// was read or written under them.
     #[inline]
-    pub(crate) fn end(mut self) -> u64 {
+    pub(crate) fn end(mut self) -> Until {
         self.let_go();
-        self.position
+        self.until
     }
 
     #[inline]
@@ -118,11 +118,12 @@ impl<'n> Locked<'n> {
     /// What happened under these locks joins the journal as one, before any of them is let go.
     fn join_journal(&mut self) {
         let added = self.node.journal.add_group(true);
+        self.until.synced = self.until.synced.max(added.map_or(0, |until| until.synced));
         for held in self.first.iter_mut().chain(&mut self.more) {
-            if let Some(position) = added {
-                held.kept.position = position;
+            if let Some(until) = added {
+                held.kept.position = until.safe;
             }
-            self.position = self.position.max(held.kept.position);
+            self.until.safe = self.until.safe.max(held.kept.position);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::ahead::BATCH;
 use crate::connection::Served;
 use crate::limits::TRIES;
 use crate::locks::Locked;
-use crate::{Node, Now, World};
+use crate::{Node, Now, Until, World};
 use commands::memcached::{self, Counters, Ctx, DATABASE, Done, Settings};
 use engine::KeyHash;
 use protocol::memcached::{McDecoder, McLimits, McOutcome, Request, keys_ahead};
@@ -100,9 +100,8 @@ impl Node {
                         served.swallow = swallow;
                         continue;
                     }
-                    let (done, position) =
-                        self.execute_memcached(*client, around, &request, out, now);
-                    served.position = served.position.max(position);
+                    let (done, until) = self.execute_memcached(*client, around, &request, out, now);
+                    served.until = served.until.and(until);
                     served.consumed += consumed;
                     served.requests += 1;
                     served.close = done == Done::Quit;
@@ -137,7 +136,7 @@ impl Node {
         request: &Request<'_>,
         out: &mut Vec<u8>,
         now: Now,
-    ) -> (Done, u64) {
+    ) -> (Done, Until) {
         let hashed = request.key().map(|key| (key, self.secret.hash(key)));
         if let Request::Get { keys, .. } = request
             && keys.clone().nth(1).is_some()

@@ -60,7 +60,7 @@ impl Node {
         let around = Around { world, host: world.host(), counters, now };
         for _ in 0..BATCHES {
             let more = self.batch((spans, batch), connection, &around, input, out, &mut served);
-            served.position = connection.position;
+            served.until = connection.until;
             if !more {
                 return served;
             }
@@ -327,7 +327,7 @@ impl Node {
             hashed,
         };
         let outcome = dispatch::run(&mut ctx, row, args);
-        connection.position = connection.position.max(locked.end());
+        connection.until = connection.until.and(locked.end());
         if let Some(nanoseconds) = outcome? {
             around.world.took(&connection.client, args, nanoseconds / 1000);
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 pub use crate::os::clock::Now;
 use crate::os::wake::Wake;
 use crate::registry::Entry;
+pub use node::Until;
 
 /// Which language a connection speaks: decided by the listener it came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,9 +72,9 @@ pub trait Service: Send + Sync + 'static {
         false
     }
 
-    /// The position up to which replies may leave; see [`Served::position`].
-    fn safe(&self) -> u64 {
-        u64::MAX
+    /// How far the journal has come; see [`Served::until`].
+    fn reached(&self) -> Until {
+        Until { safe: u64::MAX, synced: u64::MAX }
     }
 }
 
@@ -91,8 +92,8 @@ pub struct Served {
     pub close: bool,
     /// Bytes that follow the consumed ones and are thrown away unseen (the body of a refused value).
     pub swallow: u64,
-    /// What the replies tell isn't safe before [`Service::safe`] has come to this position.
-    pub position: u64,
+    /// What the replies tell isn't safe before [`Service::reached`] has come that far.
+    pub until: Until,
     /// Serve nothing more of this connection before that time (ms since the Unix epoch).
     pub pause_until: Option<u64>,
     /// Something the administrator should read (an HTTP request on a data port); logged with the

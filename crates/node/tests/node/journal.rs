@@ -244,7 +244,7 @@ fn replies_know_how_far_the_journal_must_be_safe() {
     let mut position = |peer: usize, line: &str, node: &Node| {
         let mut bytes = Vec::new();
         encode(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>(), &mut bytes);
-        node.serve(&mut worker, &mut peers[peer], &Around, &bytes, &mut out, at(START)).position
+        node.serve(&mut worker, &mut peers[peer], &Around, &bytes, &mut out, at(START)).until.safe
     };
     assert_eq!(position(0, "SET before x", &node), 0);
     node.start_journal(FORMAT);

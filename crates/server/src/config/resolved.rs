@@ -68,6 +68,8 @@ pub struct Config {
     pub appendonly: bool,
     /// When the log's bytes go to the disk: `always`, `everysec` or `no`.
     pub appendfsync: String,
+    /// Who revokes something waits for the disk.
+    pub session_revocation_fsync: bool,
     /// How the log's files are called.
     pub appendfilename: String,
     /// Their folder, in `dir`.
@@ -186,6 +188,7 @@ impl Config {
             dir: s.value("dir").to_owned(),
             appendonly: s.is_set("appendonly"),
             appendfsync: s.value("appendfsync").to_owned(),
+            session_revocation_fsync: s.is_set("session-revocation-fsync"),
             appendfilename: s.value("appendfilename").to_owned(),
             appenddirname: s.value("appenddirname").to_owned(),
             auto_aof_rewrite_percentage: s.size("auto-aof-rewrite-percentage"),

@@ -174,6 +174,7 @@ impl Durable {
         if let (Some(log), Some(policy)) = (self.log.get(), Policy::named(&config.appendfsync)) {
             log.set_policy(policy);
         }
+        self.node.journal().hold_revocations(config.session_revocation_fsync);
     }
 
     /// How it stands.
@@ -320,6 +321,7 @@ impl Durable {
             let base = files.rewrite(&self.node, self.options(config), |_| ()).map_err(failed)?;
             lock(&self.facts).base_bytes = base;
         }
+        self.node.journal().hold_revocations(config.session_revocation_fsync);
         self.node.start_journal(FORMAT);
         let policy = Policy::named(&config.appendfsync).unwrap_or(Policy::EverySecond);
         let log = Arc::new(Log::new(Arc::clone(&self.node), increment, policy));

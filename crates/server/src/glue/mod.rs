@@ -22,7 +22,7 @@ use crate::os::arena::Mapping;
 use crate::os::wake::Wake;
 use crate::os::{heap, machine};
 use crate::registry::Entry;
-use crate::service::{Dialect, Now, Served, Service};
+use crate::service::{Dialect, Now, Served, Service, Until};
 use crate::workers::Common;
 use crate::workers::acceptor::Stopper;
 
@@ -219,7 +219,7 @@ impl Service for Glue {
             want: served.want,
             close: served.close,
             swallow: served.swallow,
-            position: served.position,
+            until: served.until,
             pause_until: served.pause_until,
             complaint: served.http.then_some(complaint),
         }
@@ -255,8 +255,8 @@ impl Service for Glue {
     }
 
     #[inline]
-    fn safe(&self) -> u64 {
-        self.node.journal().safe()
+    fn reached(&self) -> Until {
+        self.node.journal().reached()
     }
 
     fn end_of_turn(&self, worker: &mut Scratch, now: Now) -> u64 {

@@ -13,7 +13,7 @@ use crate::live::Live;
 use crate::os::poll::Interest;
 use crate::os::socket::{self, Moved};
 use crate::registry::{Entry, Registry, Traffic};
-use crate::service::{Now, Service};
+use crate::service::{Now, Service, Until};
 
 /// How far along its life a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(super) struct Connection<C> {
     /// When lingering ends (ms).
     pub(super) linger_ms: u64,
     /// How far the service has to be safe before the replies so far may leave.
-    pub(super) position: u64,
+    pub(super) until: Until,
     /// Its replies wait for that; nothing more is served meanwhile, so that they don't wait for
     /// ever.
     pub(super) parked: bool,
@@ -87,7 +87,7 @@ impl<C> Connection<C> {
             pause_ms: 0,
             over_ms: 0,
             linger_ms: 0,
-            position: 0,
+            until: Until::default(),
             parked: false,
             interest: Interest::READ,
             input: Vec::new(),
@@ -245,7 +245,7 @@ impl<C> Connection<C> {
                 // What is left belongs to another request.
                 self.partial_ms = 0;
             }
-            self.position = self.position.max(served.position);
+            self.until = self.until.and(served.until);
             let left = data.len() - at;
             // A service that waits must wait for something that has not come yet.
             self.want = if served.again { 0 } else { served.want.max(left.saturating_add(1)) };

@@ -16,16 +16,17 @@ use crate::os::clock::Clock;
 use crate::os::wake::Wake;
 use crate::os::{machine, socket};
 use crate::registry::{Entry, Registry};
-use crate::service::{Dialect, Now, Served, Service};
+use crate::service::{Dialect, Now, Served, Service, Until};
 
 /// Longer than anything here takes; reached only by a failure.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Lines in, lines out, at most four at a time: `PING`, `BIG n`, `QUIT`, `SWALLOW n`, `PAUSE ms`,
-/// `AUTH`, `SAFE n` (answered once the service is safe up to n).
+/// `AUTH`, `SAFE n` and `SYNCED n` (answered once the service is safe up to n, or synced).
 #[derive(Default)]
 struct Words {
     safe: AtomicU64,
+    synced: AtomicU64,
     bells: Mutex<Vec<Arc<Wake>>>,
 }
 
@@ -37,8 +38,8 @@ impl Service for Words {
         self.bells.lock().unwrap().push(Arc::clone(bell));
     }
 
-    fn safe(&self) -> u64 {
-        self.safe.load(Relaxed)
+    fn reached(&self) -> Until {
+        Until { safe: self.safe.load(Relaxed), synced: self.synced.load(Relaxed) }
     }
 
     fn connect(&self, _: &mut (), entry: &Arc<Entry>, _: Now) -> Result<Arc<Entry>, Vec<u8>> {
@@ -66,9 +67,15 @@ impl Service for Words {
                 "BIG" => out.resize(out.len() + number as usize, b'x'),
                 "SAFE" => {
                     out.extend_from_slice(b"+SAFE\n");
-                    served.position = number;
+                    served.until.safe = number;
+                }
+                "SYNCED" => {
+                    out.extend_from_slice(b"+SYNCED\n");
+                    served.until.synced = number;
                 }
                 "AUTH" => client.authenticated.store(true, Relaxed),
+                // Nothing to throw away is nothing to stop for.
+                "SWALLOW" if number == 0 => {}
                 "SWALLOW" => {
                     served.swallow = number;
                     return served;
@@ -144,7 +151,16 @@ impl Server {
 
     /// Makes the service safe up to a position.
     fn make_safe(&self, position: u64) {
-        self.words.safe.store(position, Relaxed);
+        self.move_on(&self.words.safe, position);
+    }
+
+    /// Brings the service to the disk up to a position.
+    fn make_synced(&self, position: u64) {
+        self.move_on(&self.words.synced, position);
+    }
+
+    fn move_on(&self, which: &AtomicU64, position: u64) {
+        which.store(position, Relaxed);
         self.words.bells.lock().unwrap().iter().for_each(|bell| bell.ring());
     }
 
@@ -563,6 +579,16 @@ fn replies_wait_until_what_they_tell_is_safe() {
     let mut answer = [0; 30];
     writer.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"+PONG\n+SAFE\n+PONG\n+SAFE\n+PONG\n");
+    // What waits for the disk isn't content with less.
+    writer.write_all(b"SYNCED 9\n").unwrap();
+    ping(&mut reader);
+    writer.set_nonblocking(true).unwrap();
+    assert!(writer.read(&mut [0; 1]).is_err());
+    writer.set_nonblocking(false).unwrap();
+    server.make_synced(9);
+    let mut answer = [0; 8];
+    writer.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"+SYNCED\n");
     ping(&mut writer);
     // What never becomes safe is never answered, and the server stops all the same.
     writer.write_all(b"SAFE 10\n").unwrap();

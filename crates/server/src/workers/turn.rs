@@ -350,7 +350,7 @@ impl<S: Service> Worker<S> {
         let pause_ms = connection.pause_ms;
         if connection.waiting_output() > 0
             && !connection.parked
-            && connection.position > self.service.safe()
+            && !connection.until.is_past(self.service.reached())
         {
             // Replies have joined what the socket did not take before.
             connection.park(&[]);
@@ -371,10 +371,10 @@ impl<S: Service> Worker<S> {
         if self.parked.is_empty() {
             return;
         }
-        let safe = self.service.safe();
+        let reached = self.service.reached();
         for token in std::mem::take(&mut self.parked) {
             let Some(connection) = self.connections.get_mut(token) else { continue };
-            if connection.position > safe {
+            if !connection.until.is_past(reached) {
                 if self.service.lost() {
                     self.close(state, token);
                 } else {
@@ -402,11 +402,11 @@ impl<S: Service> Worker<S> {
         }
         let mut spans = std::mem::take(&mut self.spans);
         let mut out = std::mem::take(&mut self.out);
-        let safe = self.service.safe();
+        let reached = self.service.reached();
         for span in spans.drain(..) {
             let Some(connection) = self.connections.get_mut(span.token) else { continue };
             let replies = out.get(span.from..span.to).unwrap_or_default();
-            if connection.position > safe {
+            if !connection.until.is_past(reached) {
                 if !connection.parked {
                     self.parked.push(span.token);
                 }

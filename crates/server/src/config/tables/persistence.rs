@@ -11,6 +11,13 @@ pub(super) const ROWS: &[Row] = &[
         "everysec",
         "When the log's bytes go to the disk.",
     ),
+    Row::live(
+        "session-revocation-fsync",
+        Kind::Bool,
+        "yes",
+        "Who deletes a key or ends a session is answered when that is on the disk, \
+         whatever 'appendfsync' says.",
+    ),
     Row::start("appendfilename", Kind::Path, "appendonly.aof", "How the log's files are called."),
     Row::start("appenddirname", Kind::Path, "appendonlydir", "Their folder, in 'dir'."),
     Row::live(

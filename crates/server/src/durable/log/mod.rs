@@ -4,7 +4,8 @@
 //! sync serves everybody who came meanwhile. Under the other policies a worker appends at the end
 //! of its turn, unless a sync is on its way, which would keep it waiting: then the appending
 //! thread does it. Syncs of `everysec` start every half second, and when one takes so long that a
-//! second could be lost, replies wait for it.
+//! second could be lost, replies wait for it. A revocation that somebody waits for is synced at
+//! once, under whichever policy, and again one sync serves everybody who came meanwhile.
 //! What always holds: the journal is called safe only up to what was appended (synced, under
 //! `always`) without an error.
 
@@ -118,9 +119,8 @@ pub struct Facts {
 pub struct Log {
     node: Arc<Node>,
     out: Mutex<Out>,
-    /// Positions of the journal.
+    /// A position of the journal.
     appended: AtomicU64,
-    synced: AtomicU64,
     policy: AtomicU8,
     syncing: AtomicBool,
     failed: AtomicBool,
@@ -167,7 +167,6 @@ impl Log {
             }),
             node,
             appended: AtomicU64::new(end),
-            synced: AtomicU64::new(end),
             policy: AtomicU8::new(policy as u8),
             syncing: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -211,6 +210,9 @@ impl Log {
             self.order(|orders| orders.append = true, &self.to_append);
         } else {
             self.append_waiting(&mut lock(&self.out), now_ms);
+        }
+        if self.node.journal().owes_sync() {
+            self.order(|orders| orders.sync = true, &self.to_sync);
         }
     }
 
@@ -274,7 +276,7 @@ impl Log {
 
     /// The position up to which everything is on the disk.
     pub fn synced(&self) -> u64 {
-        self.synced.load(Ordering::Acquire)
+        self.node.journal().synced()
     }
 
     /// Whether an append or a sync has failed.
@@ -329,19 +331,19 @@ impl Log {
         while !orders.stop {
             let asked = std::mem::take(&mut orders.sync);
             let policy = self.policy();
-            if policy == Policy::Never || policy == Policy::Always && !asked {
+            if policy != Policy::EverySecond && !asked {
                 orders = wait(&self.to_sync, orders);
                 continue;
             }
             drop(orders);
-            if policy == Policy::Always {
+            if asked {
                 self.append_waiting(&mut lock(&self.out), now_ms());
             }
             // What went wrong is remembered in `failed`.
             let _ = self.sync();
             self.ring();
             orders = lock(&self.orders);
-            if policy == Policy::EverySecond && !orders.stop {
+            if policy == Policy::EverySecond && !orders.sync && !orders.stop {
                 let waited = self.to_sync.wait_timeout(orders, SYNC_EVERY);
                 orders = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
@@ -412,7 +414,7 @@ impl Log {
             return Err(error);
         }
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        self.synced.fetch_max(position, Ordering::AcqRel);
+        self.node.journal().set_synced(position);
         self.node.journal().set_safe(position);
         let mut out = lock(&self.out);
         if out.increment.as_ref().is_some_and(|now| Arc::ptr_eq(&now.medium, &medium)) {

@@ -2,8 +2,8 @@
 
 use super::{Frame, Increment, Log, Medium, Policy};
 use crate::os::wake::Wake;
-use engine::{Arena, Change, Effect, HashKey, HeapBacking, Key, Meta};
-use node::{Format, Limits, Node, NodeConfig};
+use engine::{Arena, Cause, Change, Effect, HashKey, HeapBacking, Key, Meta};
+use node::{Format, Limits, Node, NodeConfig, Until};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -116,6 +116,18 @@ impl Rig {
         self.node.journal().end()
     }
 
+    /// A key is made and deleted; what whoever deleted it waits for.
+    fn revoke(&mut self) -> Until {
+        self.write();
+        let name = format!("key:{}", self.written);
+        let key = Key::new(&self.node.secret(), name.as_bytes());
+        let effect = Effect::Key { db: 0, key, change: Change::Remove(Cause::Deleted) };
+        let number = key.hash.shard(2);
+        self.node.with_shard(number, |shard| shard.apply(&effect, NOW)).unwrap().unwrap();
+        let safe = self.node.journal().end();
+        Until { safe, synced: if self.node.journal().owes_sync() { safe } else { 0 } }
+    }
+
     fn safe(&self) -> u64 {
         self.node.journal().safe()
     }
@@ -197,6 +209,54 @@ fn everysec_is_safe_at_once_and_a_sync_keeps_nobody_waiting() {
     while rig.safe() < rig.node.journal().end() {
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn what_was_revoked_waits_for_the_disk_and_nobody_else_does() {
+    for policy in [Policy::EverySecond, Policy::Never] {
+        let mut rig = Rig::new(policy);
+        let removed = rig.revoke();
+        assert_eq!(removed.synced, 0, "nobody holds revocations yet");
+        rig.log.flush(NOW).unwrap();
+        rig.node.journal().hold_revocations(true);
+        rig.disk.with(|state| state.hold = true);
+        let removed = rig.revoke();
+        assert_eq!(removed.synced, removed.safe);
+        rig.log.end_of_turn(NOW);
+        // A sync begins by itself; what others write meanwhile doesn't wait for it.
+        rig.disk.until(|state| state.waiting);
+        let written = Until { safe: rig.write(), synced: 0 };
+        rig.log.end_of_turn(NOW);
+        while !written.is_past(rig.node.journal().reached()) {
+            std::thread::yield_now();
+        }
+        assert!(!removed.is_past(rig.node.journal().reached()));
+        rig.disk.with(|state| state.hold = false);
+        while !removed.is_past(rig.node.journal().reached()) {
+            std::thread::yield_now();
+        }
+        assert!(rig.disk.with(|state| state.synced as u64) >= removed.synced);
+    }
+}
+
+#[test]
+fn revocations_that_come_during_a_sync_get_another_one() {
+    let mut rig = Rig::new(Policy::Never);
+    rig.node.journal().hold_revocations(true);
+    rig.disk.with(|state| state.hold = true);
+    rig.revoke();
+    rig.log.end_of_turn(NOW);
+    rig.disk.until(|state| state.waiting);
+    let mut last = Until::default();
+    for _ in 0..20 {
+        last = rig.revoke();
+        rig.log.end_of_turn(NOW);
+    }
+    rig.disk.with(|state| state.hold = false);
+    while !last.is_past(rig.node.journal().reached()) {
+        std::thread::yield_now();
+    }
+    assert!(rig.disk.with(|state| state.syncs) <= 3, "a sync for each of them");
 }
 
 #[test]
