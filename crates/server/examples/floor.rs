@@ -111,6 +111,6 @@ fn main() -> std::io::Result<()> {
     let socket = socket::listen_tcp(at, 511)?;
     let listener = Listener { socket, at: Address::Tcp(at), dialect: Dialect::Resp };
     let pool = Pool::start(&Arc::new(Canned { value }), &common, workers)?;
-    Acceptor::new(vec![listener], Stopper::new()?)?.run(&pool)?;
+    Acceptor::new(vec![listener], Stopper::new()?, 0)?.run(&pool)?;
     pool.stop()
 }

@@ -96,7 +96,8 @@ fn serve_by(mut loaded: Loaded) -> Result<(), String> {
         listeners.iter().map(|one| format!("{} ({:?})", one.at, one.dialect)).collect();
     let pool = Pool::start(&service, &common, config.workers).map_err(said("can't start"))?;
     let mut acceptor =
-        Acceptor::new(listeners, stopper).map_err(said("can't make an epoll set"))?;
+        Acceptor::new(listeners, stopper, config.exit_when_idle.saturating_mul(1000))
+            .map_err(said("can't make an epoll set"))?;
     log::notice(format_args!("Server initialized"));
     log::notice(format_args!("Listening on {}", places.join(", ")));
     log::notice(format_args!("Ready to accept connections"));

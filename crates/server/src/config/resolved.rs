@@ -64,6 +64,8 @@ pub struct Config {
     pub logfile: String,
     /// Directory of data files.
     pub dir: String,
+    /// Seconds without any client after which the server ends; 0: never.
+    pub exit_when_idle: u64,
     /// Log every change.
     pub appendonly: bool,
     /// When the log's bytes go to the disk: `always`, `everysec` or `no`.
@@ -186,6 +188,7 @@ impl Config {
             loglevel: level(s.value("loglevel")),
             logfile: s.value("logfile").to_owned(),
             dir: s.value("dir").to_owned(),
+            exit_when_idle: s.size("exit-when-idle"),
             appendonly: s.is_set("appendonly"),
             appendfsync: s.value("appendfsync").to_owned(),
             session_revocation_fsync: s.is_set("session-revocation-fsync"),

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::Mode;
+use rustix::fs::{CWD, Mode, RenameFlags, renameat_with};
 use rustix::net::sockopt;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType,
@@ -65,11 +65,16 @@ pub fn listen_tcp(at: SocketAddr, backlog: u32) -> io::Result<OwnedFd> {
 /// Listens on a Unix socket at `path`, which is removed first if a dead socket lies there. `mode` is
 /// the permission bits it has; `None` leaves them to the process's umask.
 ///
-/// The umask is the process's, so this belongs before the first thread.
+/// The name appears when somebody listens already, in place of what lay there: whoever finds it can
+/// connect. The umask is the process's, so this belongs before the first thread.
 pub fn listen_unix(path: &Path, mode: Option<u32>, backlog: u32) -> io::Result<OwnedFd> {
     remove_dead(path)?;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags(), None)?;
-    let at = SocketAddrUnix::new(path)?;
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".new");
+    let aside = Path::new(&aside);
+    remove_dead(aside)?;
+    let at = SocketAddrUnix::new(aside)?;
     let bound = match mode {
         Some(mode) => {
             let before = rustix::process::umask(Mode::from_raw_mode(!mode & 0o777));
@@ -80,8 +85,14 @@ pub fn listen_unix(path: &Path, mode: Option<u32>, backlog: u32) -> io::Result<O
         None => rustix::net::bind(&socket, &at),
     };
     bound?;
-    rustix::net::listen(&socket, backlog_of(backlog))?;
-    Ok(socket)
+    let ready = rustix::net::listen(&socket, backlog_of(backlog));
+    match ready.and_then(|()| renameat_with(CWD, aside, CWD, path, RenameFlags::NOREPLACE)) {
+        Ok(()) => Ok(socket),
+        Err(error) => {
+            let _ = std::fs::remove_file(aside);
+            Err(error.into())
+        }
+    }
 }
 
 /// Removes the Unix socket at `path` if nobody listens on it any more. Anything else that lies there

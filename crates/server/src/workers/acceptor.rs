@@ -65,23 +65,27 @@ pub struct Acceptor {
     poll: Poll,
     /// Until when the listeners are left alone for want of descriptors (ms; 0: they are not).
     resting_ms: u64,
+    /// Time (ms) without any client after which there is nothing to wait for; 0: there always is.
+    idle_most_ms: u64,
 }
 
 impl Acceptor {
-    /// Watches the listeners and the stopper.
-    pub fn new(listeners: Vec<Listener>, stopper: Stopper) -> io::Result<Self> {
+    /// Watches the listeners and the stopper. Without any client for `idle_most_ms` it's over, too;
+    /// 0 waits for ever.
+    pub fn new(listeners: Vec<Listener>, stopper: Stopper, idle_most_ms: u64) -> io::Result<Self> {
         let poll = Poll::new(16)?;
         poll.add(&*stopper.wake, u64::MAX, Interest::READ)?;
         for (index, listener) in listeners.iter().enumerate() {
             poll.add(&listener.socket, index as u64, Interest::READ)?;
         }
-        Ok(Self { listeners, stopper, poll, resting_ms: 0 })
+        Ok(Self { listeners, stopper, poll, resting_ms: 0, idle_most_ms })
     }
 
-    /// Hands out connections until asked to stop.
+    /// Hands out connections until asked to stop, or until nobody comes any more.
     pub fn run(&mut self, pool: &Pool) -> io::Result<()> {
         let clock = &pool.common().clock;
         let mut tune_ms = clock.now().ms;
+        let mut busy_ms = tune_ms;
         loop {
             let now = clock.now().ms;
             if now >= tune_ms {
@@ -95,6 +99,12 @@ impl Acceptor {
             }
             if self.resting_ms > 0 && now >= self.resting_ms {
                 self.rest(0);
+            }
+            if pool.load() > 0 || self.idle_most_ms == 0 {
+                busy_ms = now;
+            } else if now.saturating_sub(busy_ms) >= self.idle_most_ms {
+                log::notice(format_args!("nobody has been here for a while"));
+                return Ok(());
             }
             let due = if self.resting_ms > 0 { self.resting_ms.min(tune_ms) } else { tune_ms };
             let events = self.poll.wait(Some(due.saturating_sub(now).max(1)))?;

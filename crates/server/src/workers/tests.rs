@@ -113,6 +113,10 @@ struct Server {
 
 impl Server {
     fn start(clock: Clock, workers: usize) -> Self {
+        Self::start_until(clock, workers, 0)
+    }
+
+    fn start_until(clock: Clock, workers: usize, idle_most_ms: u64) -> Self {
         let common = Arc::new(Common {
             live: Arc::new(Live::default()),
             registry: Arc::new(Registry::new()),
@@ -125,7 +129,7 @@ impl Server {
         let words = Arc::new(Words::default());
         let pool = Arc::new(Pool::start(&words, &common, workers).unwrap());
         let stopper = Stopper::new().unwrap();
-        let mut acceptor = Acceptor::new(vec![listener], stopper.clone()).unwrap();
+        let mut acceptor = Acceptor::new(vec![listener], stopper.clone(), idle_most_ms).unwrap();
         let running = Arc::clone(&pool);
         let thread = std::thread::spawn(move || acceptor.run(&running).unwrap());
         Self { at, pool: Some(pool), words, common, stopper, thread: Some(thread) }
@@ -174,7 +178,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stopper.stop();
-        self.thread.take().unwrap().join().unwrap();
+        if let Some(acceptor) = self.thread.take() {
+            acceptor.join().unwrap();
+        }
         Arc::into_inner(self.pool.take().unwrap()).unwrap().stop().unwrap();
         assert!(self.common.registry.is_empty(), "everyone was let go");
         assert_eq!(self.common.registry.buffered.load(Relaxed), 0, "every buffer is accounted");
@@ -557,6 +563,20 @@ fn random_pieces_make_no_difference() {
         let _ = writing.join().unwrap();
         assert!(got == expected, "{} bytes instead of {}", got.len(), expected.len());
     }
+}
+
+#[test]
+fn a_server_without_clients_ends_if_told_so() {
+    let mut server = Server::start_until(Clock::system(), 1, 100);
+    let mut client = server.client();
+    let here = Instant::now();
+    while here.elapsed() < Duration::from_millis(300) {
+        ping(&mut client);
+    }
+    let acceptor = server.thread.take().unwrap();
+    assert!(!acceptor.is_finished(), "it ended under its client");
+    drop(client);
+    acceptor.join().unwrap();
 }
 
 #[test]

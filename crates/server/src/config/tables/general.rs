@@ -15,6 +15,12 @@ pub(super) const ROWS: &[Row] = &[
     ),
     Row::start("databases", Kind::Number { min: 1, max: 16 }, "16", "Databases for SELECT."),
     Row::start("daemonize", Kind::Bool, "no", "Run in the background."),
+    Row::start(
+        "exit-when-idle",
+        COUNT,
+        "0",
+        "Seconds without any client after which the server ends; 0: never.",
+    ),
     Row::start("pidfile", Kind::Path, "", "File that holds the process id while running."),
     Row::live("loglevel", LEVELS, "notice", "The least level of a line in the log."),
     Row::start(
