@@ -9,13 +9,17 @@ an event loop in a thread of its own, so that each test is written once for both
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import secrets
+import shutil
+import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,6 +157,13 @@ class World:
 
     def __init__(self) -> None:
         self._running: dict[str, RedisServer | Memcached | Store | Fleet] = {}
+        self._home: Path | None = None
+
+    def home(self) -> Path:
+        """A folder for a server that starts by itself."""
+        if self._home is None:
+            self._home = Path(tempfile.mkdtemp())
+        return self._home
 
     def redis(self) -> RedisServer:
         """Debian's redis-server, with a user `noscript` that may run no scripts."""
@@ -193,8 +204,18 @@ class World:
 
     def stop(self) -> None:
         """Ends all servers."""
+        if self._home is not None:
+            end_embedded(self._home)
+            shutil.rmtree(self._home)
         for server in self._running.values():
             server.stop()
+
+
+def end_embedded(folder: Path) -> None:
+    """Kills the server of `embedded:` in a folder, if there is one."""
+    started = re.findall(r"PID: ([0-9]+)", (folder / "server.log").read_text())
+    with suppress(ProcessLookupError):
+        os.kill(int(started[-1]), signal.SIGKILL)
 
 
 @contextmanager
@@ -244,6 +265,15 @@ def own_server(face: str, world: World) -> AbstractContextManager[Bench]:
     return at(world.sessile().redis_url.replace("redis:", "sessile:").removesuffix("/0"), face)
 
 
+@contextmanager
+def embedded(face: str, world: World) -> Iterator[Bench]:
+    """`embedded:` in a folder of this test run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SESSILE_SERVER_BIN", server_bin())
+        with at(f"embedded:{world.home()}", face) as bench:
+            yield bench
+
+
 def own_socket(face: str, world: World) -> AbstractContextManager[Bench]:
     """`unix://` on our own server, in a database of its own."""
     return at(f"unix://{world.sessile().unixsocket}?database=3", face)
@@ -283,6 +313,7 @@ STORES: dict[str, Callable[[str, World], AbstractContextManager[Bench]]] = {
     "redis_on_sessile": redis_on_sessile,
     "sessile": own_server,
     "unix": own_socket,
+    "embedded": embedded,
     "memcached": memcached,
     "memcached_on_sessile": memcached_on_sessile,
     "sentinel": sentinel,
@@ -294,6 +325,7 @@ FACES = {
     "redis_noscript": ("sync",),
     "redis_on_sessile": ("async",),
     "memcached_on_sessile": ("sync",),
+    "embedded": ("sync",),
 }
 """Those that a store is tested with, where both would say nothing new."""
 BENCHES = [

@@ -17,6 +17,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from flask import Flask, Request, Response, current_app
+from flask.sansio.app import App
 from flask.sessions import SessionInterface, SessionMixin
 
 from sessile.errors import ConfigurationError, SessionConflict, SessionGone, SessionUnavailable
@@ -130,14 +131,15 @@ class Sessile:
 
     def init_app(self, app: Flask) -> None:
         """Keeps the app's sessions from now on. Raises ConfigurationError; does no I/O."""
-        app.session_interface = SessileInterface(configured(app.config, self._given))
+        app.session_interface = SessileInterface(configured(app, self._given))
         app.extensions["sessile"] = self
         app.register_error_handler(SessionUnavailable, unavailable)
         app.register_error_handler(SessionConflict, conflict)
 
 
-def configured(config: MutableMapping[str, Any], given: dict[str, Any]) -> Settings:
+def configured(app: App, given: dict[str, Any]) -> Settings:
     """The settings of an app; those of Flask-Session are understood where they mean the same."""
+    config = app.config
     for name in given:
         if f"SESSILE_{name.upper()}" not in NAMES:
             raise ConfigurationError(f"Sessile() has no setting {name!r}")
@@ -154,6 +156,8 @@ def configured(config: MutableMapping[str, Any], given: dict[str, Any]) -> Setti
     seconds = lifetime.total_seconds() if hasattr(lifetime, "total_seconds") else lifetime
     settings = read(
         get,
+        home=app.instance_path,
+        debug=bool(app.debug),
         idle=max(1, int(seconds)),
         shape=URL_SAFE,
         notes_cookie=False,

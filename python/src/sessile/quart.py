@@ -128,7 +128,7 @@ class Sessile:
 
     def init_app(self, app: Quart) -> None:
         """Keeps the app's sessions from now on. Raises ConfigurationError; does no I/O."""
-        interface: Any = SessileInterface(configured(app.config, self._given))
+        interface: Any = SessileInterface(configured(app, self._given))
         app.session_interface = interface
         app.extensions["sessile"] = self
 

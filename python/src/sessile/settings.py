@@ -14,7 +14,9 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final, Literal, cast
+from urllib.parse import quote
 
 from sessile.contract import AsyncEngine, Engine
 from sessile.document import Codec
@@ -23,6 +25,9 @@ from sessile.ids import DJANGO, Shape
 from sessile.urls import open_async_engine, open_engine
 
 __all__ = ["NAMES", "Expiry", "Settings", "read"]
+
+IDLE_DEBUG = 900
+"""Seconds without any client after which a private server ends while an app is developed."""
 
 NAMES: Final = {
     "SESSILE_URL": "where sessions are kept",
@@ -118,15 +123,23 @@ class Settings:
         return cast(AsyncEngine, opened(self.url, open_async_engine, ASYNC_ENGINES))
 
 
-def read(get: Callable[[str], Any], **others: Any) -> Settings:
+def read(
+    get: Callable[[str], Any],
+    *,
+    home: str | os.PathLike[str] | None = None,
+    debug: bool = False,
+    **others: Any,
+) -> Settings:
     """Settings from what `get` answers for each of NAMES, `None` where nothing is set.
 
-    SESSILE_URL may also stand in the environment. `others` are fields that the framework has
+    SESSILE_URL may also stand in the environment. `home` is the app's folder, in which
+    `embedded:` without a folder keeps its server; with `debug` that ends when nobody has used it
+    for IDLE_DEBUG seconds. `others` are fields that the framework has
     settings of its own for.
     """
     url = get("SESSILE_URL") or os.environ.get("SESSILE_URL") or "embedded:"
     return Settings(
-        url=url,
+        url=at_home(url, home, debug=debug),
         namespace=namespace(get("SESSILE_NAMESPACE")),
         id_keys=id_keys(get("SESSILE_ID_KEYS")),
         maximum=number("SESSILE_MAX_AGE", get("SESSILE_MAX_AGE"), 0),
@@ -139,6 +152,17 @@ def read(get: Callable[[str], Any], **others: Any) -> Settings:
         outage=outage(get("SESSILE_READ_OUTAGE")),
         **others,
     )
+
+
+def at_home(url: str, home: str | os.PathLike[str] | None, *, debug: bool) -> str:
+    """The URL; `embedded:` without a folder gets one in the app's own."""
+    place, question, options = url.partition("?") if isinstance(url, str) else ("", "", "")
+    if place != "embedded:" or home is None:
+        return url
+    folder = str(Path(home).absolute() / ".sessile")
+    if debug and not question:
+        question, options = "?", f"idle={IDLE_DEBUG}"
+    return f"embedded:{quote(folder)}{question}{options}"
 
 
 def namespace(value: Any) -> str:

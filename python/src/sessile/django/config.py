@@ -30,6 +30,8 @@ def configured() -> Settings:
     """The settings of this project; raises ConfigurationError."""
     return read(
         lambda name: getattr(django_settings, name, None),
+        home=getattr(django_settings, "BASE_DIR", None),
+        debug=bool(django_settings.DEBUG),
         idle=max(0, int(django_settings.SESSION_COOKIE_AGE)),
         user_of=user_of,
         expiry_of=expiry_of,

@@ -1,0 +1,273 @@
+"""The engine without a server to set up: `embedded:/path/of/a/folder`.
+
+The first process that needs the store starts a server of its own in that folder; all processes
+that name the folder share it. What always holds: nothing is started before the first operation;
+one server at most runs on a folder, by a lock that it holds for life; folder and socket are their
+owner's alone, and the process at the other end of the socket is run by the same user; a server that
+died is started again, at most STARTS_MAX times within a minute; everything written is in its log.
+Not for several machines: a folder and its lock belong to one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from sessile.errors import ConfigurationError, SessionUnavailable
+from sessile.pool import AsyncLink, AsyncPool, Link, Pool, Target
+from sessile.sessile import AsyncSessileEngine, SessileEngine
+from sessile.sessile_plan import plain
+from sessile.urls import Address
+from sessile.wire import pack
+
+__all__ = ["Home", "open_async_engine", "open_engine"]
+
+OPTIONS = {
+    "timeout": "seconds to get a reply (5)",
+    "pool": "connections of one process or event loop, at most (64)",
+    "pool_wait": "seconds to wait for a free connection (0.5)",
+    "idle": "seconds without any client after which the server ends; 0: never (0)",
+}
+PATIENCE = 5.0
+"""Seconds to wait for a server that starts, or that ends."""
+PAUSE = 0.02
+STARTS_MAX = 5
+"""Starts of a server within a minute."""
+PATH_MAX = 103
+"""Bytes of a socket's path; the server adds four while it begins to listen."""
+AWAY = (FileNotFoundError, ConnectionError)
+"""What a connection attempt says if no server runs, or one that is just ending."""
+
+held: set[int] = set()
+"""Descriptors of locks that this process is just handing to a server."""
+
+
+def forget_locks() -> None:
+    """A child that was forked meanwhile must not keep the lock of a server that it didn't start."""
+    while held:
+        os.close(held.pop())
+
+
+os.register_at_fork(after_in_child=forget_locks)
+
+
+class Home:
+    """The folder of a server, and how one is started there."""
+
+    def __init__(self, folder: Path, idle: int = 0) -> None:
+        self.folder = folder
+        self.idle = idle
+        self.socket = socket_of(folder)
+        self.log = folder / "server.log"
+
+    def start_if_free(self) -> None:
+        """Starts a server unless one runs, or somebody is about to start one.
+
+        Raises SessionUnavailable if it can't be started, ConfigurationError if it never could.
+        """
+        self._prepare()
+        lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held.add(lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # whoever has it is a server, or starts one
+        else:
+            self._note_start(lock)
+            self._start(lock)
+        finally:
+            held.discard(lock)
+            os.close(lock)
+
+    def told(self) -> str:
+        """The last lines of the server's log."""
+        try:
+            lines = self.log.read_text(errors="replace").splitlines()
+        except OSError:
+            return "it has no log"
+        return "; ".join(lines[-5:]) or "its log is empty"
+
+    def _prepare(self) -> None:
+        """Makes the folder, or sees to it that it's ours alone."""
+        private(self.folder)
+        private(self.socket.parent)
+        note = self.folder / ".gitignore"
+        if not note.exists():
+            note.write_text("*\n")
+
+    def _note_start(self, lock: int) -> None:
+        """Remembers a start in the lock file. Raises SessionUnavailable if there were too many."""
+        now = time.time()
+        try:
+            starts = [at for at in json.loads(os.read(lock, 4096) or b"[]") if now - 60 < at <= now]
+        except (ValueError, TypeError):
+            starts = []
+        if len(starts) >= STARTS_MAX:
+            raise SessionUnavailable(
+                f"the server in {self.folder} was started {len(starts)} times within a minute; "
+                f"{self.log} ends with: {self.told()}"
+            )
+        os.lseek(lock, 0, os.SEEK_SET)
+        os.truncate(lock, 0)
+        os.write(lock, json.dumps([*starts, now]).encode())
+
+    def _start(self, lock: int) -> None:
+        """Starts the server, which inherits the lock."""
+        options = {
+            "port": 0,
+            "memcached-port": 0,
+            "unixsocket": self.socket,
+            "unixsocketperm": 600,
+            "dir": self.folder / "data",
+            "appendonly": "yes",
+            "logfile": self.log,
+            "exit-when-idle": self.idle,
+            "daemonize": "yes",
+        }
+        command = [binary()]
+        for name, value in options.items():
+            command += (f"--{name}", str(value))
+        try:
+            done = subprocess.run(
+                command,
+                check=False,
+                pass_fds=[lock],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=PATIENCE,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise SessionUnavailable(f"{command[0]} can't be started: {error}") from error
+        if done.returncode:
+            said = done.stdout.decode(errors="replace").strip()
+            raise SessionUnavailable(f"{command[0]} doesn't start: {said[-500:]}")
+
+    def unreachable(self) -> SessionUnavailable:
+        return SessionUnavailable(
+            f"no server answers in {self.folder}; {self.log} ends with: {self.told()}"
+        )
+
+
+class EmbeddedPool(Pool):
+    """Connections to a server that is started if there is none."""
+
+    def __init__(self, target: Target, home: Home) -> None:
+        self._home = home
+        super().__init__(target)
+
+    def _connect(self) -> Link:
+        ends = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return Link(self.target)
+            except AWAY:
+                self._home.start_if_free()
+            if time.monotonic() > ends:
+                raise self._home.unreachable()
+            time.sleep(PAUSE)
+
+
+class AsyncEmbeddedPool(AsyncPool):
+    """The same for asyncio."""
+
+    def __init__(self, target: Target, home: Home) -> None:
+        self._home = home
+        super().__init__(target)
+
+    async def _connect(self) -> AsyncLink:
+        ends = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return await super()._connect()
+            except AWAY:
+                await asyncio.to_thread(self._home.start_if_free)
+            if time.monotonic() > ends:
+                raise self._home.unreachable()
+            await asyncio.sleep(PAUSE)
+
+
+def socket_of(folder: Path) -> Path:
+    """Where its server listens: there, or, if that's too long a path, in the runtime directory."""
+    usual = folder / "sock"
+    if len(os.fsencode(usual)) <= PATH_MAX:
+        return usual
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    base = Path(runtime) if runtime else Path(tempfile.gettempdir())
+    return base / f"sessile-{os.geteuid()}" / f"{name}.sock"
+
+
+def private(folder: Path) -> None:
+    """Makes a folder that nobody else may enter. Raises ConfigurationError if others may."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        raise ConfigurationError(f"embedded URL: {folder} can't be used: {error}") from None
+    if found.st_uid != os.geteuid():
+        raise ConfigurationError(f"embedded URL: {folder} belongs to another user")
+    if found.st_mode & 0o077:
+        raise ConfigurationError(
+            f"embedded URL: others may enter {folder}; it must be its owner's alone (chmod 700)"
+        )
+
+
+def binary() -> str:
+    """The server's program. Raises ConfigurationError, which says where it was looked for."""
+    chosen = os.environ.get("SESSILE_SERVER_BIN")
+    if chosen:
+        return chosen
+    places = [Path(sysconfig.get_path("scripts")), Path(sys.executable).parent]
+    for place in places:
+        if os.access(place / "sessile", os.X_OK):
+            return str(place / "sessile")
+    found = shutil.which("sessile")
+    if found is None:
+        raise ConfigurationError(
+            "embedded URL: there is no program 'sessile' beside Python, in PATH or in "
+            "SESSILE_SERVER_BIN: pip install 'sessile[server]', or name a store in SESSILE_URL"
+        )
+    return found
+
+
+def parts_of(address: Address) -> tuple[Target, Home]:
+    """What a URL says. Raises ConfigurationError."""
+    address.only(*OPTIONS)
+    if address.netloc or not Path(address.path).is_absolute():
+        raise ConfigurationError(
+            "embedded URL: needs the whole path of a folder, as in embedded:/srv/app/sessions"
+        )
+    home = Home(Path(address.path), int(address.number("idle", 0)))
+    target = Target(
+        path=str(home.socket),
+        timeout=address.number("timeout", 5, least=0.01),
+        pool=int(address.number("pool", 64, least=1)),
+        pool_wait=address.number("pool_wait", 0.5),
+        greeting=(pack([b"PING"]),),
+        welcome=plain,
+        owner=os.geteuid(),
+    )
+    return target, home
+
+
+def open_engine(address: Address) -> Any:
+    """The engine at `embedded:...`; no I/O."""
+    return SessileEngine(EmbeddedPool(*parts_of(address)))
+
+
+def open_async_engine(address: Address) -> Any:
+    """The engine at `embedded:...` for asyncio; no I/O."""
+    return AsyncSessileEngine(AsyncEmbeddedPool(*parts_of(address)))

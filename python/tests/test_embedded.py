@@ -1,0 +1,258 @@
+"""`embedded:`: one server on a folder, whatever happens to it and whoever comes.
+
+ROUNDS says how often 32 processes start at once (3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from servers import server_bin
+from sessile import embedded
+from sessile.contract import Life
+from sessile.errors import ConfigurationError, SessionUnavailable
+from sessile.settings import at_home
+from sessile.urls import open_async_engine, open_engine
+from stores import FIELDS, end_embedded
+
+ROUNDS = int(os.environ.get("ROUNDS", 3))
+PROCESSES = 32
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A folder whose server is gone after the test."""
+    monkeypatch.setenv("SESSILE_SERVER_BIN", server_bin())
+    folder = tmp_path / "sessions"
+    yield folder
+    if (folder / "server.log").exists():
+        end_embedded(folder)
+
+
+def pids(folder: Path) -> list[int]:
+    """The servers that were started, the last one last."""
+    return [int(pid) for pid in re.findall("PID: ([0-9]+)", (folder / "server.log").read_text())]
+
+
+def key() -> bytes:
+    return f"t:{secrets.token_hex(32)}".encode()
+
+
+def wait_for(what, seconds=20):
+    ends = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < ends, "it didn't come to pass"
+        time.sleep(0.01)
+    return found
+
+
+def ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state == "Z"
+
+
+def test_the_folder_is_its_owners_alone(home):
+    engine = open_engine(f"embedded:{home}")
+    assert not home.exists(), "nothing happens before the first operation"
+    engine.ping()
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert (home / "sock").stat().st_mode & 0o777 == 0o600
+    assert (home / "lock").stat().st_mode & 0o077 == 0
+    engine.close()
+
+
+def test_a_folder_that_others_may_enter_is_refused(home):
+    home.mkdir(mode=0o755)
+    with pytest.raises(ConfigurationError, match="others may enter"):
+        open_engine(f"embedded:{home}").ping()
+    assert not (home / "lock").exists()
+
+
+def test_somebody_elses_folder_is_refused(home, monkeypatch):
+    home.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(ConfigurationError, match="another user"):
+        open_engine(f"embedded:{home}").ping()
+
+
+@pytest.mark.parametrize("url", ["embedded:", "embedded:data", "embedded://host/data"])
+def test_a_folder_has_to_be_named_whole(url):
+    with pytest.raises(ConfigurationError, match="whole path"):
+        open_engine(url)
+
+
+def test_apps_have_a_folder_of_their_own(tmp_path):
+    assert at_home("embedded:", tmp_path, debug=False) == f"embedded:{tmp_path}/.sessile"
+    assert at_home("embedded:", tmp_path, debug=True).endswith("?idle=900")
+    assert at_home("embedded:?idle=5", tmp_path, debug=True).endswith("/.sessile?idle=5")
+    assert at_home("embedded:/elsewhere", tmp_path, debug=True) == "embedded:/elsewhere"
+    assert at_home("redis://host", tmp_path, debug=True) == "redis://host"
+
+
+def test_no_program_is_an_error_that_names_the_places(home, monkeypatch, tmp_path):
+    monkeypatch.delenv("SESSILE_SERVER_BIN")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(embedded.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(ConfigurationError, match="pip install"):
+        open_engine(f"embedded:{home}").ping()
+
+
+def test_a_server_that_was_killed_is_started_again_and_has_everything(home):
+    engine = open_engine(f"embedded:{home}")
+    keys = [key() for _ in range(200)]
+    for one in keys:
+        assert engine.create(one, FIELDS, Life(idle=1000), user="app:ann")
+    assert engine.end(keys[0]) == 1
+    for _ in range(2):
+        os.kill(pids(home)[-1], signal.SIGKILL)
+        assert engine.load(keys[0]) is None
+        assert all(engine.load(one).fields == FIELDS for one in keys[1:])
+        assert len(engine.sessions_of("app:ann")) == 199
+    assert len(pids(home)) == 3
+    engine.close()
+
+
+def test_asyncio_finds_a_server_that_was_killed(home):
+    async def work():
+        engine = open_async_engine(f"embedded:{home}")
+        one = key()
+        assert await engine.create(one, FIELDS, Life())
+        os.kill(pids(home)[-1], signal.SIGKILL)
+        assert (await engine.load(one)).fields == FIELDS
+        await engine.close()
+
+    asyncio.run(work())
+
+
+def test_too_many_starts_are_an_error_that_quotes_the_log(home):
+    engine = open_engine(f"embedded:{home}")
+    engine.ping()
+    (home / "lock").write_text(json.dumps([time.time()] * 5))
+    os.kill(pids(home)[-1], signal.SIGKILL)
+    with pytest.raises(SessionUnavailable, match="Ready to accept connections"):
+        engine.ping()
+    (home / "lock").write_text(json.dumps([time.time() - 61] * 5))
+    time_left = wait_for(lambda: works(engine))
+    assert time_left
+    engine.close()
+
+
+def works(engine) -> bool:
+    try:
+        engine.ping()
+    except SessionUnavailable:
+        return False
+    return True
+
+
+def test_a_damaged_log_is_said_and_nothing_is_lost(home):
+    engine = open_engine(f"embedded:{home}")
+    keys = [key() for _ in range(50)]
+    for one in keys:
+        engine.create(one, FIELDS, Life())
+    # What is ended is on the disk by then, and what comes next says so.
+    engine.end(keys.pop())
+    engine.create(key(), FIELDS, Life())
+    os.kill(pids(home)[-1], signal.SIGKILL)
+    wait_for(lambda: ended(pids(home)[-1]))
+    engine.close()
+    (log,) = (home / "data/appendonlydir").glob("*.incr.aof")
+    whole = log.read_bytes()
+    log.write_bytes(whole[:300] + b"?" + whole[301:])
+    with pytest.raises(SessionUnavailable, match=r"appendonly.*incr\.aof"):
+        open_engine(f"embedded:{home}").ping()
+    assert log.read_bytes() == whole[:300] + b"?" + whole[301:]
+
+
+def test_a_server_without_clients_ends_and_comes_back(home):
+    engine = open_engine(f"embedded:{home}?idle=1")
+    one = key()
+    engine.create(one, FIELDS, Life())
+    engine.close()
+    (first,) = pids(home)
+    wait_for(lambda: ended(first))
+    wait_for(lambda: not (home / "sock").exists())
+    assert engine.load(one).fields == FIELDS
+    assert len(pids(home)) == 2
+    engine.close()
+
+
+def test_a_long_path_goes_through_the_runtime_directory(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    deep = home / ("long" * 30)
+    engine = open_engine(f"embedded:{deep}")
+    engine.ping()
+    assert not (deep / "sock").exists()
+    engine.close()
+    end_embedded(deep)
+
+
+def test_children_of_a_fork_share_the_server(home):
+    engine = open_engine(f"embedded:{home}")
+    one = key()
+    engine.create(one, FIELDS, Life())
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if engine.load(one) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert engine.load(one).fields == FIELDS
+    assert len(pids(home)) == 1
+    engine.close()
+
+
+CHILD = """
+import sys
+from sessile.urls import open_engine
+from sessile.contract import Life
+sys.stdin.read()
+engine = open_engine(sys.argv[1])
+print(engine.create(sys.argv[2].encode(), {b"a": b"1"}, Life()))
+"""
+
+
+def test_processes_that_start_at_once_get_one_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("SESSILE_SERVER_BIN", server_bin())
+    for number in range(ROUNDS):
+        folder = tmp_path / str(number)
+        names = [f"t:{n:064x}" for n in range(PROCESSES)]
+        command = [sys.executable, "-c", CHILD, f"embedded:{folder}"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        pipes["env"] = {**os.environ, "PYTHONPATH": str(Path(embedded.__file__).parents[1])}
+        children = [subprocess.Popen([*command, name], **pipes) for name in names]
+        gate = threading.Barrier(PROCESSES)
+        said = [""] * PROCESSES
+
+        def talk(n, children=children, gate=gate, said=said):
+            gate.wait(60)
+            said[n] = children[n].communicate()[0]
+
+        threads = [threading.Thread(target=talk, args=(n,)) for n in range(PROCESSES)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        engine = open_engine(f"embedded:{folder}")
+        try:
+            assert all(int(one) > 0 for one in said)
+            assert all(engine.load(name.encode()) for name in names)
+            assert len(pids(folder)) == 1
+        finally:
+            engine.close()
+            end_embedded(folder)
