@@ -3,12 +3,13 @@
     python tools/measure_sessions.py [ROUNDS]
 
 Load is the time from SessionStore(id) to the first value read; change is that of assigning one
-field of a loaded session and saving it. The session has 12 leaves of 461 bytes together. The engines take turns, 200 requests
-each, so that a machine that slows down slows all of them; printed are medians and percentiles
-over all requests, and their ratio to Django's cache engine on PyMemcacheCache. The client has the
-first core for itself and the servers the last: else the scheduler moves them together and apart,
-and a round trip takes 40 or 150 microseconds from one moment to the next. Starts Debian's
-redis-server and memcached and our own release binary; needs the virtual environment of the tests.
+field of a loaded session and saving it. The session has 12 leaves of 461 bytes together. The
+engines take turns, 200 requests each, so that a machine that slows down slows all of them; printed
+are medians and percentiles over all requests, and their ratio to Django's cache engine on
+PyMemcacheCache. The client has the first core for itself and the servers the last: else the
+scheduler moves them together and apart, and a round trip takes 40 or 150 microseconds from one
+moment to the next. Starts Debian's redis-server and memcached and our own release binary; needs
+the virtual environment of the tests.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """`make run` and `make server`: from a fresh checkout to something to look at, in one command.
 
-`run.py demo` builds the release binary, prepares .venv, starts an empty store on loopback and
-the shop in front of it, waits until both answer, and says what to open. It ends when told to
-(Ctrl-C, SIGTERM, SIGHUP) or when either of the two dies, and leaves no process behind. `run.py
+`run.py demo` builds the release binary, prepares .venv and starts the shop, whose sessions are
+kept by a server that it starts by itself (`embedded:`), in a folder that is gone afterwards. It
+waits until the shop answers and says what to open. It ends when told to (Ctrl-C, SIGTERM, SIGHUP)
+or when the shop dies, and leaves no process behind. `run.py
 server [ARGS]` builds and becomes the server itself. Every problem is one line that starts with
 `error:`.
 
-Environment: PORT, MEMCACHED_PORT and WEB_PORT wish for ports (taken ones are replaced, and
-said); SESSILE_SERVER_BIN runs another binary and builds nothing. Standard library only.
+Environment: WEB_PORT wishes for a port (a taken one is replaced, and that is said);
+SESSILE_SERVER_BIN runs another binary and builds nothing. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,7 +29,7 @@ from pathlib import Path
 if sys.version_info < (3, 10):
     sys.exit("error: Python 3.10 or newer is needed: make run PYTHON=python3.x")
 
-from servers import ROOT, StartError, Store, free_port, port_is_free, target_dir
+from servers import ROOT, STOP_SECONDS, StartError, port_is_free, target_dir
 from setup_venv import SetupError, ensure, say
 
 WEB_START_SECONDS = 60.0
@@ -58,20 +60,21 @@ def build() -> str:
 
 
 def demo() -> None:
-    """Runs store and shop until told to stop."""
+    """Runs the shop until told to stop."""
     python = ensure("demo")
-    store = Store(command=build())
-    store.port = pick("PORT", 6379, free_port)
-    store.memcached_port = pick("MEMCACHED_PORT", 11211, free_port)
+    binary = str((ROOT / build()).resolve())
     web_port = pick("WEB_PORT", 8000, lambda: next_free(8001))
-    with store, tempfile.TemporaryFile() as log:
-        shop = start_shop(python, store, web_port, log)
+    with tempfile.TemporaryDirectory(prefix="sessile-") as folder, tempfile.TemporaryFile() as log:
+        home = Path(folder) / "sessions"
+        shop = start_shop(python, binary, home, web_port, log)
         try:
             wait_for_shop(shop, web_port, log)
-            print(greeting(store, web_port), flush=True)
-            watch(store, shop)
+            print(greeting(home, web_port), flush=True)
+            if shop.wait() != 0:
+                raise StartError(f"the shop ended by itself; it printed:\n{tail(log)}")
         finally:
             end(shop)
+            end_server(home)
 
 
 def pick(variable: str, default: int, other) -> int:
@@ -95,11 +98,12 @@ def next_free(start: int) -> int:
     raise SetupError(f"no free port between {start} and {start + WEB_PORT_TRIES - 1}")
 
 
-def start_shop(python: str, store: Store, port: int, log) -> subprocess.Popen[bytes]:
+def start_shop(python: str, binary: str, home: Path, port: int, log) -> subprocess.Popen[bytes]:
     """Starts Django's own little web server, out of the reach of the terminal's Ctrl-C."""
     environment = dict(
         os.environ,
-        SESSILE_URL=store.sessions_url,
+        SESSILE_URL=f"embedded:{home}",
+        SESSILE_SERVER_BIN=binary,
         SHOP_SECRET_KEY=secrets.token_urlsafe(32),
         PYTHONUNBUFFERED="1",
     )
@@ -135,31 +139,20 @@ def tail(log) -> str:
     return "\n".join(log.read().decode(errors="replace").splitlines()[-12:])
 
 
-def greeting(store: Store, port: int) -> str:
+def greeting(home: Path, port: int) -> str:
     """What to open and what to try."""
-    stats = f"printf 'stats\\r\\nquit\\r\\n' | nc 127.0.0.1 {store.memcached_port}"
     return f"""
   The shop is open:  http://127.0.0.1:{port}
   sign in as ada / ada or grace / grace, fill the cart, then look at "My sessions".
 
-  Its sessions live in the store, which speaks Redis and memcached on one keyspace:
-    RESP       127.0.0.1:{store.port}     try  redis-cli -p {store.port} --scan
-    memcached  127.0.0.1:{store.memcached_port}    try  {stats}
+  Its sessions are kept by a server that the shop started by itself, for itself:
+    redis-cli -s {home}/sock --scan
   Sign in from a second browser, and end the first session from there. In the cart, let ten tabs
-  add at once: none is lost.
+  add at once: none is lost. Kill the server (its log is {home}/server.log):
+  the next click starts it again, and everybody is still signed in.
 
   Ctrl-C ends both.
 """
-
-
-def watch(store: Store, shop: subprocess.Popen[bytes]) -> None:
-    """Waits; raises Stop from a signal, StartError when a process dies by itself."""
-    while True:
-        if not store.alive():
-            raise StartError(f"the store ended by itself; it printed:\n{store.log()[-2000:]}")
-        if shop.poll() is not None:
-            raise StartError("the shop ended by itself")
-        time.sleep(0.2)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -170,6 +163,18 @@ def end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def end_server(home: Path) -> None:
+    """Ends the server that the shop started, if it did."""
+    with socket.socket(socket.AF_UNIX) as plug:
+        try:
+            plug.settimeout(STOP_SECONDS)
+            plug.connect(str(home / "sock"))
+            plug.sendall(b"SHUTDOWN NOSAVE\r\n")
+            plug.recv(1)
+        except OSError:
+            return  # there is none, or it's gone by now
 
 
 def server(arguments: list[str]) -> None:

@@ -1,16 +1,18 @@
 """What the store says about a session: asked with the commands that anyone could type.
 
-Only a store at a redis:// URL is asked this way; of another one the page shows Django's side.
+Only a store that speaks RESP is asked this way; of another one the page shows Django's side.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 import redis
-from django.conf import settings
 from django.http import HttpRequest
+
+from sessile.django.config import configured
 
 SECRET_FIELDS = {"_auth_user_hash"}
 LONGEST_VALUE = 64
@@ -70,7 +72,10 @@ def about(request: HttpRequest) -> Facts | None:
 @lru_cache(maxsize=1)
 def client() -> redis.Redis | None:
     """A connection for the commands that the page shows; None if the store speaks no RESP."""
-    scheme, _, rest = settings.SESSILE_URL.partition("://")
+    url = configured().url
+    if url.startswith("embedded:"):
+        return redis.Redis(unix_socket_path=f"{urlsplit(url).path}/sock")
+    scheme, _, rest = url.partition("://")
     speaks_resp = scheme in ("redis", "sessile")
     return redis.Redis.from_url(f"redis://{rest}") if speaks_resp else None
 

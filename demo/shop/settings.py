@@ -1,12 +1,15 @@
 """Settings of the shop: no database; all that it knows of visitors is one session each.
 
-SESSILE_URL says where sessions are kept, SHOP_SECRET_KEY the signing key (random when absent, which
-signs everyone out at a restart). Meant for loopback: plain HTTP, Django's own small web server.
+Sessions are kept by a server that the shop starts by itself, unless SESSILE_URL in the environment
+names another store. SHOP_SECRET_KEY is the signing key (random when absent, which signs everyone
+out at a restart). Meant for loopback: plain HTTP, Django's own small web server.
 """
 
 import os
 import secrets
+from pathlib import Path
 
+BASE_DIR = Path(__file__).resolve().parent.parent
 SECRET_KEY = os.environ.get("SHOP_SECRET_KEY") or secrets.token_urlsafe(32)
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
@@ -47,7 +50,6 @@ TEMPLATES = [
 ]
 
 SESSION_ENGINE = "sessile.django"
-SESSILE_URL = os.environ.get("SESSILE_URL", "redis://127.0.0.1:6379/0")
 SESSILE_NAMESPACE = "shop"
 SESSION_COOKIE_NAME = "shop_session"
 SESSION_COOKIE_AGE = 30 * 60

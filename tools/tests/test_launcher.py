@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -65,20 +69,41 @@ def test_a_store_leaves_nothing_behind() -> None:
 
 
 def test_make_run_starts_and_ends_everything() -> None:
-    """The whole launcher: store and shop up, the front page served, nothing left after SIGINT."""
-    ports = {name: str(servers.free_port()) for name in ("PORT", "MEMCACHED_PORT", "WEB_PORT")}
-    environment = dict(os.environ, SESSILE_SERVER_BIN=servers.server_bin(), **ports)
+    """The whole launcher: the shop up, a page that needs the store, nothing left after SIGINT."""
+    port = servers.free_port()
+    environment = dict(os.environ, SESSILE_SERVER_BIN=servers.server_bin(), WEB_PORT=str(port))
     command = [sys.executable, str(ROOT / "tools/run.py"), "demo"]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if "Ctrl-C ends both" in line:
-                break
-        assert f"http://127.0.0.1:{ports['WEB_PORT']}" in "".join(said)
-        assert all(servers.can_connect("127.0.0.1", int(port)) for port in ports.values())
-        process.send_signal(signal.SIGINT)
+        try:
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if "Ctrl-C ends both" in line:
+                    break
+            shown = "".join(said)
+            assert f"http://127.0.0.1:{port}" in shown
+            assert "/sign-out/" in sign_in(f"http://127.0.0.1:{port}")
+            home = Path(re.search(r"redis-cli -s (.*)/sock", shown)[1])
+            pid = int(re.search(r"PID: ([0-9]+)", (home / "server.log").read_text())[1])
+            os.kill(pid, 0)
+        finally:
+            process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0, process.stdout.read()
-    assert not any(servers.can_connect("127.0.0.1", int(port)) for port in ports.values())
+    assert not servers.can_connect("127.0.0.1", port)
+    assert not home.exists()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline, "the server is still there"
+        time.sleep(0.01)
+
+
+def sign_in(shop: str) -> str:
+    """Signs in as ada; the page that comes then."""
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with browser.open(f"{shop}/sign-in/", timeout=10) as page:
+        token = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', page.read().decode())[1]
+    form = {"csrfmiddlewaretoken": token, "username": "ada", "password": "ada"}
+    with browser.open(f"{shop}/sign-in/", urllib.parse.urlencode(form).encode(), 10) as page:
+        return page.read().decode()
