@@ -318,3 +318,40 @@ def test_what_memcached_and_sessions_keep_beside_their_values_survives(folder):
                 client.bgrewriteaof()
                 while client.info("persistence")["aof_rewrite_in_progress"]:
                     time.sleep(0.01)
+
+
+def test_what_sessions_left_behind_survives_and_versions_are_not_used_twice(folder):
+    def ask(client, *words):
+        return client.execute_command(*words)
+
+    seen = set()
+    with running(ours(folder, *LOG)) as client:
+        for name in ("a", "b", "c", "e"):
+            ask(client, "SESSION.CREATE", name, "IDLE", 600, "USER", "ann", "SET", 1, "f", name)
+        ask(client, "SESSION.ROTATE", "a", "a2", "GRACE", 300)
+        ask(client, "SESSION.ROTATE", "b", "b2")
+        ask(client, "SESSION.ROTATE", "c", "c2", "HARD")
+        ask(client, "SESSION.END", "e")
+    # From the log, then from its new base, then from a snapshot.
+    for start in (LOG, LOG, LOG, ()):
+        with running(ours(folder, *start)) as client:
+            alias = ask(client, "SESSION.LOAD", "a", "PEEK")
+            assert alias[4] == [b"f", b"a"] and alias[3] == b"ann"
+            assert alias[0] == ask(client, "SESSION.LOAD", "a2", "PEEK")[0]
+            assert ask(client, "SESSION.LOAD", "b", "PEEK") == b"ROTATED"
+            assert ask(client, "SESSION.LOAD", "c", "PEEK") == b"ROTATED"
+            for ended in ("b", "c", "e"):
+                assert ask(client, "SESSION.SAVE", ended, "SET", 1, "f", "back") is None
+            assert {row[0] for row in ask(client, "SESSION.LIST", "ann")} == {b"a2", b"b2", b"c2"}
+            assert client.exists("a", "b", "c", "e") == 0
+            assert sorted(client.scan_iter()) == [b"a2", b"b2", b"c2"]
+            for name in ("a2", "b2", "c2"):
+                version = ask(client, "SESSION.LOAD", name, "PEEK")[0]
+                assert (name, version) not in seen
+                seen.add((name, version))
+            client.save()
+            if start:
+                client.bgrewriteaof()
+                while client.info("persistence")["aof_rewrite_in_progress"]:
+                    time.sleep(0.01)
+    assert subprocess.run(["redis-check-rdb", folder / "dump.rdb"], check=False).returncode == 0

@@ -33,6 +33,7 @@ mod wheel;
 pub use arena::{Arena, Backing, HeapBacking};
 pub use effect::{Applied, Cause, Change, Effect, Full, Journal, Key, Meta, OwnedItem, OwnedValue};
 pub use evict::Policy;
+pub use layout::header::VERSION_BITS;
 pub use layout::{
     Address, HashKey, KeyHash, Kind, Memory, SEGMENT_BYTES, SEGMENT_WORDS, SegmentId, Slide, State,
 };

@@ -59,6 +59,9 @@ pub struct NodeConfig {
     pub bands: usize,
     /// The secret under which keys are hashed.
     pub secret: HashKey,
+    /// The version before the first change of each shard. Drawn anew at each start, a version that
+    /// a client still knows from before fits nothing.
+    pub first_version: u64,
     /// Memory and what to do without.
     pub limits: Limits,
 }
@@ -101,7 +104,7 @@ impl Node {
                 databases: config.databases,
                 bands: config.bands,
                 secret: config.secret,
-                first_version: 0,
+                first_version: config.first_version,
                 policy: config.limits.policy,
             };
             let shard = Shard::new(Arc::clone(&arena), config);

@@ -35,8 +35,8 @@ pub mod tag {
     pub const FIELD_DEADLINE: u8 = 4;
     /// In the log: the record's fields keep their own deadlines. No bytes.
     pub const KEEP_FIELD_DEADLINES: u8 = 5;
-    /// The item is a hash without fields, which RDB can't hold: all of it stands here. Its
-    /// database stands before, as for other items. The key's bytes.
+    /// The item is a hash without fields, which RDB can't hold, or one that Redis shall not see: all
+    /// of it stands here. Its database stands before, as for other items. The key's bytes.
     pub const EMPTY_HASH: u8 = 6;
     /// Of [`EMPTY_HASH`] and [`SESSION_CHANGE`]: the key's deadline, 8 bytes of Unix milliseconds.
     pub const EMPTY_DEADLINE: u8 = 7;
@@ -55,8 +55,8 @@ pub mod tag {
     /// In the log: the record changes a session, or makes one, with all that stands beside it here;
     /// its deadline is under [`EMPTY_DEADLINE`]. 1 byte: whether it gets a new version.
     pub const SESSION_CHANGE: u8 = 22;
-    /// In the log: a field of what a session left behind, which Redis isn't told. The length of
-    /// its name (4 bytes, low end first), its name, its value.
+    /// A field of what a session left behind, which Redis isn't told. The length of its name (4
+    /// bytes, low end first), its name, its value.
     pub const HIDDEN_FIELD: u8 = 23;
     /// The item's version when it was written: 8 bytes.
     pub const VERSION: u8 = 128;

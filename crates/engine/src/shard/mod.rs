@@ -362,6 +362,13 @@ impl Shard {
             || header.fields().has_any(Fields::GUARDED) && self.is_guarded(at, header, now)
     }
 
+    /// Whether an item is past its end, that of its key or of every field that it has.
+    pub(crate) fn has_ended(&self, at: Address, header: Header, now: u64) -> bool {
+        self.is_over(at, header, now)
+            && (!self.slide_of(at, header).is_hidden()
+                || self.deadline(at, header).is_some_and(|deadline| deadline <= now))
+    }
+
     #[cold]
     fn is_guarded(&self, at: Address, header: Header, now: u64) -> bool {
         let slide = self.slide_of(at, header);

@@ -11,7 +11,7 @@
 //! stays, out of reach, until the walk has passed it.
 //! What always holds: each key that lived at the cut is kept exactly once, with the value that it
 //! had then. Its deadline may be a later one: moving a deadline changes no version, nor does what
-//! else changes beside the value. What a session left behind under its old key isn't kept.
+//! else changes beside the value. What a session left behind under its old key is kept, too.
 //! Not for: formats and files; a [`Keeper`] writes.
 
 use crate::effect::Key;
@@ -100,7 +100,6 @@ impl Shard {
         let Some(id) = self.roots.get(db).copied().flatten() else { return };
         let Some(mut snapshot) = self.snapshot.take() else { return };
         if spot.header.version() <= snapshot.version
-            && !self.slide_of(spot.at, spot.header).is_hidden()
             && let Some(then) = snapshot.still_before(id, key.hash)
         {
             snapshot.keeper.keep(then, key.bytes, Entry::new(self, spot));
@@ -132,7 +131,7 @@ impl Shard {
         for slot in here {
             let at = slot.address();
             let header = Header::load(memory, at);
-            if header.version() <= snapshot.version && !self.is_over(at, header, now) {
+            if header.version() <= snapshot.version && !self.has_ended(at, header, now) {
                 let entry = Entry::new(self, Spot { slot: Address(0), at, header });
                 key.clear();
                 entry.key(&mut key);

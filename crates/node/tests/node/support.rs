@@ -60,7 +60,10 @@ pub(crate) fn node(plan: Plan) -> Node {
     let secret = HashKey([3, 5]);
     let bands = (cap as usize / 20 / (SEGMENT_BYTES * shards)).clamp(1, 6);
     let bands = if cap == 0 { 6 } else { bands };
-    Node::new(arena, NodeConfig { shards, databases: DATABASES, bands, secret, limits })
+    Node::new(
+        arena,
+        NodeConfig { shards, databases: DATABASES, bands, secret, first_version: 0, limits },
+    )
 }
 
 /// A node, its clock, and the heap that it and its connections take.

@@ -88,8 +88,11 @@ impl Encoder {
                 // There is no such item; a reader would refuse it.
                 return;
             }
-            if hash.is_empty() {
-                return self.empty_hash(key, meta.deadline, beside, out);
+            if hash.is_empty() || meta.slide.is_hidden() {
+                for field in hash.iter(0) {
+                    beside.push_hidden_field(field.name, field.value);
+                }
+                return self.untold_hash(key, meta.deadline, beside, out);
             }
             if hash.first_deadline().is_some() {
                 for field in hash.iter(0) {
@@ -174,8 +177,9 @@ impl Encoder {
         }
     }
 
-    /// A hash without fields, which Redis doesn't have: it stands in aux fields as a whole.
-    fn empty_hash(&mut self, key: &[u8], at: Option<u64>, mut beside: Extra, out: &mut Vec<u8>) {
+    /// A hash that Redis isn't told of, be it that it can't have one without fields: all of it
+    /// stands in aux fields.
+    fn untold_hash(&mut self, key: &[u8], at: Option<u64>, mut beside: Extra, out: &mut Vec<u8>) {
         if let Some(at) = at {
             beside.push(tag::EMPTY_DEADLINE, &at.to_le_bytes());
         }

@@ -8,9 +8,9 @@ use super::input::{Error, Input, Problem};
 use super::{Collect, VERSION_VALKEY, VERSIONS, kind, op, packed, skip};
 use crate::extra::{AUX_NAME, Extra, tag};
 use crate::limits::{EXTRA_MAX, EXTRA_PIECE_MAX};
-use engine::hash::{Field, SipKey};
+use engine::hash::{Field, FieldDeadline, FieldEdit, SipKey};
 use engine::limits::KEY_MAX;
-use engine::{OwnedItem, OwnedValue};
+use engine::{HashKey, OwnedItem, OwnedValue};
 use std::io::{self, Cursor, Read};
 
 /// What to do with values that can't be kept.
@@ -221,7 +221,9 @@ impl<R: Read> Reader<R> {
         }
         let meta = extra.meta(extra.number(tag::EMPTY_DEADLINE));
         let user = extra.user().to_vec();
-        let item = OwnedItem { value: OwnedValue::Packed(Vec::new()), meta, user };
+        let mut item = OwnedItem { value: OwnedValue::Packed(Vec::new()), meta, user };
+        let fields: Vec<FieldEdit<'_>> = extra.hidden_fields().map(as_set).collect();
+        item.edit(&HashKey(self.sip), &fields);
         Ok(Some(Event::Item(Item { db: self.db, key, item, extra })))
     }
 
@@ -287,6 +289,10 @@ impl<R: Read> Reader<R> {
         }
         Ok(Event::End { checked: stored != 0 })
     }
+}
+
+fn as_set<'a>((field, value): (&'a [u8], &'a [u8])) -> FieldEdit<'a> {
+    FieldEdit::Set { field, value, deadline: FieldDeadline::Clear }
 }
 
 /// Whether values of a type are kept.

@@ -4,8 +4,11 @@ use super::{Body, Encoder, Event, Facts, Item, Others, Problem, Reader, Writer};
 use crate::checksum;
 use crate::extra::{Extra, tag};
 use crate::faults::{Faults, FaultySink};
-use engine::hash::{BigHash, Field, HashView, PackedHash, SipKey, stays_packed, write_field};
-use engine::{Meta, OwnedItem, OwnedValue, Rng, Slide, State};
+use engine::hash::{
+    BigHash, Field, FieldDeadline, FieldEdit, HashView, PackedHash, SipKey, stays_packed,
+    write_field,
+};
+use engine::{HashKey, Meta, OwnedItem, OwnedValue, Rng, Slide, State};
 use std::collections::BTreeMap;
 
 const SIP: SipKey = [1, 2];
@@ -412,5 +415,34 @@ fn lengths_take_no_memory_before_their_bytes_come() {
         b"\x01\x01k\x81\xff\xff\xff\xff\xff\xff\xff\xff",
     ] {
         assert!(read_all(&by_hand(b"REDIS0010", body), Others::Skip).is_err());
+    }
+}
+
+#[test]
+fn what_a_session_left_behind_comes_back() {
+    let fields = [(&b"to"[..], &b"the new key"[..]), (b"\\!answer", b"")];
+    let edits = fields.map(|(field, value)| FieldEdit::Set {
+        field,
+        value,
+        deadline: FieldDeadline::Clear,
+    });
+    let mut writer = Writer::new(Vec::new(), &FACTS, true).unwrap();
+    let mut all = Vec::new();
+    for (n, state) in [State::Alias, State::Tombstone].into_iter().enumerate() {
+        let slide = Slide::default().with_state(state);
+        let meta = Meta { deadline: Some(77 + n as u64), slide, ..Meta::default() };
+        let value = OwnedValue::Packed(Vec::new());
+        let mut item = OwnedItem { value, meta, user: Vec::new() };
+        item.edit(&HashKey(SIP), &edits[..2 - n]);
+        let key = format!("old:{n}").into_bytes();
+        writer.item(&key, Body::of(&item.value), &item.meta, &Extra::default()).unwrap();
+        all.push((key, item));
+    }
+    let bytes = writer.finish().unwrap();
+    let (found, skipped, _) = read_all(&bytes, Others::Refuse).unwrap();
+    assert_eq!((found.len(), skipped), (2, 0));
+    for (found, (key, item)) in found.iter().zip(&all) {
+        assert_eq!((&found.key, found.item.meta), (key, item.meta));
+        assert_eq!(self::fields(&found.item.value), self::fields(&item.value));
     }
 }

@@ -93,7 +93,10 @@ mod tests {
         let arena = Arc::new(Arena::new(Box::new(HeapBacking::new(4_000)), 4_000));
         let limits = Limits { maxmemory: 0, policy: Policy::NoEviction, samples: 5 };
         let secret = HashKey([1, 2]);
-        Node::new(arena, NodeConfig { shards: 4, databases: 4, bands: 4, secret, limits })
+        Node::new(
+            arena,
+            NodeConfig { shards: 4, databases: 4, bands: 4, secret, first_version: 0, limits },
+        )
     }
 
     fn apply(node: &Node, db: usize, name: &str, change: Change<'_>) {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use commands::memcached::{Counters, Settings};
 use commands::{Client, Standing};
-use engine::{Arena, HashKey, Policy};
+use engine::{Arena, HashKey, Policy, VERSION_BITS};
 use node::{Connection, Limits, McAround, McConnection, Node, NodeConfig};
 
 use crate::config::{Config, Store};
@@ -39,16 +39,18 @@ pub fn service(
     let config = store.config();
     let failed = |error: std::io::Error| format!("can't map the arena: {error}");
     let mapping = Mapping::create("sessile-arena", config.arena_max as usize).map_err(failed)?;
-    let secret = machine::random::<16>().map_err(failed)?;
-    let halves = secret.as_chunks::<8>().0;
-    let half = |i: usize| halves.get(i).map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let drawn = machine::random::<24>().map_err(failed)?;
+    let thirds = drawn.as_chunks::<8>().0;
+    let third = |i: usize| thirds.get(i).map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let node = Node::new(
         Arc::new(Arena::new(Box::new(mapping), usize::MAX)),
         NodeConfig {
             shards: config.shards,
             databases: config.databases as usize,
             bands: bands(&config),
-            secret: HashKey([half(0), half(1)]),
+            secret: HashKey([third(0), third(1)]),
+            // In the lower half: from there they grow for years.
+            first_version: third(2) >> (64 - VERSION_BITS + 1),
             limits: limits(&config),
         },
     );

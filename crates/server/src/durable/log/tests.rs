@@ -91,7 +91,8 @@ impl Rig {
         let arena = Arc::new(Arena::new(Box::new(HeapBacking::new(64)), 64));
         let limits = Limits { maxmemory: 0, policy: engine::Policy::NoEviction, samples: 5 };
         let secret = HashKey([1, 2]);
-        let config = NodeConfig { shards: 2, databases: 1, bands: 1, secret, limits };
+        let config =
+            NodeConfig { shards: 2, databases: 1, bands: 1, secret, first_version: 0, limits };
         let node = Arc::new(Node::new(arena, config));
         node.start_journal(Format {
             effect: |_, out| out.extend_from_slice(b"record;"),
