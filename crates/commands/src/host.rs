@@ -6,6 +6,7 @@
 
 use crate::client::{Client, Standing};
 use crate::counters::Totals;
+use engine::{HashKey, OwnedItem, OwnedValue};
 use std::fmt;
 
 /// Settings, other clients, counters: everything that a command may ask or tell the server.
@@ -74,6 +75,10 @@ pub trait Host: fmt::Debug {
     fn rewrite_log(&self) -> Result<(), String>;
     /// When the last snapshot was written, Unix seconds.
     fn last_save_s(&self) -> u64;
+    /// A value as DUMP answers it.
+    fn dump(&self, item: &OwnedItem) -> Vec<u8>;
+    /// The value of such bytes, for shards under that secret. The error is what follows `ERR `.
+    fn restore(&self, payload: &[u8], secret: &HashKey) -> Result<OwnedValue, String>;
     /// Ends the server, or takes that back. The error is what follows `ERR `.
     fn shutdown(&self, how: Shutdown) -> Result<(), String>;
 }
@@ -251,6 +256,12 @@ impl Host for Nobody {
     }
     fn last_save_s(&self) -> u64 {
         0
+    }
+    fn dump(&self, _: &OwnedItem) -> Vec<u8> {
+        Vec::new()
+    }
+    fn restore(&self, _: &[u8], _: &HashKey) -> Result<OwnedValue, String> {
+        Err("DUMP payload version or checksum are wrong".to_owned())
     }
     fn shutdown(&self, _: Shutdown) -> Result<(), String> {
         Ok(())

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod counters;
 pub mod databases;
 mod debug;
+pub mod dump;
 pub mod expiry;
 pub mod files;
 pub mod hash_fields;
@@ -32,6 +33,7 @@ pub const ALL: &[&[Row]] = &[
     counters::ROWS,
     lcs::ROWS,
     keys::ROWS,
+    dump::ROWS,
     expiry::ROWS,
     databases::ROWS,
     transactions::ROWS,

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use commands::host::{ClientFacts, Host, LatencyEvent, MemoryFacts, Shutdown, SlowEntry, Tally};
 use commands::{Client, Counters, Standing, Totals};
+use engine::{HashKey, OwnedItem, OwnedValue};
 use node::{Node, World};
+use persist::dump;
+use persist::rdb::Encoder;
 use protocol::args::Args;
 use protocol::resp::RespVersion;
 
@@ -375,6 +378,16 @@ impl Host for ServerHost {
 
     fn last_save_s(&self) -> u64 {
         self.durable.facts().last_save_s
+    }
+
+    fn dump(&self, item: &OwnedItem) -> Vec<u8> {
+        let mut payload = Vec::new();
+        dump::write_owned(&mut Encoder::new(true), item, &mut payload);
+        payload
+    }
+
+    fn restore(&self, payload: &[u8], secret: &HashKey) -> Result<OwnedValue, String> {
+        dump::read(payload, secret.0).map_err(|error| error.to_string())
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<(), String> {
