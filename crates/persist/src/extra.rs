@@ -196,11 +196,16 @@ impl Extra {
         Some(u64::from_le_bytes(*self.get(tag)?.first_chunk()?))
     }
 
+    /// The deadline of a key that stands here as a whole. The past is as good as any moment there.
+    pub fn deadline(&self) -> Option<u64> {
+        self.number(tag::EMPTY_DEADLINE).map(|at| at.max(1))
+    }
+
     /// The deadlines of fields.
     pub fn field_deadlines(&self) -> impl Iterator<Item = (&[u8], u64)> {
         self.iter().filter(|(found, _)| *found == tag::FIELD_DEADLINE).filter_map(|(_, value)| {
             let (at, name) = value.split_first_chunk::<8>()?;
-            Some((name, u64::from_le_bytes(*at)))
+            Some((name, u64::from_le_bytes(*at).max(1)))
         })
     }
 

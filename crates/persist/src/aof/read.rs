@@ -456,7 +456,12 @@ impl<R: Read> Reader<R> {
         let offset = self.transaction.map_or(offset, |start| start.min(offset));
         // Redis writes no bytes that are no record, and a crash only takes some away. In a file of
         // ours a crash may leave anything after what was synced, but nothing within a right chunk.
-        let foreign = self.tail.is_none() && !(offset == 0 && self.looks_begun());
+        let begun = if offset == 0 { self.looks_begun() } else { Ok(false) };
+        let foreign = match begun {
+            Ok(begun) => self.tail.is_none() && !begun,
+            Err(Bad::Io(error)) => return Error { offset, problem: Problem::Io(error) },
+            Err(_) => false,
+        };
         let surely = sure
             || offset < self.chunk_end
             || foreign && matches!(fault, Fault::Record | Fault::Note | Fault::ChunkLine);
@@ -471,10 +476,22 @@ impl<R: Read> Reader<R> {
         Error { offset, problem: Problem::Bad { fault, verdict } }
     }
 
-    /// Whether what stands here could be what a crash left of an opening line.
-    fn looks_begun(&self) -> bool {
-        let rest = self.buffer.get(self.at..).unwrap_or_default();
-        rest.starts_with(b"#") || rest.iter().all(|byte| *byte == 0)
+    /// Whether what stands here could be what a crash left of an opening line: the line's
+    /// beginning, or nothing but zeros to the file's end. Goes past zeros.
+    fn looks_begun(&mut self) -> Result<bool, Bad> {
+        let mut first = true;
+        while self.has(1)? {
+            let rest = self.buffer.get(self.at..).unwrap_or_default();
+            if std::mem::take(&mut first) && rest.starts_with(b"#") {
+                return Ok(true);
+            }
+            let zeros = rest.iter().take_while(|byte| **byte == 0).count();
+            if zeros < rest.len() {
+                return Ok(false);
+            }
+            self.at += zeros;
+        }
+        Ok(true)
     }
 
     /// The most that a right chunk in the rest of the file says about what was synced.

@@ -219,7 +219,7 @@ impl<R: Read> Reader<R> {
         if key.len() > KEY_MAX || !extra.fits(false, true) {
             return Err(Error { offset: start, problem: Problem::Extra });
         }
-        let meta = extra.meta(extra.number(tag::EMPTY_DEADLINE));
+        let meta = extra.meta(extra.deadline());
         let user = extra.user().to_vec();
         let mut item = OwnedItem { value: OwnedValue::Packed(Vec::new()), meta, user };
         let fields: Vec<FieldEdit<'_>> = extra.hidden_fields().map(as_set).collect();
@@ -334,7 +334,8 @@ pub(crate) fn value<R: Read>(
             for _ in 0..count {
                 let (name, value) = (input.string()?, input.string()?);
                 let deadline = if kind == kind::HASH_VALKEY {
-                    u64::try_from(i64::from_le_bytes(input.array()?)).ok()
+                    // None is told by -1; the past is as good as any moment there.
+                    u64::try_from(i64::from_le_bytes(input.array()?)).ok().map(|at| at.max(1))
                 } else {
                     None
                 };

@@ -232,7 +232,7 @@ impl Turn<'_> {
         let Some(note) = self.note.filter(|_| self.is_session()) else {
             return self.change(key, Change::Fields(edits));
         };
-        let meta = note.meta(note.number(tag::EMPTY_DEADLINE));
+        let meta = note.meta(note.deadline());
         if meta.slide.state() == State::Plain || !note.fits(false, false) {
             return Err(ReplayProblem::Arguments);
         }
