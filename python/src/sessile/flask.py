@@ -22,7 +22,7 @@ from flask.sessions import SessionInterface, SessionMixin
 
 from sessile.errors import ConfigurationError, SessionConflict, SessionGone, SessionUnavailable
 from sessile.ids import URL_SAFE
-from sessile.session import Session, run
+from sessile.session import Session, run, session_of
 from sessile.settings import NAMES, Settings, read
 from sessile.web import CONFLICT, PERMANENT, UNAVAILABLE, SessionMapping, closing, refuse
 
@@ -52,7 +52,7 @@ class SessileInterface(SessionInterface):
         self.settings = settings
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
-        state = Session(self.settings, request.cookies.get(self.get_cookie_name(app)))
+        state = session_of(self.settings, request.cookies.get(self.get_cookie_name(app)))
         state.device = request.headers.get("User-Agent", "")
         session = FlaskSession(state)
         if app.config.get("SESSION_PERMANENT") and state.id is None:
@@ -162,10 +162,30 @@ def configured(app: App, given: dict[str, Any]) -> Settings:
         shape=URL_SAFE,
         notes_cookie=False,
         user_of=user_of,
+        moving=moving_in(get, config),
     )
     if get("SESSILE_SLIDE") is None and config.get("SESSION_REFRESH_EACH_REQUEST", True):
         object.__setattr__(settings, "slide", True)
     return settings
+
+
+def moving_in(get: Any, config: MutableMapping[str, Any]) -> Any:
+    """Where sessions come from, while they move in: `"flask-session"`, or a Source."""
+    source = get("SESSILE_SOURCE")
+    if source is None:
+        return None
+    from sessile.moving import Moving
+
+    if source == "flask-session":
+        from sessile.moving_redis import FlaskSessionKeys
+
+        client = config.get("SESSION_REDIS")
+        if client is None:
+            raise ConfigurationError("SESSILE_SOURCE: flask-session needs SESSION_REDIS")
+        source = FlaskSessionKeys(client, config.get("SESSION_KEY_PREFIX", "session:"))
+    elif not hasattr(source, "carries"):
+        raise ConfigurationError("SESSILE_SOURCE must be 'flask-session' or a Source")
+    return Moving(source, get("SESSILE_MOVING") or "move")
 
 
 def rivals_url(config: MutableMapping[str, Any]) -> str | None:

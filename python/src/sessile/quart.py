@@ -15,7 +15,7 @@ from quart.wrappers import BaseRequestWebsocket, Response
 
 from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
 from sessile.flask import configured
-from sessile.session import Session, Standing, arun
+from sessile.session import Session, Standing, arun, session_of
 from sessile.settings import Settings
 from sessile.web import CONFLICT, PERMANENT, UNAVAILABLE, SessionMapping, closing, refuse
 
@@ -44,7 +44,7 @@ class SessileInterface(SessionInterface):
         self.settings = settings
 
     async def open_session(self, app: Quart, request: BaseRequestWebsocket) -> QuartSession:
-        state = Session(self.settings, request.cookies.get(self.get_cookie_name(app)))
+        state = session_of(self.settings, request.cookies.get(self.get_cookie_name(app)))
         state.device = request.headers.get("User-Agent", "")
         if state.standing is Standing.UNREAD and not is_static(app, request.path):
             try:

@@ -36,7 +36,18 @@ from sessile.contract import ROTATED, AsyncEngine, Changes, Engine, Life, Loaded
 from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
 from sessile.settings import Expiry, Settings
 
-__all__ = ["DEVICE", "QUIET", "Action", "Plan", "Session", "Standing", "Step", "arun", "run"]
+__all__ = [
+    "DEVICE",
+    "QUIET",
+    "Action",
+    "Plan",
+    "Session",
+    "Standing",
+    "Step",
+    "arun",
+    "run",
+    "session_of",
+]
 
 LOG = logging.getLogger("sessile.sessions")
 T = TypeVar("T")
@@ -237,7 +248,7 @@ class Session:
 
     def again(self) -> Session:
         """The same session, as another request would see it."""
-        return Session(self.settings, self._id)
+        return session_of(self.settings, self._id)
 
     def clear(self) -> None:
         """Empties the document, also of what this request never saw; loads nothing."""
@@ -618,6 +629,13 @@ class Session:
         age = now_ms() // 1000 - int(issued) if issued.isdigit() else self.settings.idle
         idle = self._expiry.idle or self.settings.idle
         return self._expiry.at is None and age * RENEWAL > idle
+
+
+def session_of(settings: Settings, id: str | None = None) -> Session:
+    """The session of an id, of the kind that an app has which is moving in from elsewhere."""
+    if settings.moving is None:
+        return Session(settings, id)
+    return settings.moving.session(settings, id)  # type: ignore[no-any-return]
 
 
 QUIET = (Standing.ROTATED, Standing.OUTAGE)

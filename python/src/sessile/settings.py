@@ -41,6 +41,8 @@ NAMES: Final = {
     "SESSILE_LIMIT": "how many sessions a user may have",
     "SESSILE_SIZE_MAX": "bytes that a session may hold",
     "SESSILE_READ_OUTAGE": "what a read does in an outage: error or anonymous",
+    "SESSILE_SOURCE": "where sessions were kept before, while moving in",
+    "SESSILE_MOVING": "how they move in: move, mirror or shadow",
 }
 SIZE_MAX: Final = 1024 * 1024
 NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -92,6 +94,8 @@ class Settings:
     user_of: Callable[[Mapping[Any, Any]], str] = nobody
     """Whose session a document is; empty for nobody's. Part of the user's name in the store."""
     expiry_of: Callable[[Mapping[Any, Any]], Expiry] = as_set
+    moving: Any = None
+    """A `sessile.moving.Moving`, as long as sessions come from elsewhere."""
 
     @cached_property
     def prefix(self) -> bytes:

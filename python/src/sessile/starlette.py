@@ -23,7 +23,7 @@ from typing import Any
 
 from sessile.errors import ConfigurationError, SessionConflict, SessionGone, SessionUnavailable
 from sessile.ids import URL_SAFE
-from sessile.session import Session, arun
+from sessile.session import Session, arun, session_of
 from sessile.settings import NAMES, Settings, read
 from sessile.web import CONFLICT, UNAVAILABLE, closing, parts
 
@@ -143,13 +143,14 @@ class SessionMiddleware:
             idle=max_age or TWO_WEEKS,
             shape=URL_SAFE,
             user_of=user_of,
+            moving=moving_in(settings.get("source"), settings.get("moving")),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        state = Session(self.settings, cookie_of(scope, self.cookie))
+        state = session_of(self.settings, cookie_of(scope, self.cookie))
         state.device = header_of(scope, b"user-agent")
         try:
             await arun(self.settings.async_engine(), state.load())
@@ -332,6 +333,15 @@ class Headers:
                     self.list[at] = (name, value + b", Cookie")
                 return
         self.add(b"vary", b"Cookie")
+
+
+def moving_in(source: Any, way: Any) -> Any:
+    """Where sessions come from, while they move in: a `sessile.moving.Source`."""
+    if source is None:
+        return None
+    from sessile.moving import Moving
+
+    return Moving(source, way or "move")
 
 
 def cookie_of(scope: Scope, name: str) -> str | None:

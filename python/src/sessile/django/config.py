@@ -35,7 +35,18 @@ def configured() -> Settings:
         idle=max(0, int(django_settings.SESSION_COOKIE_AGE)),
         user_of=user_of,
         expiry_of=expiry_of,
+        moving=moving_in(),
     )
+
+
+def moving_in() -> Any:
+    """Where sessions come from, while they move in."""
+    module = getattr(django_settings, "SESSILE_SOURCE", None)
+    if module is None:
+        return None
+    from sessile.django.moving import moving
+
+    return moving(module, getattr(django_settings, "SESSILE_MOVING", None))
 
 
 def forget(**_: Any) -> None:

@@ -17,7 +17,7 @@ from django.contrib.sessions.backends.base import CreateError, SessionBase, Upda
 from sessile import ids
 from sessile.django.config import configured
 from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
-from sessile.session import Plan, Session, Standing, arun, run
+from sessile.session import Plan, Standing, arun, run, session_of
 from sessile.settings import Settings
 
 __all__ = ["ConflictError", "SessionStore"]
@@ -35,7 +35,7 @@ class SessionStore(SessionBase):
     def __init__(self, session_key: str | None = None) -> None:
         self._flag = False
         self._odd: str | None = None
-        self._state = Session(self._settings(), session_key)
+        self._state = session_of(self._settings(), session_key)
         self.wrote = False
         """Whether this request wrote the session."""
         super().__init__(session_key)
@@ -116,7 +116,7 @@ class SessionStore(SessionBase):
         if value == self._state.id and value is not None:
             return
         data = self._state.data if self._state.is_read else None
-        self._state = Session(self._settings(), value)
+        self._state = session_of(self._settings(), value)
         if data:
             self._state.data = data
         # An id that can't be ours is shown until the session is looked at, as Django shows it.
@@ -174,7 +174,7 @@ class SessionStore(SessionBase):
 
     def _delete(self, session_key: str | None) -> Plan[None]:
         other = session_key is not None and session_key != self._state.id
-        yield from (Session(self._state.settings, session_key) if other else self._state).end()
+        yield from (session_of(self._state.settings, session_key) if other else self._state).end()
 
     def _flush(self) -> Plan[None]:
         self._odd = None

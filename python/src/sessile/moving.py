@@ -1,0 +1,445 @@
+"""Moving in from another session engine, without signing anybody out, and back if need be.
+
+A `Source` is where sessions were kept until now. There are three ways: `move` creates a session
+under its id when it's first asked for, then deletes the old record; `mirror` keeps the old record
+and writes each change back to it, so that old workers serve the same sessions while the new ones
+are rolled out, and after they were rolled back; `shadow` lets the old engine serve and writes
+ours beside it, to compare them. A `Moving` is handed to the framework as SESSILE_SOURCE and
+SESSILE_MOVING, and `sessile.session.session_of` makes sessions of the classes below.
+
+What always holds: a session that ended on either side ends on both, and an old record never
+brings it back; what is logged (as `sessile.moving`) names no id and no value. The old engine's
+own weaknesses stay as long as it's written to: its last writer wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from inspect import iscoroutinefunction
+from operator import methodcaller
+from typing import Any, Final, Literal, NamedTuple, Protocol
+
+from sessile.contract import Changes, Life, Loaded, Push
+from sessile.document import Base
+from sessile.errors import ConfigurationError, DocumentError, SessileError, SessionGone
+from sessile.session import Action, Plan, Session, Standing, Step, name_of
+from sessile.settings import Settings
+
+__all__ = ["Moving", "Old", "Source", "Way"]
+
+LOG = logging.getLogger("sessile.moving")
+Way = Literal["move", "mirror", "shadow"]
+WAYS: Final = ("move", "mirror", "shadow")
+MARK: Final = "_sessile"
+"""In old records that mirroring wrote: how our handle ends, and when that was."""
+NOTE: Final = b"\\@mirrored"
+"""Beside the document: digests of what was lately written to the old record, a JSON list."""
+NOTES: Final = 8
+TURNS: Final = 5
+"""How often a record is written back until it's what our store has."""
+BARRED: Final = 60
+"""Seconds for which an ended id can't be taken over from an old record that was read before."""
+
+
+class Old(NamedTuple):
+    """What an old record holds."""
+
+    document: dict[Any, Any]
+    seconds: int | None = None
+    """How long it would have lived; `None` if the old engine doesn't tell."""
+
+
+class Source(Protocol):
+    """Where sessions were kept. Coroutines `aread`, `awrite`, `aremove` are used if there are any,
+    threads otherwise. Whatever can't be read raises; only what isn't there is `None`."""
+
+    carries: bool
+    """Whether the cookie itself is the record, as with signed cookies: then only `move` works."""
+
+    def read(self, id: str) -> Old | None: ...
+
+    def write(self, id: str, document: dict[Any, Any], seconds: int, new: bool) -> bool:
+        """Writes a record; False, and nothing written, if it isn't `new` and isn't there."""
+
+    def remove(self, id: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """From where, and how."""
+
+    source: Source
+    way: Way = "move"
+
+    def __post_init__(self) -> None:
+        if self.way not in WAYS:
+            raise ConfigurationError(f"SESSILE_MOVING must be one of {', '.join(WAYS)}")
+        if self.source.carries and self.way != "move":
+            raise ConfigurationError(f"signed cookies can't be {self.way}ed, only moved")
+
+    def session(self, settings: Settings, id: str | None) -> Session:
+        """A session of this app while it moves."""
+        kinds = {"move": Moved, "mirror": Mirrored, "shadow": Shadowed}
+        return kinds[self.way](settings, id)
+
+
+class Moved(Session):
+    """A session that is taken over from its old record when nobody knows it here."""
+
+    def __init__(self, settings: Settings, id: str | None = None) -> None:
+        super().__init__(settings, id)
+        source = settings.moving.source
+        self._carried = id if source.carries and id and self._id is None else None
+        if self._carried is not None:
+            self.standing, self._data = Standing.UNREAD, None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nobody knows the session here."""
+        return self.standing is Standing.NEW
+
+    def ask(self, name: str, *args: Any) -> Step:
+        """A step that asks the old engine."""
+        return asking(self.settings.moving.source, name, *args)
+
+    def load(self) -> Plan[None]:
+        if self.standing is not Standing.UNREAD or self._data is not None:
+            return
+        if self._carried is not None:
+            yield from self._unpack(self._carried)
+            return
+        id, chosen = self._id, self._next
+        intents, unseen = self._intents, self._unseen
+        yield from super().load()
+        if id is None or not self.is_new:
+            return
+        if (yield from self._take_over(id)):
+            self.standing, self._id, self._next, self._data = Standing.UNREAD, id, chosen, None
+            self._forget()
+            self._intents, self._unseen = intents, unseen
+            yield from super().load()
+
+    def end(self) -> Plan[int]:
+        id, keys = self._id, self._keys(self._id)
+        if id is not None:
+            yield self.ask("remove", id)
+        count = yield from super().end()
+        if id is not None:
+            yield from self._bar(keys[0])
+        return count
+
+    def exists(self, id: str | None) -> Plan[bool]:
+        if (yield from super().exists(id)):
+            return True
+        if id is None or not self.settings.shape.fits(id) or (self._next and self._id):
+            return False
+        return (yield self.ask("read", id)) is not None
+
+    def _unpack(self, carried: str) -> Plan[None]:
+        """A session that came in its cookie gets an id and a place in the store."""
+        self._carried = None
+        old: Old | None = yield self.ask("read", carried)
+        yield from super().load()
+        if old is not None and old.document:
+            self._data, self.changed = dict(old.document), True
+
+    def _take_over(self, id: str, note: Mapping[bytes, bytes] | None = None) -> Plan[bool]:
+        """Creates ours from the old record; whether there is a session now."""
+        old: Old | None = yield self.ask("read", id)
+        if old is None or self._ended_here(id, old):
+            if old is not None:
+                yield self.ask("remove", id)
+            return False
+        document = {name: value for name, value in old.document.items() if name != MARK}
+        fields = {**self.settings.codec.encode(document), **(note or {})}
+        key, user = self._keys(id)[0], self.settings.user(self.settings.user_of(document))
+        life = lasting(self.settings, document, old.seconds)
+        version = yield methodcaller("create", key, fields, life, user=user or None)
+        if version is None:
+            return True
+        # Whoever ended it in the meantime, ended the old record: it would be back otherwise.
+        if (yield self.ask("read", id)) is None:
+            yield methodcaller("end", key)
+            return False
+        LOG.info("session %s was taken over", name_of(key))
+        yield from self._taken(id, key)
+        return True
+
+    def _taken(self, id: str, key: bytes) -> Plan[None]:
+        """What becomes of the old record."""
+        yield self.ask("remove", id)
+
+    def _ended_here(self, id: str, old: Old) -> bool:
+        """Whether an old record is one that outlived our session."""
+        return False
+
+    def _bar(self, key: bytes) -> Plan[None]:
+        """Leaves a tombstone: whoever read the old record just before can't create it again."""
+        made = yield methodcaller("create", key, {}, Life(idle=BARRED))
+        if made is not None:
+            away = key[:-64] + hashlib.sha256(b"away" + key).hexdigest().encode()
+            yield methodcaller("rotate", key, away, Changes(), Life(), hard=True)
+            yield methodcaller("end", away)
+
+
+class Mirrored(Moved):
+    """A session whose old record lives on, and is written with it."""
+
+    def load(self) -> Plan[None]:
+        if self.standing is Standing.UNREAD and self._data is None and self._id is not None:
+            yield from self._reconcile(self._id)
+        yield from super().load()
+
+    def create(self, id: str | None = None) -> Plan[None]:
+        yield from super().create(id)
+        yield from self._write_back(new=True)
+
+    def _save(self, changes: Changes) -> Plan[Action]:
+        action = yield from super()._save(changes)
+        yield from self._write_back()
+        return action
+
+    def _rotate(self, changes: Changes) -> Plan[Action]:
+        before, old_key = self._id, self._keys(self._id)[0]
+        action = yield from super()._rotate(changes)
+        if before is not None:
+            yield self.ask("remove", before)
+            LOG.debug("session %s left its old record", name_of(old_key))
+        yield from self._write_back(new=True)
+        return action
+
+    def _taken(self, id: str, key: bytes) -> Plan[None]:
+        yield from self._write_back(id, key)
+
+    def _ended_here(self, id: str, old: Old) -> bool:
+        mark, _, moment = str(old.document.get(MARK, "")).partition(" ")
+        mine = any(key[-8:].decode() == mark for key in self._keys(id))
+        # A session that nobody asked us for all its life ended by itself; only the old one lived.
+        idle = self.settings.idle or time.time()
+        return mine and moment.isdigit() and time.time() < int(moment) + idle
+
+    def _reconcile(self, id: str) -> Plan[None]:
+        """Brings ours up to what old workers did: ended it, or wrote something else."""
+        ours = Session(self.settings, id)
+        yield from ours.load()
+        if ours.standing is not Standing.LIVE or ours._loaded is None or not ours._key:
+            return
+        old: Old | None = yield self.ask("read", id)
+        notes = noted(ours._loaded.fields)
+        if old is None:
+            if notes:
+                LOG.info("session %s was ended by the old engine", name_of(ours._key))
+                yield methodcaller("end", ours._key)
+            else:
+                yield from self._write_back(id, ours._key, new=True)
+            return
+        document = {name: value for name, value in old.document.items() if name != MARK}
+        seen = digest(self.settings, document)
+        if seen not in notes:
+            ours.data = document
+            if ours.differs:
+                yield from ours.save()
+            yield methodcaller("save", ours.keys[0], noting(seen), Life())
+
+    def _write_back(
+        self, id: str | None = None, key: bytes | None = None, *, new: bool = False
+    ) -> Plan[None]:
+        """Writes the old record until it's what our store has."""
+        id, key = id or self._id, key or (self.keys[0] if self.keys else None)
+        if id is None or key is None:
+            return
+        written = ""
+        for _ in range(TURNS):
+            found = yield methodcaller("load", key)
+            if not isinstance(found, Loaded):
+                yield self.ask("remove", id)
+                return
+            document, _base = self.settings.codec.decode(found.fields)
+            latest = digest(self.settings, document)
+            if latest == written:
+                return
+            # Noted before it's written, so that nobody takes it for an old worker's.
+            version = yield methodcaller("save", key, noting(latest), Life())
+            if found.version == self._version and version is not None:
+                self._version = version
+            life = lasting(self.settings, document, None)
+            mark = f"{key[-8:].decode()} {int(time.time())}"
+            record = {**document, MARK: mark}
+            if not (yield self.ask("write", id, record, seconds_of(life), new)):
+                LOG.info("session %s was ended by the old engine", name_of(key))
+                yield methodcaller("end", key)
+                raise SessionGone("the session ended while this request was being served")
+            written, new = latest, False
+
+
+class Shadowed(Moved):
+    """A session that the old engine serves; ours is written beside it and compared."""
+
+    @property
+    def modified(self) -> bool:
+        try:
+            return super().modified
+        except DocumentError as error:
+            LOG.warning("a session could not be kept here: %s", error)
+            return True
+
+    def load(self) -> Plan[None]:
+        if self.standing is not Standing.UNREAD or self._data is not None or self._id is None:
+            return
+        id, key = self._id, self._keys(self._id)[0]
+        old: Old | None = yield self.ask("read", id)
+        if old is None:
+            self._take(None)
+            yield from self._beside(methodcaller("end", key))
+            return
+        old.document.pop(MARK, None)
+        chosen, found = self._next, (yield from self._beside(methodcaller("load", key)))
+        try:
+            fields = self.settings.codec.encode(old.document)
+            user = self.settings.user(self.settings.user_of(old.document))
+            self._key = key
+            self._take(Loaded(version=0, fields=fields, user=user))
+            self._next = chosen
+        except DocumentError as error:
+            LOG.warning("session %s could not be kept here: %s", name_of(key), error)
+            self.standing, self._data = Standing.LIVE, old.document
+            return
+        if isinstance(found, Loaded):
+            mine, _ = self.settings.codec.decode(found.fields)
+            same = digest(self.settings, mine) == digest(self.settings, old.document)
+            if not same:
+                LOG.warning("session %s differs from its old record", name_of(key))
+        if not isinstance(found, Loaded) or not same:
+            yield from self._follow(key, old.document)
+
+    def save(self) -> Plan[Action]:
+        yield from self.load()
+        if self.standing is Standing.NEW:
+            yield from self.create(self._next)
+            return Action.CREATE
+        if self._next is None and self._user_changed():
+            self.rotate(hard=True)
+        id, chosen, data = self._id, self._next, self.data
+        there = yield self.ask("write", chosen or id, data, self._seconds(), chosen is not None)
+        if not there:
+            raise SessionGone("the session ended while this request was being served")
+        if chosen is not None:
+            yield self.ask("remove", id)
+            yield from self._beside(methodcaller("end", *self._keys(id)))
+        yield from self._kept(chosen or id)
+        return Action.SAVE if chosen is None else Action.ROTATE
+
+    def create(self, id: str | None = None) -> Plan[None]:
+        chosen = id or self._new_id()
+        self._data = self._data or {}
+        yield self.ask("write", chosen, self._data, self._seconds(), True)
+        yield from self._kept(chosen)
+
+    def end(self) -> Plan[int]:
+        id = self._id
+        self._next = None
+        if id is None:
+            return 0
+        there = yield self.ask("read", id)
+        yield self.ask("remove", id)
+        yield from self._beside(methodcaller("end", *self._keys(id)))
+        return int(there is not None)
+
+    def exists(self, id: str | None) -> Plan[bool]:
+        if id is None or not self.settings.shape.fits(id):
+            return False
+        return (yield self.ask("read", id)) is not None
+
+    def _seconds(self) -> int:
+        return seconds_of(lasting(self.settings, self._data or {}, None))
+
+    def _kept(self, id: str | None) -> Plan[None]:
+        """Ours follows what the old engine has just been given."""
+        key, document = self._keys(id)[0], self._data or {}
+        yield from self._follow(key, document)
+        try:
+            base = Base(self.settings.codec.encode(document))
+        except DocumentError:
+            base = Base()
+        self._settle(id, key, 0, base, self._user_now())
+
+    def _follow(self, key: bytes, document: dict[Any, Any]) -> Plan[None]:
+        """Makes ours what the old record is. What fails is logged, never the request's trouble."""
+        user = self.settings.user(self.settings.user_of(document))
+        life = lasting(self.settings, document, None)
+        try:
+            fields = self.settings.codec.encode(document)
+            found = yield methodcaller("load", key)
+            if isinstance(found, Loaded):
+                base = self.settings.codec.decode(found.fields)[1]
+                changes = self.settings.codec.changes(base, document)
+                yield methodcaller("save", key, changes, life, user=user)
+            else:
+                yield methodcaller("create", key, fields, life, user=user or None)
+        except SessileError as error:
+            LOG.warning("session %s was not shadowed: %s", name_of(key), error)
+
+    def _beside(self, step: Step) -> Plan[Any]:
+        """Asks our store for what may fail."""
+        try:
+            return (yield step)
+        except SessileError as error:
+            LOG.warning("a shadow was not reached: %s", type(error).__name__)
+            return None
+
+
+def asking(source: Source, name: str, *args: Any) -> Step:
+    """A step that asks a source, in whichever way the plan is carried out."""
+
+    def step(engine: Any) -> Any:
+        if not iscoroutinefunction(type(engine).load):
+            return getattr(source, name)(*args)
+        native: Callable[..., Any] | None = getattr(source, "a" + name, None)
+        if native is not None:
+            return native(*args)
+        return asyncio.to_thread(partial(getattr(source, name), *args))
+
+    return step
+
+
+def lasting(settings: Settings, document: dict[Any, Any], seconds: int | None) -> Life:
+    """How long a session lives from now on: not longer than its old record would have."""
+    probe = Session(settings)
+    probe.data = document
+    life = probe._life(fresh=True)
+    if seconds is not None and life.idle and seconds < life.idle:
+        life = replace(life, idle=max(1, seconds))
+    return life
+
+
+def seconds_of(life: Life) -> int:
+    """How long an old record is to live."""
+    if life.expires_at is not None:
+        return max(1, (life.expires_at - time.time_ns() // 1_000_000) // 1000)
+    return life.idle or life.maximum or 14 * 86400
+
+
+def digest(settings: Settings, document: dict[Any, Any]) -> str:
+    """What a document holds, whatever the order of its keys."""
+    leaves = settings.codec.encode(document)
+    texts = sorted(name + b" " + leaf.rpartition(b" ")[0] for name, leaf in leaves.items())
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
+
+
+def noted(fields: Mapping[bytes, bytes]) -> list[str]:
+    """The digests that stand beside a document."""
+    leaf = fields.get(NOTE)
+    return list(json.JSONDecoder().raw_decode(leaf.decode())[0]) if leaf else []
+
+
+def noting(seen: str) -> Changes:
+    """Notes a digest."""
+    init, push = {NOTE: b"[]"}, [Push(NOTE, json.dumps(seen).encode(), NOTES)]
+    return Changes(init=init, push=push)
