@@ -201,12 +201,17 @@ def test_settings_are_flask_s_and_those_of_flask_session():
         "PERMANENT_SESSION_LIFETIME": timedelta(days=2),
         "SESSION_REFRESH_EACH_REQUEST": False,
     }
-    settings = configured(config, {})
+    settings = configured(app_with(config), {})
     assert settings.url == "redis://cache.example:6380/2"
     assert (settings.namespace, settings.idle, settings.slide) == ("shop", 2 * 86400, False)
-    assert configured({}, {"url": "memory:"}).slide
+    assert configured(app_with({}), {"url": "memory:"}).slide
     with pytest.raises(ConfigurationError, match="no setting 'uri'"):
-        configured({}, {"uri": "memory:"})
+        configured(app_with({}), {"uri": "memory:"})
+
+
+def app_with(config):
+    """An app of which nothing is known but its configuration."""
+    return SimpleNamespace(config=config, instance_path="instance", debug=False)
 
 
 def test_what_lies_in_the_store_is_no_id_and_has_a_user(client, app, store):

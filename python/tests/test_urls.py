@@ -15,7 +15,7 @@ from sessile.urls import open_async_engine, open_engine, parse
         ("", "empty"),
         ("redis", "no scheme"),
         ("http://localhost", "'http' is unknown"),
-        ("memory:x", "nothing may follow"),
+        ("memory:x/y", "only a name"),
         ("memory:?a=1", "unknown option 'a'"),
         ("memory:?a=1&a=2", "twice"),
         ("memory:?a", "well-formed"),

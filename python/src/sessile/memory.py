@@ -80,9 +80,9 @@ class DictView:
 
 
 def open_engine(address: Address) -> MemoryEngine:
-    """`memory:`, each time a store of its own."""
-    if address.netloc or address.path:
-        raise ConfigurationError("memory URL: nothing may follow `memory:`")
+    """`memory:` or `memory:NAME`, each time a store of its own."""
+    if address.netloc or (not address.path.isalnum() and address.path):
+        raise ConfigurationError("memory URL: only a name may follow `memory:`")
     address.only()
     return MemoryEngine()
 
