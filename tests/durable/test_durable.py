@@ -259,6 +259,47 @@ def test_a_torn_end_before_an_increment_without_records_is_cut_too(folder):
         assert everything(client) == before
 
 
+def check(*arguments):
+    """What `--check` says, a line per file, and whether all is whole."""
+    command = [server_bin(), "--check", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines(), done.returncode == 0
+
+
+def test_check_tells_what_files_hold_and_fix_cuts_a_torn_end(folder):
+    with running(ours(folder, *LOG)) as client:
+        fill(client)
+        client.bgrewriteaof()
+        while client.info("persistence")["aof_rewrite_in_progress"]:
+            time.sleep(0.01)
+        client.set("after", 1)
+        client.save()
+    logs = folder / "appendonlydir"
+    lines, whole = check(folder / "dump.rdb", logs)
+    assert whole and len(lines) >= 4, lines
+    assert "whole: RDB version 10, " in lines[0] and "checksum is right" in lines[0]
+    assert "names a base and 1 increments" in lines[1]
+    assert "records of a log, 0 without a checksum" in lines[-1]
+    (increment,) = logs.glob("*.incr.aof")
+    right = increment.read_bytes()
+    with increment.open("ab") as log:
+        log.write(b"#sc 77")
+    lines, whole = check(logs)
+    assert not whole and f"at byte {len(right)}" in lines[-1] and "--fix" in lines[-1]
+    lines, whole = check("--fix", logs)
+    assert whole and "6 bytes were cut off" in lines[-1]
+    assert increment.read_bytes() == right and check(increment)[1]
+    assert (logs / f"{increment.name}.torn").read_bytes() == b"#sc 77"
+    base = next(logs.glob("*.base.rdb"))
+    damaged = bytearray(base.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    base.write_bytes(damaged)
+    lines, whole = check("--fix", logs)
+    assert not whole and "damaged: " in lines[1] and base.read_bytes() == damaged
+    assert check(folder / "nothing")[1] is False
+    assert check()[1] is False
+
+
 def test_one_folder_belongs_to_one_server(folder):
     with running(ours(folder, *LOG)), pytest.raises(RuntimeError) as refused:
         ours(folder, *LOG)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use server::config::load::{self, Instead, Loaded};
 use server::config::{Store, invocation, render};
+use server::durable::check::Report;
 use server::live::Live;
 use server::os::clock::Clock;
 use server::os::heap::{self, Counting};
@@ -42,6 +43,7 @@ fn start() -> Result<(), String> {
     match asked.instead {
         Some(Instead::Help) => return say(&render::help()),
         Some(Instead::Version) => return say(&format!("sessile {VERSION}\n")),
+        Some(Instead::Check { fix }) => return check(&asked.checked, fix),
         Some(Instead::Config) | None => {}
     }
     let loaded = load::load(&asked).map_err(|error| error.to_string())?;
@@ -53,6 +55,16 @@ fn start() -> Result<(), String> {
         return daemon::detach(input).map(drop).map_err(|error| format!("daemonize: {error}"));
     }
     serve(loaded)
+}
+
+/// Says what files hold; fails if one isn't whole.
+fn check(paths: &[String], fix: bool) -> Result<(), String> {
+    if paths.is_empty() {
+        return Err("--check [--fix] needs files or folders to look at".to_owned());
+    }
+    let report = Report::of(paths, fix);
+    say(&report.text)?;
+    if report.bad == 0 { Ok(()) } else { Err(format!("{} files aren't whole", report.bad)) }
 }
 
 fn serve(loaded: Loaded) -> Result<(), String> {

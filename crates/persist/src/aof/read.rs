@@ -486,10 +486,12 @@ impl<R: Read> Reader<R> {
                 return Ok(true);
             }
             let zeros = rest.iter().take_while(|byte| **byte == 0).count();
-            if zeros < rest.len() {
+            let over = zeros < rest.len();
+            // In either case: how much is read at once must make no difference.
+            self.at += zeros;
+            if over {
                 return Ok(false);
             }
-            self.at += zeros;
         }
         Ok(true)
     }

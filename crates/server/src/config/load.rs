@@ -21,9 +21,11 @@ pub struct Invocation {
     pub directives: Vec<Directive>,
     /// What to do instead of serving.
     pub instead: Option<Instead>,
+    /// The files to look at instead.
+    pub checked: Vec<String>,
 }
 
-/// Something to print instead of serving.
+/// Something to do instead of serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instead {
     /// `--help`
@@ -32,6 +34,11 @@ pub enum Instead {
     Version,
     /// `--print-config`
     Config,
+    /// `--check [--fix] FILE...`
+    Check {
+        /// Whether torn ends are cut.
+        fix: bool,
+    },
 }
 
 /// A configuration and where it came from.
@@ -68,6 +75,12 @@ pub fn invocation(arguments: &[String]) -> Result<Invocation, ConfigError> {
             (_, "-h" | "--help") => found.instead = Some(Instead::Help),
             (_, "-v" | "--version") => found.instead = Some(Instead::Version),
             (_, "--print-config") => found.instead = Some(Instead::Config),
+            (_, "--check") if index == 0 => {
+                let fix = arguments.get(1).is_some_and(|next| next == "--fix");
+                found.instead = Some(Instead::Check { fix });
+                found.checked = arguments.iter().skip(1 + usize::from(fix)).cloned().collect();
+                return Ok(found);
+            }
             (Some(name), _) if !name.is_empty() => {
                 let name = name.to_ascii_lowercase();
                 found.directives.push(Directive { line: 0, name, words: Vec::new() });

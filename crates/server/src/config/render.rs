@@ -16,7 +16,10 @@ pub fn help() -> String {
          \x20      sessile - [--directive value ...]     (configuration from standard input)\n\n\
          \x20 --help, -h        this text\n\
          \x20 --version, -v     the version\n\
-         \x20 --print-config    the resolved configuration, as a file that can be loaded\n\n\
+         \x20 --print-config    the resolved configuration, as a file that can be loaded\n\
+         \x20 --check [--fix] FILE...\n\
+         \x20                   what files and folders of data hold, and whether they are whole;\n\
+         \x20                   --fix cuts the torn end of a log off and keeps it beside it\n\n\
          Data lives in memory only, unless 'appendonly yes' or 'save' says otherwise.\n",
     );
     for (topic, rows) in TOPICS {

@@ -224,7 +224,8 @@ impl Files {
                     if !torn || !truncate {
                         return Err(wrong(error.to_string()));
                     }
-                    found.cut += self.cut(part, error.offset).map_err(|e| wrong(e.to_string()))?;
+                    let cut = self.folder.cut(&part.name, error.offset);
+                    found.cut += cut.map_err(|error| wrong(error.to_string()))?;
                     say::warning(format_args!("{}", wrong(format!("{error}; cut there"))));
                     break;
                 }
@@ -237,18 +238,6 @@ impl Files {
             ));
         }
         Ok(())
-    }
-
-    /// Cuts the torn end of a file off and keeps it beside it. Answers its bytes.
-    fn cut(&self, part: &Part, at: u64) -> io::Result<u64> {
-        let path = self.folder.file(&part.name);
-        let bytes = std::fs::read(&path)?;
-        let torn = bytes.get(at as usize..).unwrap_or_default();
-        self.folder.replace(&format!("{}.torn", part.name), |out| out.write_all(torn))?;
-        let file = OpenOptions::new().write(true).open(&path)?;
-        file.set_len(at)?;
-        file.sync_all()?;
-        Ok(torn.len() as u64)
     }
 }
 

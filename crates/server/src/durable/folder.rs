@@ -80,6 +80,21 @@ impl Folder {
         moved
     }
 
+    /// Cuts the torn end of a file off and keeps it beside it. Answers its bytes.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn cut(&self, name: &str, at: u64) -> io::Result<u64> {
+        let path = self.path.join(name);
+        let bytes = std::fs::read(&path)?;
+        let torn = bytes.get(at as usize..).unwrap_or_default();
+        self.replace(&format!("{name}.torn"), |out| out.write_all(torn))?;
+        let file = OpenOptions::new().write(true).open(&path)?;
+        file.set_len(at)?;
+        file.sync_all()?;
+        Ok(torn.len() as u64)
+    }
+
     /// Makes sure that names that were given or taken away stay so.
     ///
     /// # Errors

@@ -61,6 +61,7 @@ pub struct Durable {
     log: OnceLock<Arc<Log>>,
     /// A snapshot or a rewrite is on its way.
     busy: AtomicBool,
+    /// If so, it's a rewrite.
     rewriting: AtomicBool,
     ending: AtomicBool,
     facts: Mutex<Facts>,
@@ -122,7 +123,7 @@ impl Durable {
     /// # Errors
     /// A sentence: one is on its way, or why it can't be written.
     pub fn save(&self) -> Result<(), String> {
-        self.take_turn()?;
+        self.take_turn(false)?;
         let done = self.write_snapshot();
         self.busy.store(false, Ordering::Release);
         done
@@ -133,7 +134,7 @@ impl Durable {
     /// # Errors
     /// A sentence: one is on its way, or there can be no thread.
     pub fn save_in_background(self: &Arc<Self>) -> Result<(), String> {
-        self.take_turn()?;
+        self.take_turn(false)?;
         self.spawn("snapshot", |durable| drop(durable.write_snapshot()))
     }
 
@@ -145,7 +146,7 @@ impl Durable {
         if self.log.get().is_none() {
             return Err("there is no append-only file (appendonly is 'no')".to_owned());
         }
-        self.take_turn()?;
+        self.take_turn(true)?;
         self.spawn("rewrite", Self::rewrite)
     }
 
@@ -181,7 +182,7 @@ impl Durable {
     pub fn facts(&self) -> Facts {
         Facts {
             saving: self.busy.load(Ordering::Relaxed) && !self.rewriting.load(Ordering::Relaxed),
-            rewriting: self.rewriting.load(Ordering::Relaxed),
+            rewriting: self.busy.load(Ordering::Relaxed) && self.rewriting.load(Ordering::Relaxed),
             log: self.log.get().map(|log| log.facts()),
             ..*lock(&self.facts)
         }
@@ -212,10 +213,11 @@ impl Durable {
         (0..self.node.shard_count()).filter_map(of).sum()
     }
 
-    fn take_turn(&self) -> Result<(), String> {
+    fn take_turn(&self, rewriting: bool) -> Result<(), String> {
         if self.busy.swap(true, Ordering::AcqRel) {
             return Err("Background save already in progress".to_owned());
         }
+        self.rewriting.store(rewriting, Ordering::Relaxed);
         Ok(())
     }
 
@@ -340,7 +342,6 @@ impl Durable {
 
     /// Writes the log's base anew, and notes how it went.
     fn rewrite(&self) {
-        self.rewriting.store(true, Ordering::Relaxed);
         let done = self.rewrite_files();
         let mut facts = lock(&self.facts);
         facts.last_rewrite_ok = done.is_ok();
@@ -351,7 +352,6 @@ impl Durable {
             }
             Err(what) => say::warning(format_args!("can't rewrite the append-only file: {what}")),
         }
-        self.rewriting.store(false, Ordering::Relaxed);
     }
 
     fn rewrite_files(&self) -> Result<u64, String> {
