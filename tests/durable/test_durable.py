@@ -398,6 +398,69 @@ def test_what_sessions_left_behind_survives_and_versions_are_not_used_twice(fold
     assert subprocess.run(["redis-check-rdb", folder / "dump.rdb"], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("rewrite", ["none", "before", "after"])
+def test_ended_sessions_stay_ended_over_rewrites_and_kills(folder, rewrite):
+    server = ours(folder, *LOG)
+    seen = {}
+    try:
+        ask = server.client.execute_command
+        for name in ("moved", "hard", "ended", "stays"):
+            make = ("SESSION.CREATE", name, "IDLE", 600, "MAX", 9000, "USER", "ann")
+            ask(*make, "SET", 1, "f", name)
+        ask("SESSION.SAVE", "ended", "SET", 1, "f", "late", "REQ", "token")
+        if rewrite == "before":
+            rewritten(server.client)
+        ask("SESSION.ROTATE", "moved", "moved2", "GRACE", 300)
+        ask("SESSION.ROTATE", "hard", "hard2", "HARD")
+        ask("SESSION.END", "ended")
+        if rewrite == "after":
+            rewritten(server.client)
+        for name in ("moved", "hard2", "stays"):
+            seen[name] = {ask("SESSION.LOAD", name, "PEEK")[0]}
+        for _ in range(3):
+            server.kill()
+            server = ours(folder, *LOG)
+            ask = server.client.execute_command
+            save = ("SET", 1, "f", "late")
+            assert ask("SESSION.SAVE", "ended", *save, "REQ", "token") is None
+            assert ask("SESSION.SAVE", "hard", *save) is None
+            assert ask("SESSION.LOAD", "hard") == b"ROTATED"
+            assert ask("SESSION.LOAD", "ended") is None
+            _, idle, absolute, user, fields = ask("SESSION.LOAD", "moved", "PEEK")
+            assert (user, fields[0]) == (b"ann", b"f")
+            # Both deadlines are those of before the kill, at most the test's own time ago.
+            assert 540_000 < idle <= 600_000 and 8_940_000 < absolute <= 9_000_000
+            listed = {row[0] for row in ask("SESSION.LIST", "ann")}
+            assert listed == {b"moved2", b"hard2", b"stays"}
+            assert sorted(server.client.scan_iter()) == sorted(listed)
+            for name in ("moved", "hard2", "stays"):
+                version = ask("SESSION.LOAD", name, "PEEK")[0]
+                later = ask("SESSION.SAVE", name, *save)
+                for number in (version, later):
+                    assert number not in seen[name]
+                    seen[name].add(number)
+        # The target's end is the alias's too, in every later life.
+        ask("SESSION.END", "moved2")
+        server.kill()
+        server = ours(folder, *LOG)
+        assert server.client.execute_command("SESSION.LOAD", "moved", "PEEK") is None
+    finally:
+        server.stop()
+
+
+def rewritten(client):
+    """Waits until the log has a new base."""
+    client.bgrewriteaof()
+    deadline = time.monotonic() + 30
+    while True:
+        info = client.info("persistence")
+        if not info["aof_rewrite_in_progress"] and not info.get("aof_rewrite_scheduled", 0):
+            break
+        assert time.monotonic() < deadline, info
+        time.sleep(0.01)
+    assert info["aof_last_bgrewrite_status"] == "ok"
+
+
 def test_dump_and_restore_go_both_ways(folder, tmp_path):
     other = tmp_path / "theirs"
     other.mkdir()
