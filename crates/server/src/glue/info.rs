@@ -138,7 +138,7 @@ fn memory(host: &ServerHost, tally: &Tally, out: &mut String) {
     line(out, "sessile_arena_bytes", host.node.arena_bytes());
 }
 
-/// There are no files yet; clients that wait for loading or saving must see that none goes on.
+/// Files are loaded before clients are served, so they never see that it goes on.
 fn persistence(host: &ServerHost, tally: &Tally, out: &mut String) {
     let facts = host.durable.facts();
     let status = |ok| if ok { "ok" } else { "err" };
