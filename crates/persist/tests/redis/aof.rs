@@ -109,7 +109,14 @@ fn compare(server: &mut Server, held: &mut Held) {
 
 #[test]
 fn what_redis_logs_is_replayed() {
-    let mut server = Server::start(&["--appendonly", "yes", "--aof-timestamp-enabled", "yes"]);
+    let mut server = Server::start(&[
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--aof-timestamp-enabled",
+        "yes",
+    ]);
     server.say("SET before:rewrite 1");
     server.say("HSET hash:before a 1 b 2");
     server.say("BGREWRITEAOF");
@@ -287,7 +294,8 @@ fn what_is_logged_redis_loads() {
     let (right, said) = tool("redis-check-aof", &path);
     assert!(right && said.contains("All AOF files and manifest are valid"), "{said}");
 
-    let mut server = Server::start_in(folder, &["--appendonly", "yes"]);
+    // Under everysec Redis answers before it writes while a sync is on its way.
+    let mut server = Server::start_in(folder, &["--appendonly", "yes", "--appendfsync", "always"]);
     compare(&mut server, &mut held);
     let mut loaded = Held::load(&server.path("appendonlydir"));
     compare(&mut server, &mut loaded);

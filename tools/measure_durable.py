@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""What durability costs, beside redis-server in one run.
+
+usage: measure_durable.py --sessile BIN [--rounds 5] [--sessions 1000000] [--json FILE] PART...
+
+everysec   SETs per second with the log under everysec, over those without a log
+always     SETs per second of 50 clients under always, over redis-server's
+files      seconds to write a snapshot of the sessions and to load it, over redis-server's
+
+Rounds are interleaved; medians are quoted. Servers run on free ports and in folders of their own.
+"""
+
+import argparse
+import json
+import pathlib
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import redis
+
+from servers import free_port
+
+WAIT_SECONDS = 300
+
+
+class Server:
+    """A server in a folder of its own, up when this returns."""
+
+    def __init__(self, command, folder):
+        self.port = free_port()
+        words = [*command, "--port", str(self.port), "--dir", str(folder)]
+        begun = time.monotonic()
+        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, cwd=folder)
+        self.client = redis.Redis(port=self.port, socket_timeout=WAIT_SECONDS)
+        while True:
+            try:
+                self.client.dbsize()
+                break
+            except (redis.ConnectionError, redis.ResponseError):
+                if self.process.poll() is not None or time.monotonic() - begun > WAIT_SECONDS:
+                    sys.exit(f"it doesn't start: {' '.join(words)}")
+                time.sleep(0.005)
+        self.took = time.monotonic() - begun
+
+    def stop(self):
+        self.client.close()
+        self.process.kill()
+        self.process.wait()
+
+
+def sets(port, clients, requests, pipeline):
+    """SETs per second, of 500 bytes to 100,000 keys."""
+    command = ["redis-benchmark", "-p", str(port), "-t", "set", "-n", str(requests), "-q"]
+    command += ["-c", str(clients), "-P", str(pipeline), "-r", "100000", "-d", "500"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.replace("\r", "\n").strip().splitlines()[-1].split(":")[1].split()[0])
+
+
+def rounds_of(servers, count, work):
+    """What `work` answers for each server, `count` times, in turn."""
+    found = {name: [] for name in servers}
+    names = list(servers)
+    for turn in range(count):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            found[name].append(work(servers[name]))
+    return found
+
+
+def compare(part, commands, base, count, work):
+    """Runs `work` on each server and prints rates over those of one of them."""
+    with tempfile.TemporaryDirectory() as root:
+        servers = {}
+        for name, command in commands.items():
+            folder = pathlib.Path(root) / name.replace(" ", "-")
+            folder.mkdir()
+            servers[name] = Server(command, folder)
+        try:
+            found = rounds_of(servers, count, work)
+        finally:
+            for server in servers.values():
+                server.stop()
+    for name, rates in found.items():
+        pairs = statistics.median(a / b for a, b in zip(rates, found[base], strict=True))
+        print(f"{part}: {name:22} {statistics.median(rates):10.0f} SET/s  {pairs:5.2f} x {base}")
+    return found
+
+
+def everysec(options):
+    ours = [options.sessile, "--memcached-port", "0"]
+    log = ["--appendonly", "yes", "--appendfsync", "everysec"]
+    commands = {
+        "sessile without": [*ours, "--appendonly", "no"],
+        "sessile everysec": [*ours, *log],
+        "redis without": ["redis-server", "--save", ""],
+        "redis everysec": ["redis-server", "--save", "", *log],
+    }
+    out = {}
+    for pipeline, requests in ((1, 200_000), (16, 1_000_000)):
+
+        def work(server, pipeline=pipeline, requests=requests):
+            return sets(server.port, 32, requests, pipeline)
+
+        part = f"everysec, pipeline {pipeline}"
+        out[part] = compare(part, commands, "sessile without", options.rounds, work)
+        for name in ("sessile", "redis"):
+            pairs = zip(out[part][f"{name} everysec"], out[part][f"{name} without"], strict=True)
+            ratio = statistics.median(a / b for a, b in pairs)
+            print(f"{part}: {name} with over without {ratio:.2f}")
+    return out
+
+
+def always(options):
+    log = ["--appendonly", "yes", "--appendfsync", "always"]
+    commands = {
+        "sessile always": [options.sessile, "--memcached-port", "0", *log],
+        "redis always": ["redis-server", "--save", "", *log],
+    }
+    return compare(
+        "always, 50 clients",
+        commands,
+        "redis always",
+        options.rounds,
+        lambda server: sets(server.port, 50, 20_000, 1),
+    )
+
+
+def fill(client, count):
+    """Sessions of about 460 bytes with a deadline."""
+    value = f"{7:064x}" * 7
+    pipe = client.pipeline(transaction=False)
+    for n in range(count):
+        pipe.set(f"sessile:app:{n:064x}", f"{n:012}{value}", ex=1_209_600)
+        if n % 5000 == 4999:
+            pipe.execute()
+    pipe.execute()
+
+
+def files(options):
+    commands = {
+        "sessile": [options.sessile, "--memcached-port", "0", "--appendonly", "no"],
+        "redis": ["redis-server", "--save", ""],
+    }
+    out = {name: {"save": [], "load": []} for name in commands}
+    with tempfile.TemporaryDirectory() as root:
+        folders = {name: pathlib.Path(root) / name for name in commands}
+        for name, folder in folders.items():
+            folder.mkdir()
+            server = Server(commands[name], folder)
+            fill(server.client, options.sessions)
+            server.client.save()
+            server.stop()
+        for _ in range(options.rounds):
+            for name, folder in folders.items():
+                server = Server(commands[name], folder)
+                assert server.client.dbsize() == options.sessions
+                begun = time.monotonic()
+                server.client.save()
+                out[name]["save"].append(time.monotonic() - begun)
+                out[name]["load"].append(server.took)
+                server.stop()
+    for what in ("save", "load"):
+        for name in commands:
+            pairs = zip(out[name][what], out["redis"][what], strict=True)
+            ratio = statistics.median(a / b for a, b in pairs)
+            middle = statistics.median(out[name][what])
+            print(f"files: {name:8} {what} {middle:6.2f} s  {ratio:.2f} x redis")
+    return out
+
+
+PARTS = {"everysec": everysec, "always": always, "files": files}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sessile", required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sessions", type=int, default=1_000_000)
+    parser.add_argument("--json")
+    parser.add_argument("parts", nargs="+", choices=PARTS)
+    options = parser.parse_args()
+    if not shutil.which("redis-server"):
+        sys.exit("redis-server isn't installed")
+    found = {part: PARTS[part](options) for part in options.parts}
+    if options.json:
+        facts = {"machine": platform.platform(), "argv": sys.argv[1:], "results": found}
+        pathlib.Path(options.json).write_text(json.dumps(facts, indent=1))
+
+
+if __name__ == "__main__":
+    main()
