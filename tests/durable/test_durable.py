@@ -494,3 +494,20 @@ def test_dump_and_restore_go_both_ways(folder, tmp_path):
     with running(ours(folder, *LOG)) as mine:
         assert everything(mine).keys() == before.keys()
         assert mine.get("back:long") == values["long"]
+
+
+def test_a_log_without_its_manifest_is_refused_and_left_alone(folder):
+    with running(ours(folder, *LOG)) as client:
+        client.set("k", "v")
+    logs = folder / "appendonlydir"
+    (manifest,) = logs.glob("*.manifest")
+    aside = manifest.rename(folder / "manifest")
+    before = {path.name: path.read_bytes() for path in logs.iterdir() if "lock" not in path.name}
+    with pytest.raises(RuntimeError, match="manifest is missing"):
+        ours(folder, *LOG)
+    assert before == {
+        path.name: path.read_bytes() for path in logs.iterdir() if "lock" not in path.name
+    }
+    aside.rename(manifest)
+    with running(ours(folder, *LOG)) as client:
+        assert client.get("k") == b"v"

@@ -25,6 +25,7 @@ use persist::aof::{
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How the journal is written down.
@@ -61,7 +62,14 @@ impl Files {
             Ok(bytes) => {
                 Manifest::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))?
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Manifest::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let base = folder.file(&base_name(prefix, 1));
+                if let Some(base) = lone_base(&base) {
+                    let (path, base) = (path.display(), base.display());
+                    return Err(format!("{path} is missing, but there is {base}: a log is lost"));
+                }
+                Manifest::default()
+            }
             Err(error) => return Err(format!("{}: {error}", path.display())),
         };
         Ok(Self { folder, prefix: prefix.to_owned(), manifest })
@@ -128,6 +136,8 @@ impl Files {
         }
         (&file).write_all(&opening)?;
         file.sync_all()?;
+        // The manifest must not be on the disk before the file that it names.
+        self.folder.sync()?;
         let mut manifest = self.manifest.clone();
         manifest.increments.push(Part { name, sequence });
         self.put_manifest(manifest)?;
@@ -239,6 +249,18 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// A base of any number beside where the first one would be: there was a log.
+fn lone_base(first: &Path) -> Option<PathBuf> {
+    let name = first.file_name()?.to_str()?;
+    let (prefix, suffix) = name.split_once(".1.")?;
+    let entries = std::fs::read_dir(first.parent()?).ok()?;
+    entries.filter_map(Result::ok).map(|entry| entry.path()).find(|path| {
+        let name = path.file_name().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
+        let number = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
+        number.is_some_and(|number| number.trim_matches('.').parse::<u64>().is_ok())
+    })
 }
 
 /// Chunks with a line of facts each.

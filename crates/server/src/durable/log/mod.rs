@@ -241,7 +241,9 @@ impl Log {
     /// again with what comes after it.
     pub fn mended(&self) {
         let mut out = lock(&self.out);
-        if !self.has_failed() {
+        // Without a next increment the failure came after the cut: the base doesn't have what was
+        // lost, and the next rewrite will.
+        if !self.has_failed() || out.next.is_none() {
             return;
         }
         while out.next.is_some() {
@@ -265,6 +267,10 @@ impl Log {
                 Some(_) => {}
                 None => break,
             }
+        }
+        if out.next.is_some() {
+            // What came after the cut was lost with the failure.
+            return;
         }
         self.failed.store(false, Ordering::Release);
         drop(out);
@@ -356,13 +362,15 @@ impl Log {
             return;
         }
         while let Some(taken) = self.node.journal().take(&mut out.taken) {
-            if taken.after_cut
-                && let Some(next) = out.next.take()
-            {
+            if taken.after_cut && out.next.is_some() {
                 // The old file's last bytes must not be younger on the disk than the new one's.
                 if let Some(Err(error)) = out.increment.as_ref().map(|old| old.medium.sync()) {
                     return self.fail("sync", &error);
                 }
+            }
+            if taken.after_cut
+                && let Some(next) = out.next.take()
+            {
                 out.synced_size = next.size;
                 out.increment = Some(next);
             }
@@ -412,6 +420,10 @@ impl Log {
             lock(&self.out).unsynced_since = since;
             self.fail("sync", &error);
             return Err(error);
+        }
+        if self.has_failed() {
+            // An error of a file is told once, and may have been told to somebody else.
+            return Err(io::Error::other("the log has failed meanwhile"));
         }
         self.syncs.fetch_add(1, Ordering::Relaxed);
         self.node.journal().set_synced(position);

@@ -296,3 +296,44 @@ fn a_cut_begins_the_next_file_and_the_old_one_is_on_the_disk_before() {
     assert_eq!(next.with(|state| state.appended.len()), 7);
     assert_eq!((before, after, rig.safe()), (7, 14, 14));
 }
+
+/// Nobody keeps what a snapshot shows.
+struct Nobody;
+impl engine::Keeper for Nobody {
+    fn keep(&mut self, _: usize, _: &[u8], _: engine::Entry<'_>) {}
+}
+
+#[test]
+fn a_failure_after_the_cut_is_mended_by_the_next_rewrite_only() {
+    // The old file's last sync fails, or the first write to the new file.
+    for old_breaks in [true, false] {
+        let mut rig = Rig::new(Policy::Never);
+        rig.write();
+        rig.log.end_of_turn(NOW);
+        let next = Arc::new(Disk::default());
+        rig.log.prepare(increment(&next));
+        rig.node.begin_snapshot(|_| Box::new(Nobody));
+        let broken = if old_breaks { &rig.disk } else { &next };
+        broken.with(|state| state.broken = true);
+        let broken = Arc::clone(broken);
+        rig.write();
+        rig.log.end_of_turn(NOW);
+        assert!(rig.log.has_failed());
+        broken.with(|state| state.broken = false);
+        rig.log.mended();
+        assert!(rig.log.has_failed(), "the base doesn't have what was lost");
+        // The next rewrite has all, and what comes after it goes to its increment alone.
+        let third = Arc::new(Disk::default());
+        rig.log.prepare(increment(&third));
+        rig.node.begin_snapshot(|_| Box::new(Nobody));
+        let lengths = || (rig.disk.with(|s| s.appended.len()), next.with(|s| s.appended.len()));
+        let before = lengths();
+        rig.log.mended();
+        assert!(!rig.log.has_failed());
+        assert_eq!(lengths(), before);
+        let after = rig.write();
+        rig.log.end_of_turn(NOW);
+        assert_eq!(third.with(|state| state.appended.len()), 7);
+        assert_eq!(rig.safe(), after);
+    }
+}
