@@ -55,7 +55,8 @@ impl<'py> Reader<'_, 'py> {
         if !is_plain || rest.get(digits..digits + 2) != Some(b"\r\n") {
             return Err(Stop::Decline);
         }
-        let number = rest.iter().take(digits).fold(0, |sum, byte| sum * 10 + i64::from(byte - b'0'));
+        let number =
+            rest.iter().take(digits).fold(0, |sum, byte| sum * 10 + i64::from(byte - b'0'));
         self.at += 1 + usize::from(minus) + digits + 2;
         Ok((kind, if minus { -number } else { number }))
     }
