@@ -152,6 +152,18 @@ pub struct Totals {
     pub errors: BTreeMap<String, u64>,
 }
 
+/// How long calls took.
+#[derive(Clone, Debug, Default)]
+pub struct Durations {
+    /// Calls.
+    pub calls: u64,
+    /// What they took together.
+    pub nanoseconds: u64,
+    /// Of ascending bounds in nanoseconds, 6 % apart, the calls that took no longer but longer than
+    /// the bound before. The last one there can be, 2^30 - 1, stands for all that took longer, too.
+    pub counts: Vec<(u64, u64)>,
+}
+
 /// What was counted of one command.
 #[derive(Clone, Debug, Default)]
 pub struct Total {
@@ -219,6 +231,23 @@ impl Totals {
         }
         self.errors.retain(|_, count| *count > 0);
         self
+    }
+
+    /// How long the calls of all commands took, each measured one with those that it stands for.
+    /// Nothing is scaled afterwards, so what is read later is never less.
+    pub fn durations(&self) -> Durations {
+        let mut sum = vec![0; BUCKETS];
+        let mut durations = Durations::default();
+        for total in &self.commands {
+            durations.calls += total.timed;
+            durations.nanoseconds += total.nanoseconds;
+            for (all, count) in sum.iter_mut().zip(&total.histogram) {
+                *all += count;
+            }
+        }
+        let counted = sum.into_iter().enumerate().filter(|(_, count)| *count > 0);
+        durations.counts = counted.map(|(at, count)| (bound(at), count)).collect();
+        durations
     }
 
     /// The commands of which anything was counted.
@@ -312,6 +341,10 @@ mod tests {
         assert_eq!((total.rejected, total.failed), (1, 1));
         assert_eq!((total.microseconds(), total.microseconds_per_call()), (9696, 3.0));
         assert_eq!(total.histogram(), [(4, 3232)]);
+        let durations = all.durations();
+        assert!((3_100..=3_400).contains(&durations.calls), "{}", durations.calls);
+        assert_eq!(durations.nanoseconds, durations.calls * 3_000);
+        assert_eq!(durations.counts, [(3_071, durations.calls)]);
         assert!(total.percentile(99.0).is_some_and(|at| (3.0..3.2).contains(&at)));
         assert_eq!(all.errors.get("WRONGTYPE"), Some(&1));
         one.of(get).unwrap().called();

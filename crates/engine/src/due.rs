@@ -122,6 +122,7 @@ impl Shard {
         match self.deadline(spot.at, spot.header) {
             Some(deadline) if deadline <= now => {
                 self.stats.lag_max_ms = self.stats.lag_max_ms.max(now - deadline);
+                self.stats.lag_sum_ms += now - deadline;
                 self.count_end(Cause::Expired, spot);
             }
             _ => {

@@ -22,7 +22,7 @@ impl Shard {
             let attached = self.database_of(id as u32);
             let mut keys = 0;
             let mut users = BTreeSet::new();
-            let mut deadlines = 0;
+            let (mut deadlines, mut sessions) = (0, 0);
             for (place, segment) in directory.segments.iter().enumerate() {
                 let meta = self.arena.meta(*segment);
                 let what = format!("segment {}", segment.0);
@@ -49,6 +49,7 @@ impl Shard {
                     for (at, header) in &items {
                         keys += 1;
                         deadlines += u64::from(self.deadline(*at, *header).is_some());
+                        sessions += u64::from(self.is_session(*at, *header));
                         let key = self.check_item(db, *at, *header, &mut owned)?;
                         users.extend(self.owner_of(*at, *header).map(|user| (user, key.0)));
                     }
@@ -61,6 +62,7 @@ impl Shard {
                 let counted = directory.index.keys;
                 expect(keys == counted, || format!("{keys} items, {counted} keys in the index"))?;
                 expect(deadlines == directory.deadlines, || "the count of deadlines".to_owned())?;
+                expect(sessions == directory.sessions, || "the count of sessions".to_owned())?;
                 let all = self.check_leaves(attached.unwrap_or(0))?;
                 expect(all == counted, || format!("{all} slots, {counted} keys"))?;
             }

@@ -28,6 +28,8 @@ pub(crate) struct Directory {
     pub(crate) open: [Option<SegmentId>; BANDS_MAX],
     /// Keys that have a deadline.
     pub(crate) deadlines: u64,
+    /// Keys that are sessions.
+    pub(crate) sessions: u64,
     /// Sessions by their users: of each the hash of the user's name and that of its key.
     pub(crate) users: BTreeSet<(u64, u64)>,
 }
@@ -39,6 +41,7 @@ impl Directory {
             segments: Vec::new(),
             open: [None; BANDS_MAX],
             deadlines: 0,
+            sessions: 0,
             users: BTreeSet::new(),
         }
     }

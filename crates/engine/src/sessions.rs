@@ -111,6 +111,12 @@ impl Shard {
         Slide([memory.load(word.index()), memory.load(word.index() + 1)])
     }
 
+    /// Whether an item is a session, and neither a tombstone nor an alias.
+    #[inline]
+    pub(crate) fn is_session(&self, at: Address, header: Header) -> bool {
+        self.slide_of(at, header).state() == State::Session
+    }
+
     /// The name of an item's user, which stands after its value.
     pub(crate) fn user_of(&self, at: Address, header: Header) -> &[u8] {
         let value = self.value(at, header);

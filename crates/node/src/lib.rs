@@ -22,6 +22,7 @@ mod locks;
 mod memcached;
 mod memory;
 mod resp;
+mod survey;
 mod turn;
 
 pub use connection::{Connection, Served, Worker};
@@ -29,6 +30,7 @@ pub use journal::{Format, Journal, Taken, Until};
 pub use memcached::{McAround, McConnection};
 pub use memory::Limits;
 pub use resp::World;
+pub use survey::Reading;
 
 use commands::Shards;
 use commands::memcached::Flush;
@@ -80,6 +82,7 @@ pub struct Node {
     active_expire: AtomicBool,
     /// When memcached's clients want the first database emptied.
     flush: Flush,
+    survey: survey::Survey,
 }
 
 /// A shard and its lock, on cache lines of their own.
@@ -120,6 +123,7 @@ impl Node {
             journal: Journal::default(),
             active_expire: AtomicBool::new(true),
             flush: Flush::default(),
+            survey: survey::Survey::new(count),
             arena,
         };
         node.set_limits(config.limits);

@@ -71,6 +71,20 @@ impl Node {
         (self.arena.populated() * SEGMENT_BYTES) as u64
     }
 
+    /// Whether memory is used up and nothing may be evicted, so that most writes are refused.
+    pub fn is_full(&self) -> bool {
+        // The pool is asked, under its lock, only once all that may hold memory does.
+        let at_limit = self.arena.populated() >= self.arena.limit();
+        at_limit
+            && (self.is_short() || self.arena.available() == 0)
+            && self.policy() == Policy::NoEviction
+    }
+
+    /// The cap on all memory; 0: as much as the arena has.
+    pub fn maxmemory(&self) -> u64 {
+        self.memory.maxmemory.load(Ordering::Relaxed)
+    }
+
     /// Whether commands that need memory have to make room first.
     #[inline]
     pub(crate) fn is_short(&self) -> bool {

@@ -17,6 +17,7 @@ impl Node {
     pub fn end_of_turn(&self, now: Now, heap: u64) -> u64 {
         self.flush_if_due(now);
         self.fit_arena(heap);
+        self.answer_survey();
         let more = self.keep_low_water(now.ms);
         let mut next =
             if more || self.is_short() && self.relieve(now.ms) { now.ms } else { u64::MAX };

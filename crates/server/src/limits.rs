@@ -43,7 +43,27 @@ pub const ACCEPTS_PER_TURN: usize = 256;
 /// How long the acceptor leaves its listeners alone when there is no descriptor left (ms).
 pub const EXHAUSTED_PAUSE_MS: u64 = 100;
 /// Descriptors that the process needs besides its clients'.
-pub const OTHER_DESCRIPTORS: u64 = 64;
+pub const OTHER_DESCRIPTORS: u64 = 96;
+/// Connections of the admin page at a time; one more ends the one that has waited longest.
+pub const HTTP_CONNECTIONS: usize = 16;
+/// Bytes of an admin request, from its first line to the blank one.
+pub const HTTP_HEAD: usize = 8 << 10;
+/// Bytes of what it asks for.
+pub const HTTP_TARGET: usize = 1 << 10;
+/// Header lines of an admin request.
+pub const HTTP_HEADERS: usize = 64;
+/// Time in which an admin request must have come (ms).
+pub const HTTP_HEAD_MS: u64 = 5_000;
+/// Time in which its answer must have been taken (ms).
+pub const HTTP_ANSWER_MS: u64 = 10_000;
+/// Time in which its client must have closed then (ms).
+pub const HTTP_LINGER_MS: u64 = 1_000;
+/// What the admin page tells may be so old (ms), whoever asks how often.
+pub const HTTP_FACTS_MS: u64 = 200;
+/// How long the admin page waits for the workers to look at their shards (ms).
+pub const HTTP_SURVEY_MS: u64 = 50;
+/// Commands of the slow log that the admin page shows.
+pub const HTTP_SLOW: usize = 32;
 /// Depth of `include` in configuration files.
 pub const INCLUDE_DEPTH: usize = 16;
 /// Bytes of one configuration file.

@@ -4,12 +4,15 @@
 //! service, workers, ready. A failure before "Ready" is one clear line and exit 1.
 
 use std::io::Write;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use server::config::load::{self, Instead, Loaded};
-use server::config::{Store, invocation, render};
+use server::config::{Config, Store, invocation, render};
 use server::durable::check::Report;
+use server::http::{Admin, Source};
 use server::live::Live;
 use server::os::clock::Clock;
 use server::os::heap::{self, Counting};
@@ -93,6 +96,7 @@ fn serve_by(mut loaded: Loaded) -> Result<(), String> {
     }
     let config = loaded.config.clone();
     let listeners = listen::listen(&config)?;
+    let admin_at = if config.http_port == 0 { Vec::new() } else { listen::listen_http(&config)? };
     if !config.pidfile.is_empty() {
         let text = format!("{}\n", machine::pid());
         std::fs::write(&config.pidfile, text).map_err(said("can't write the pidfile"))?;
@@ -101,12 +105,16 @@ fn serve_by(mut loaded: Loaded) -> Result<(), String> {
     let store = Arc::new(Store::new(loaded, Arc::clone(&live)));
     let common =
         Arc::new(Common { live, registry: Arc::new(Registry::new()), clock: Clock::system() });
+    let admin = start_admin(admin_at, &config, &common)?;
     let stopper = Stopper::new().map_err(said("can't make an eventfd"))?;
     signals::watch(stopper.clone()).map_err(said("can't watch signals"))?;
     let service = Arc::new(glue::service(&store, &common, &stopper)?);
     let places: Vec<String> =
         listeners.iter().map(|one| format!("{} ({:?})", one.at, one.dialect)).collect();
     let pool = Pool::start(&service, &common, config.workers).map_err(said("can't start"))?;
+    if let Some(admin) = &admin {
+        admin.tell_of(Arc::clone(&service) as Arc<dyn Source>);
+    }
     let mut acceptor =
         Acceptor::new(listeners, stopper, config.exit_when_idle.saturating_mul(1000))
             .map_err(said("can't make an epoll set"))?;
@@ -115,6 +123,9 @@ fn serve_by(mut loaded: Loaded) -> Result<(), String> {
     log::notice(format_args!("Ready to accept connections"));
     let accepted = acceptor.run(&pool).map_err(said("the acceptor failed"));
     drop(acceptor);
+    if let Some(admin) = admin {
+        admin.stop();
+    }
     let stopped = pool.stop().map_err(said("a worker failed"));
     let ended = service.end();
     listen::clean_up(&config);
@@ -124,6 +135,18 @@ fn serve_by(mut loaded: Loaded) -> Result<(), String> {
     accepted.and(stopped).and(ended)?;
     log::warning(format_args!("Sessile is now ready to exit, bye bye..."));
     Ok(())
+}
+
+/// The admin page, if it's to be anywhere; it's there while files are loaded.
+fn start_admin(
+    listeners: Vec<(OwnedFd, SocketAddr)>,
+    config: &Config,
+    common: &Common,
+) -> Result<Option<Admin>, String> {
+    let [(_, first), ..] = &*listeners else { return Ok(None) };
+    log::notice(format_args!("Admin page at http://{first}/"));
+    let admin = Admin::start(listeners, config.http_hosts.clone(), common.clock.clone());
+    admin.map(Some).map_err(|error| format!("can't start the admin page: {error}"))
 }
 
 /// Prints to standard output, which may be a closed pipe.

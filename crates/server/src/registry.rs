@@ -138,6 +138,8 @@ pub struct Registry {
     traffic: Mutex<Vec<Arc<Traffic>>>,
     /// Connections ever welcomed.
     pub welcomed: AtomicU64,
+    /// Connections that went again.
+    pub left: AtomicU64,
     /// Connections refused: too many, protected mode, or by the service.
     pub refused: AtomicU64,
     /// Connections ended for a limit: buffers, deadlines, idleness.
@@ -200,7 +202,9 @@ impl Registry {
 
     /// Takes a connection out again.
     pub fn leave(&self, entry: &Entry) {
-        self.table().remove(&entry.id);
+        if self.table().remove(&entry.id).is_some() {
+            self.left.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// How many are connected.

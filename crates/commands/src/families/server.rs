@@ -158,22 +158,9 @@ pub(super) fn tally(ctx: &mut Ctx<'_>) -> Tally {
         tally.bytes.0 += live;
         tally.bytes.1 += items;
         tally.bytes.2 += index;
-        add(&mut tally.stats, &shard.stats());
+        tally.stats.add(&shard.stats());
     }
     tally
-}
-
-fn add(sum: &mut engine::Stats, stats: &engine::Stats) {
-    sum.expired += stats.expired;
-    sum.expired_fields += stats.expired_fields;
-    sum.changes += stats.changes;
-    sum.evicted += stats.evicted;
-    sum.expired_sessions += stats.expired_sessions;
-    sum.evicted_sessions += stats.evicted_sessions;
-    sum.written += stats.written;
-    sum.copied += stats.copied;
-    sum.relocated += stats.relocated;
-    sum.lag_max_ms = sum.lag_max_ms.max(stats.lag_max_ms);
 }
 
 fn time(ctx: &mut Ctx<'_>, _: Args<'_>) -> Outcome {

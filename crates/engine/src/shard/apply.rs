@@ -168,7 +168,7 @@ impl Shard {
     }
 
     pub(crate) fn count_end(&mut self, cause: Cause, spot: Spot) {
-        let is_session = self.slide_of(spot.at, spot.header).state() == State::Session;
+        let is_session = self.is_session(spot.at, spot.header);
         match cause {
             Cause::Deleted => {}
             Cause::Expired => {

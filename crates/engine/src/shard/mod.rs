@@ -78,6 +78,25 @@ pub struct Stats {
     pub relocated: u64,
     /// The longest time between a deadline and the key's end, in milliseconds.
     pub lag_max_ms: u64,
+    /// These times of all keys that ended by their deadline, added up.
+    pub lag_sum_ms: u64,
+}
+
+impl Stats {
+    /// Adds what another shard counted.
+    pub fn add(&mut self, other: &Self) {
+        self.expired += other.expired;
+        self.expired_fields += other.expired_fields;
+        self.evicted += other.evicted;
+        self.expired_sessions += other.expired_sessions;
+        self.evicted_sessions += other.evicted_sessions;
+        self.changes += other.changes;
+        self.written += other.written;
+        self.copied += other.copied;
+        self.relocated += other.relocated;
+        self.lag_max_ms = self.lag_max_ms.max(other.lag_max_ms);
+        self.lag_sum_ms += other.lag_sum_ms;
+    }
 }
 
 /// A sequential store of keys.
@@ -231,6 +250,11 @@ impl Shard {
     /// Keys of a database that have a deadline.
     pub fn deadlines(&self, db: usize) -> u64 {
         self.directory(db).map_or(0, |directory| directory.deadlines)
+    }
+
+    /// Keys of a database that are sessions; tombstones and aliases aren't.
+    pub fn sessions(&self, db: usize) -> u64 {
+        self.directory(db).map_or(0, |directory| directory.sessions)
     }
 
     /// What it counted.

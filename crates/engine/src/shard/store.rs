@@ -177,6 +177,7 @@ impl Shard {
         };
         let slid = old.is_some_and(|old| old.header.fields().has(Fields::SLIDE));
         let owner = if slid { old.and_then(|old| self.owner_of(old.at, old.header)) } else { None };
+        let was_session = slid && old.is_some_and(|old| self.is_session(old.at, old.header));
         let mut kept = std::mem::take(&mut self.scratch);
         kept.clear();
         let form = match old {
@@ -221,6 +222,7 @@ impl Shard {
         let at = stored?;
         self.count_deadline(db, had, draft.meta.deadline.is_some());
         if slid || fields.has(Fields::SLIDE) {
+            self.count_session(db, was_session, self.is_session(at, header));
             let owns = self.owner_of(at, header);
             self.note_owner(db, key, (owner, owns), !fields.has(Fields::SLIDE));
         }
@@ -240,6 +242,7 @@ impl Shard {
         let had = self.deadline(spot.at, spot.header).is_some();
         self.count_deadline(db, had, false);
         if spot.header.fields().has(Fields::SLIDE) {
+            self.count_session(db, self.is_session(spot.at, spot.header), false);
             let owner = self.owner_of(spot.at, spot.header);
             self.note_owner(db, key, (owner, None), true);
         }
@@ -454,6 +457,17 @@ impl Shard {
         let Some(Some(id)) = self.roots.get(db).copied() else { return };
         if let Some(Some(directory)) = self.directories.get_mut(id as usize) {
             if now_has { directory.deadlines += 1 } else { directory.deadlines -= 1 }
+        }
+    }
+
+    /// Counts a key that becomes a session, or is none any more.
+    fn count_session(&mut self, db: usize, was: bool, is: bool) {
+        if was == is {
+            return;
+        }
+        let Some(Some(id)) = self.roots.get(db).copied() else { return };
+        if let Some(Some(directory)) = self.directories.get_mut(id as usize) {
+            if is { directory.sessions += 1 } else { directory.sessions -= 1 }
         }
     }
 }

@@ -16,6 +16,14 @@ pub struct Config {
     pub memcached_port: u16,
     /// Where to listen.
     pub bind: Vec<Bind>,
+    /// TCP port of the admin page; 0: none.
+    pub http_port: u16,
+    /// Where it listens.
+    pub http_bind: Vec<Bind>,
+    /// It may listen where other machines reach it.
+    pub http_allow_remote: bool,
+    /// Names that it answers to, in lower case.
+    pub http_hosts: Vec<String>,
     /// Unix socket for RESP; empty: none.
     pub unixsocket: String,
     /// Unix socket for memcached; empty: none.
@@ -164,6 +172,10 @@ impl Config {
             port: narrow(s.number("port")),
             memcached_port: narrow(s.number("memcached-port")),
             bind: binds(s.value("bind")),
+            http_port: narrow(s.number("http-port")),
+            http_bind: binds(s.value("http-bind")),
+            http_allow_remote: s.is_set("http-allow-remote"),
+            http_hosts: words(s.value("http-hosts")),
             unixsocket: s.value("unixsocket").to_owned(),
             memcached_unixsocket: s.value("memcached-unixsocket").to_owned(),
             unixsocketperm: u32::from_str_radix(s.value("unixsocketperm"), 8).unwrap_or(0),
@@ -249,6 +261,10 @@ fn binds(text: &str) -> Vec<Bind> {
         Bind { host: host.to_owned(), optional }
     };
     text.split_ascii_whitespace().map(one).collect()
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_ascii_whitespace().map(str::to_ascii_lowercase).collect()
 }
 
 fn renames(text: &str) -> Vec<(String, String)> {

@@ -170,6 +170,11 @@ impl Durable {
         self.log.get().is_some_and(|log| log.has_failed())
     }
 
+    /// Syncs of the log, and delayed ones, if there is one. Waits for no worker.
+    pub fn syncs(&self) -> Option<(u64, u64)> {
+        self.log.get().map(|log| log.syncs())
+    }
+
     /// Takes over what the settings say now.
     pub fn settings_changed(&self, config: &Config) {
         if let (Some(log), Some(policy)) = (self.log.get(), Policy::named(&config.appendfsync)) {

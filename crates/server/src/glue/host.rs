@@ -14,12 +14,14 @@ use persist::rdb::Encoder;
 use protocol::args::Args;
 use protocol::resp::RespVersion;
 
+use super::admin::Requests;
 use super::info;
 use super::memcached::AllCounters;
 use super::slow::{Latency, SlowLog, shortened};
 use crate::config::resolved::Allowed;
 use crate::config::{Config, Store};
 use crate::durable::keeper::Durable;
+use crate::os::wake::Wake;
 use crate::os::{heap, machine};
 use crate::registry::Entry;
 use crate::service::{Dialect, Now};
@@ -39,10 +41,14 @@ pub(super) struct ServerHost {
     stopper: Stopper,
     /// Microseconds from which a request is noted anywhere.
     worth_noting_us: AtomicU64,
-    slow: SlowLog,
+    pub(super) slow: SlowLog,
     latency: Latency,
     /// What each worker counts of its commands.
     commands: Mutex<Vec<Arc<Counters>>>,
+    /// What each worker counts of its requests.
+    pub(super) served: Box<[Arc<Requests>]>,
+    /// What wakes each worker.
+    bells: Mutex<Vec<Arc<Wake>>>,
     /// What they stood at when they were set back.
     commands_base: Mutex<Totals>,
     /// Requests of connections that are gone.
@@ -88,6 +94,8 @@ impl ServerHost {
             slow: SlowLog::default(),
             latency: Latency::default(),
             commands: Mutex::default(),
+            served: (0..store.config().workers.max(1)).map(|_| Arc::default()).collect(),
+            bells: Mutex::default(),
             commands_base: Mutex::default(),
             past_requests: AtomicU64::new(0),
             base: Mutex::default(),
@@ -140,11 +148,22 @@ impl ServerHost {
     }
 
     /// What all workers counted since the start.
-    fn totals_ever(&self) -> Totals {
+    pub(super) fn totals_ever(&self) -> Totals {
         let mut totals = Totals::default();
         let all = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().for_each(|counters| totals.add(counters));
         totals
+    }
+
+    /// That bell wakes one more worker.
+    pub(super) fn add_bell(&self, bell: &Arc<Wake>) {
+        self.bells.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(bell));
+    }
+
+    /// Wakes every worker for a turn.
+    pub(super) fn ring(&self) {
+        let bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        bells.iter().for_each(|bell| bell.ring());
     }
 
     fn is_allowed(&self, allowed: Allowed, client: u64) -> bool {

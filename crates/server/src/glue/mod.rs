@@ -2,6 +2,7 @@
 //!
 //! What always holds: nothing is decided here; bytes, times and settings are handed on.
 
+mod admin;
 mod host;
 mod info;
 mod memcached;
@@ -124,6 +125,7 @@ pub struct Scratch {
     worker: node::Worker,
     counters: Arc<Counters>,
     settings: Settings,
+    served: Arc<admin::Requests>,
     /// The settings' generation that `settings` is of.
     generation: u64,
 }
@@ -156,7 +158,8 @@ impl Service for Glue {
     type Client = Peer;
     type Worker = Scratch;
 
-    fn worker(&self, _: usize, bell: &Arc<Wake>) -> Scratch {
+    fn worker(&self, index: usize, bell: &Arc<Wake>) -> Scratch {
+        self.host.add_bell(bell);
         self.host.durable.add_bell(bell);
         let worker = node::Worker::default();
         self.host.counts(&worker.counters);
@@ -164,6 +167,7 @@ impl Service for Glue {
             worker,
             counters: self.host.counters.add(),
             settings: memcached::settings(&self.host.config()),
+            served: self.host.served.get(index).map(Arc::clone).unwrap_or_default(),
             ..Scratch::default()
         }
     }
@@ -215,6 +219,7 @@ impl Service for Glue {
         };
         let seen = client.entry.requests.load(Ordering::Relaxed) + served.requests;
         client.entry.requests.store(seen, Ordering::Relaxed);
+        worker.served.add(client.entry.dialect == Dialect::Resp, served.requests);
         Served {
             consumed: served.consumed,
             again: served.again,

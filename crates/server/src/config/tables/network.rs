@@ -68,8 +68,21 @@ pub(super) const ROWS: &[Row] = &[
     Row::start("aclfile", Kind::Text, "", "Not in this version.")
         .barred("users beyond requirepass are not in this version"),
     Row::start("tls-port", PORT, "0", "Not in this version.").barred("TLS is not in this version"),
-    Row::start("http-port", PORT, "0", "Admin pages; not in this version.")
-        .barred("the admin pages are not in this version"),
+    Row::start(
+        "http-port",
+        PORT,
+        "0",
+        "TCP port of the admin page, /metrics and /healthz; 0 for none.",
+    ),
+    Row::start("http-bind", Kind::Words, "127.0.0.1 -::1", {
+        "Addresses of the admin page, as for bind. It asks for no password."
+    }),
+    Row::start("http-allow-remote", Kind::Bool, "no", {
+        "Whether http-bind may name an address that other machines reach."
+    }),
+    Row::start("http-hosts", Kind::Words, "", {
+        "Names by which browsers may ask for the admin page, besides localhost and addresses."
+    }),
     Row::live(
         "client-query-buffer-limit",
         Kind::Memory { min: 1 << 20, max: 1 << 40 },

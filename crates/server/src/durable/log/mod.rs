@@ -301,6 +301,11 @@ impl Log {
         }
     }
 
+    /// Syncs, and those that the log had to wait for; asks for no lock.
+    pub fn syncs(&self) -> (u64, u64) {
+        (self.syncs.load(Ordering::Relaxed), self.delayed.load(Ordering::Relaxed))
+    }
+
     /// Ends the threads, after they have finished what they do.
     pub fn stop(&self) {
         self.order(|orders| orders.stop = true, &self.to_append);
