@@ -7,7 +7,8 @@ or when the shop dies, and leaves no process behind. `run.py
 server [ARGS]` builds and becomes the server itself. Every problem is one line that starts with
 `error:`.
 
-Environment: WEB_PORT wishes for a port (a taken one is replaced, and that is said);
+Environment: WEB_PORT and HTTP_PORT (the store's admin page) wish for ports (a taken one is
+replaced, and that is said);
 SESSILE_SERVER_BIN runs another binary and builds nothing. Standard library only.
 """
 
@@ -64,12 +65,14 @@ def demo() -> None:
     python = ensure("demo")
     binary = str((ROOT / build()).resolve())
     web_port = pick("WEB_PORT", 8000, lambda: next_free(8001))
+    http_port = pick("HTTP_PORT", 8090, lambda: next_free(8091))
     with tempfile.TemporaryDirectory(prefix="sessile-") as folder, tempfile.TemporaryFile() as log:
         home = Path(folder) / "sessions"
-        shop = start_shop(python, binary, home, web_port, log)
+        url = f"embedded:{home}?http={http_port}"
+        shop = start_shop(python, binary, url, web_port, log)
         try:
             wait_for_shop(shop, web_port, log)
-            print(greeting(home, web_port), flush=True)
+            print(greeting(home, web_port, http_port), flush=True)
             if shop.wait() != 0:
                 raise StartError(f"the shop ended by itself; it printed:\n{tail(log)}")
         finally:
@@ -98,11 +101,11 @@ def next_free(start: int) -> int:
     raise SetupError(f"no free port between {start} and {start + WEB_PORT_TRIES - 1}")
 
 
-def start_shop(python: str, binary: str, home: Path, port: int, log) -> subprocess.Popen[bytes]:
+def start_shop(python: str, binary: str, url: str, port: int, log) -> subprocess.Popen[bytes]:
     """Starts Django's own little web server, out of the reach of the terminal's Ctrl-C."""
     environment = dict(
         os.environ,
-        SESSILE_URL=f"embedded:{home}",
+        SESSILE_URL=url,
         SESSILE_SERVER_BIN=binary,
         SHOP_SECRET_KEY=secrets.token_urlsafe(32),
         PYTHONUNBUFFERED="1",
@@ -139,11 +142,13 @@ def tail(log) -> str:
     return "\n".join(log.read().decode(errors="replace").splitlines()[-12:])
 
 
-def greeting(home: Path, port: int) -> str:
+def greeting(home: Path, port: int, http_port: int) -> str:
     """What to open and what to try."""
     return f"""
   The shop is open:  http://127.0.0.1:{port}
   sign in as ada / ada or grace / grace, fill the cart, then look at "My sessions".
+
+  The store's own page, with live plots:  http://127.0.0.1:{http_port}
 
   Its sessions are kept by a server that the shop started by itself, for itself:
     redis-cli -s {home}/sock --scan

@@ -38,6 +38,7 @@ OPTIONS = {
     "pool": "connections of one process or event loop, at most (64)",
     "pool_wait": "seconds to wait for a free connection (0.5)",
     "idle": "seconds without any client after which the server ends; 0: never (0)",
+    "http": "port of the server's admin page, on loopback; 0: none (0)",
 }
 PATIENCE = 5.0
 """Seconds to wait for a server that starts, or that ends."""
@@ -65,9 +66,10 @@ os.register_at_fork(after_in_child=forget_locks)
 class Home:
     """The folder of a server, and how one is started there."""
 
-    def __init__(self, folder: Path, idle: int = 0) -> None:
+    def __init__(self, folder: Path, idle: int = 0, http: int = 0) -> None:
         self.folder = folder
         self.idle = idle
+        self.http = http
         self.socket = socket_of(folder)
         self.log = folder / "server.log"
 
@@ -133,6 +135,7 @@ class Home:
             "appendonly": "yes",
             "logfile": self.log,
             "exit-when-idle": self.idle,
+            "http-port": self.http,
             "daemonize": "yes",
         }
         command = [binary()]
@@ -250,7 +253,8 @@ def parts_of(address: Address) -> tuple[Target, Home]:
         raise ConfigurationError(
             "embedded URL: needs the whole path of a folder, as in embedded:/srv/app/sessions"
         )
-    home = Home(Path(address.path), int(address.number("idle", 0)))
+    numbers = (int(address.number(name, 0)) for name in ("idle", "http"))
+    home = Home(Path(address.path), *numbers)
     target = Target(
         path=str(home.socket),
         timeout=address.number("timeout", 5, least=0.01),

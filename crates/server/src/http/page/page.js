@@ -23,9 +23,9 @@ const millis = (value) => short(value, [" ms", " s"], 1000);
 const USES = [
   ["items", "items", "--one"],
   ["index", "index", "--two"],
-  ["item_waste", "waiting for reuse", "--three"],
-  ["arena_other", "other segments", "--four"],
-  ["client_buffers", "client buffers", "--five"],
+  ["item_waste", "reusable", "--three"],
+  ["arena_other", "other arena", "--four"],
+  ["client_buffers", "buffers", "--five"],
   ["heap_other", "other heap", "--six"],
 ];
 const series = (...names) => names.map((name, number) => [name, ["--one", "--two", "--three"][number]]);
