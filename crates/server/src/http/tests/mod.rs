@@ -1,4 +1,6 @@
-//! Requests as bytes, metrics as text, and the loop over real sockets with a clock that tests move.
+//! Metrics as text, and the loop over real sockets with a clock that tests move.
+
+mod requests;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -9,11 +11,9 @@ use std::time::Duration;
 use commands::counters::Durations;
 use node::Reading;
 
-use super::answer::Status;
 use super::facts::{Command, Facts, Health, Memory, Slow};
-use super::metrics::{Kind, METRICS};
-use super::request::{Request, parse};
-use super::{Admin, Source, metrics, origin, stats};
+use super::metrics::Kind;
+use super::{Admin, Source, metrics, stats};
 use crate::limits;
 use crate::os::clock::Clock;
 use crate::os::socket;
@@ -61,101 +61,6 @@ impl Source for Fixed {
     }
 }
 
-const HOST: &str = "Host: localhost\r\n";
-
-#[test]
-fn requests_that_are_taken() {
-    let get = Request { body: true, path: "/metrics", host: "localhost" };
-    for (text, request) in [
-        ("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", get),
-        ("GET /metrics HTTP/1.0\r\nhost:\tlocalhost \r\n\r\n", get),
-        ("GET /metrics?a=b HTTP/1.1\r\nHost: localhost\r\n\r\n", get),
-        (
-            "HEAD /metrics HTTP/1.1\r\nA: b\r\nHost: localhost\r\n\r\nmore",
-            Request { body: false, ..get },
-        ),
-        ("GET /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", get),
-    ] {
-        assert_eq!(parse(text.as_bytes()), Ok(Some(request)), "{text:?}");
-        // What there is of it is never taken for all of it, nor for something wrong.
-        let end = text.find("\r\n\r\n").unwrap() + 4;
-        for cut in 0..end {
-            assert_eq!(parse(&text.as_bytes()[..cut]), Ok(None), "{:?}", &text[..cut]);
-        }
-    }
-}
-
-#[test]
-fn requests_that_are_refused() {
-    let long = "a".repeat(limits::HTTP_HEAD);
-    let many = "A: b\r\n".repeat(limits::HTTP_HEADERS + 1);
-    let cases = [
-        (format!("POST / HTTP/1.1\r\n{HOST}\r\n"), Status::Method),
-        (format!("OPTIONS * HTTP/1.1\r\n{HOST}\r\n"), Status::Method),
-        ("DELETE / HTTP/1.1\r\n".to_owned(), Status::Method),
-        (format!("GET http://localhost/ HTTP/1.1\r\n{HOST}\r\n"), Status::Bad),
-        (format!("GET /#x HTTP/1.1\r\n{HOST}\r\n"), Status::Bad),
-        (format!("GET  / HTTP/1.1\r\n{HOST}\r\n"), Status::Bad),
-        (format!("GET / HTTP/2.0\r\n{HOST}\r\n"), Status::Bad),
-        (format!("GET / HTTP/1.1 x\r\n{HOST}\r\n"), Status::Bad),
-        (format!("get\u{e9} / HTTP/1.1\r\n{HOST}\r\n"), Status::Bad),
-        ("GET /\r\n\r\n".to_owned(), Status::Bad),
-        ("GET / HTTP/1.1\r\n\r\n".to_owned(), Status::Bad),
-        ("GET / HTTP/1.1\nHost: localhost\n\n".to_owned(), Status::Bad),
-        (format!("GET / HTTP/1.1\r\n{HOST}{HOST}\r\n"), Status::Bad),
-        (format!("GET / HTTP/1.1\r\n{HOST}A: b\nC: d\r\n\r\n"), Status::Bad),
-        (format!("GET / HTTP/1.1\r\n{HOST} folded\r\n\r\n"), Status::Bad),
-        (format!("GET / HTTP/1.1\r\n{HOST}A : b\r\n\r\n"), Status::Bad),
-        (format!("GET / HTTP/1.1\r\n{HOST}: b\r\n\r\n"), Status::Bad),
-        (format!("GET / HTTP/1.1\r\n{HOST}A: \0\r\n\r\n"), Status::Bad),
-        (format!("GET / HTTP/1.1\r\n{HOST}Content-Length: 1\r\n\r\n"), Status::Bad),
-        (format!("GET / HTTP/1.1\r\n{HOST}Content-Length: 00\r\n\r\n"), Status::Bad),
-        (format!("GET / HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n"), Status::Bad),
-        (format!("GET /{} HTTP/1.1\r\n", "a".repeat(limits::HTTP_TARGET)), Status::TooLarge),
-        (format!("GET / HTTP/1.1\r\n{HOST}A: {long}\r\n\r\n"), Status::TooLarge),
-        (format!("GET / HTTP/1.1\r\nA: {long}"), Status::TooLarge),
-        (format!("{long}a"), Status::TooLarge),
-        (format!("GET / HTTP/1.1\r\n{HOST}{many}\r\n"), Status::TooLarge),
-        ("*1\r\n$4\r\nPING\r\n".to_owned(), Status::Bad),
-        ("\0".to_owned(), Status::Bad),
-    ];
-    for (text, status) in cases {
-        let short: String = text.chars().take(60).collect();
-        assert_eq!(parse(text.as_bytes()), Err(status), "{short:?}");
-    }
-}
-
-#[test]
-fn hosts_that_only_this_server_has() {
-    let names = ["store.example".to_owned()];
-    for (host, ours) in [
-        ("localhost", true),
-        ("LocalHost:9000", true),
-        ("127.0.0.1:1", true),
-        ("10.0.0.1", true),
-        ("[::1]", true),
-        ("[::1]:80", true),
-        ("Store.Example:443", true),
-        ("", false),
-        (":80", false),
-        ("evil.example", false),
-        ("localhost.evil.example", false),
-        ("127.0.0.1.evil.example", false),
-        ("localhost:evil", false),
-        ("localhost:80:80", false),
-        ("localhost:123456", false),
-        ("[::1", false),
-        ("[::1]evil", false),
-        ("[::1]x:80", false),
-        ("[evil.example]", false),
-        ("::1", false),
-        ("evil.example@localhost", false),
-        ("localhost,evil", false),
-    ] {
-        assert_eq!(origin::is_ours(host, &names), ours, "{host}");
-    }
-}
-
 /// Reads the format strictly: of each family its kind, and of each sample its value.
 fn read(text: &str) -> (BTreeMap<String, String>, BTreeMap<String, f64>) {
     assert!(text.ends_with('\n'));
@@ -184,7 +89,7 @@ fn read(text: &str) -> (BTreeMap<String, String>, BTreeMap<String, f64>) {
 #[test]
 fn metrics_are_well_formed_and_well_named() {
     let (kinds, values) = read(&metrics::text(&facts()));
-    for metric in METRICS {
+    for metric in metrics::all() {
         let name = metric.name;
         let ours = name.starts_with("sessile_") || name.starts_with("process_");
         let is_fit = |letter: char| letter.is_ascii_lowercase() || letter == '_';
