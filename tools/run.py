@@ -72,6 +72,7 @@ def demo() -> None:
         shop = start_shop(python, binary, url, web_port, log)
         try:
             wait_for_shop(shop, web_port, log)
+            wake_store(python, binary, url)
             print(greeting(home, web_port, http_port), flush=True)
             if shop.wait() != 0:
                 raise StartError(f"the shop ended by itself; it printed:\n{tail(log)}")
@@ -134,6 +135,17 @@ def wait_for_shop(shop: subprocess.Popen[bytes], port: int, log) -> None:
         except OSError:
             time.sleep(0.05)
     raise StartError(f"the shop did not start; it printed:\n{tail(log)}")
+
+
+def wake_store(python: str, binary: str, url: str) -> None:
+    """Has the store started now, not at the first sign-in: its own page is to answer."""
+    environment = dict(os.environ, SESSILE_SERVER_BIN=binary, PYTHONPATH=str(ROOT / "python/src"))
+    code = "import sys; from sessile.urls import open_engine; open_engine(sys.argv[1]).ping()"
+    done = subprocess.run(
+        [python, "-c", code, url], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise StartError(f"the store did not start; it said:\n{done.stderr.strip()[-500:]}")
 
 
 def tail(log) -> str:

@@ -84,6 +84,9 @@ def test_make_run_starts_and_ends_everything() -> None:
                     break
             shown = "".join(said)
             assert f"http://127.0.0.1:{port}" in shown
+            admin = re.search(r"live plots:  (http://127\.0\.0\.1:[0-9]+)", shown)[1]
+            with urllib.request.urlopen(f"{admin}/healthz", timeout=10) as answer:
+                assert answer.status == 200
             assert "/sign-out/" in sign_in(f"http://127.0.0.1:{port}")
             home = Path(re.search(r"redis-cli -s (.*)/sock", shown)[1])
             pid = int(re.search(r"PID: ([0-9]+)", (home / "server.log").read_text())[1])

@@ -18,4 +18,5 @@ mod memory;
 mod model;
 mod sessions;
 mod support;
+mod survey;
 mod threads;
