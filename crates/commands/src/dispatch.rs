@@ -70,6 +70,25 @@ pub fn admit(
     None
 }
 
+/// While the store is being loaded: refuses what needs more than the server itself. False if it's to
+/// be executed as ever.
+#[cold]
+pub fn must_wait(
+    client: &mut Client,
+    counters: &Counters,
+    args: Args<'_>,
+    reply: &mut Reply<'_>,
+) -> bool {
+    let Ok(found) = look_up(args) else { return false };
+    if found.row.flags.has(Flags::LOADING) || !client.authenticated {
+        return false;
+    }
+    client.command = found.number;
+    client.abort_transaction();
+    refuse(client, counters, LOADING, reply);
+    true
+}
+
 /// Why a command has to be run again. Nothing was changed or written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Again {
@@ -152,6 +171,9 @@ fn count(command: &Command, outcome: &Outcome) {
     }
     command.called();
 }
+
+/// The answer to nearly everything while the store is being loaded.
+pub const LOADING: &str = "LOADING the store's files are being read; INFO persistence says how far";
 
 /// The answer to a write while the log can't be written.
 pub const LOG_FAILED: &str = "MISCONF Errors writing to the AOF file: writes are refused until it \

@@ -228,6 +228,14 @@ impl OwnedItem {
         }
     }
 
+    /// Bytes of the value, more or less.
+    pub fn bytes(&self) -> usize {
+        match &self.value {
+            OwnedValue::String(bytes) | OwnedValue::Packed(bytes) => bytes.len(),
+            OwnedValue::Big(hash) => hash.heap_bytes(),
+        }
+    }
+
     /// What the value is.
     pub const fn kind(&self) -> Kind {
         match self.value {

@@ -91,20 +91,18 @@ impl Node {
                         served.pause_until = Some(until);
                         return served;
                     }
-                    if memcached::writes(&request) && around.world.refuses_writes() {
+                    if let Some(line) = refusal(around, &request) {
                         if !request.noreply() {
-                            say(b"SERVER_ERROR the append-only file can't be written", out);
+                            say(line, out);
                         }
-                        served.consumed += consumed;
-                        served.requests += 1;
-                        served.swallow = swallow;
-                        continue;
+                    } else {
+                        let (done, until) =
+                            self.execute_memcached(*client, around, &request, out, now);
+                        served.until = served.until.and(until);
+                        served.close = done == Done::Quit;
                     }
-                    let (done, until) = self.execute_memcached(*client, around, &request, out, now);
-                    served.until = served.until.and(until);
                     served.consumed += consumed;
                     served.requests += 1;
-                    served.close = done == Done::Quit;
                     swallow
                 }
             };
@@ -192,6 +190,15 @@ impl Node {
             world: around.facts,
         }
     }
+}
+
+/// Why a request isn't executed now, if so.
+fn refusal(around: &McAround<'_>, request: &Request<'_>) -> Option<&'static [u8]> {
+    if around.world.is_loading() && memcached::needs_store(request) {
+        return Some(b"SERVER_ERROR loading: the store's files are being read");
+    }
+    let refused = memcached::writes(request) && around.world.refuses_writes();
+    refused.then_some(b"SERVER_ERROR the append-only file can't be written")
 }
 
 /// Writes a line, unless it's empty.

@@ -28,6 +28,10 @@ pub trait World {
     fn host(&self) -> &dyn Host;
     /// Until when (Unix milliseconds) a request has to wait that writes, or that doesn't.
     fn paused(&self, writes: bool) -> Option<u64>;
+    /// Whether the store isn't whole yet, since its files are being read.
+    fn is_loading(&self) -> bool {
+        false
+    }
     /// Whether writes are refused, since they couldn't be made to last.
     fn refuses_writes(&self) -> bool {
         false
@@ -42,6 +46,8 @@ struct Around<'a> {
     host: &'a dyn Host,
     counters: &'a Counters,
     now: Now,
+    /// Only what needs no keys is executed.
+    loading: bool,
 }
 
 impl Node {
@@ -57,7 +63,8 @@ impl Node {
     ) -> Served {
         let mut served = Served::default();
         let Worker { spans, batch, counters, .. } = worker;
-        let around = Around { world, host: world.host(), counters, now };
+        let around =
+            Around { world, host: world.host(), counters, now, loading: world.is_loading() };
         for _ in 0..BATCHES {
             let more = self.batch((spans, batch), connection, &around, input, out, &mut served);
             served.until = connection.until;
@@ -212,6 +219,10 @@ impl Node {
         let client = &mut connection.client;
         let mut reply = Reply::new(out, client.version);
         let in_transaction = client.transaction.is_some();
+        if around.loading && dispatch::must_wait(client, around.counters, args, &mut reply) {
+            served.requests += 1;
+            return true;
+        }
         let Some(row) = dispatch::admit(client, around.counters, args, &mut reply) else {
             served.requests += 1;
             served.http = !in_transaction && is_http_verb(args.at(0));

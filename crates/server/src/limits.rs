@@ -2,6 +2,8 @@
 //!
 //! What an administrator may change is a directive instead (`config`), with its own range.
 
+use std::time::Duration;
+
 /// Events taken from the kernel per turn.
 pub const EVENTS_PER_TURN: usize = 256;
 /// Bytes read from a connection at a time, into a buffer that the worker's connections share.
@@ -64,6 +66,16 @@ pub const HTTP_FACTS_MS: u64 = 200;
 pub const HTTP_SURVEY_MS: u64 = 50;
 /// Commands of the slow log that the admin page shows.
 pub const HTTP_SLOW: usize = 32;
+/// A load that takes no longer is over before any client is answered.
+pub const LOAD_UNTOLD: Duration = Duration::from_millis(200);
+/// Threads that put what is loaded into shards.
+pub const FILLERS: usize = 4;
+/// Items of a load that go to such a thread at once.
+pub const FILL_ITEMS: usize = 128;
+/// Bytes of them from which fewer do.
+pub const FILL_BYTES: usize = 256 << 10;
+/// Batches of them that may wait for such a thread.
+pub const FILL_WAITING: usize = 8;
 /// Depth of `include` in configuration files.
 pub const INCLUDE_DEPTH: usize = 16;
 /// Bytes of one configuration file.

@@ -1,17 +1,21 @@
 //! The `sessile` binary: reads the configuration, opens everything, runs until told to stop.
 //!
 //! Order: configuration, background, log, descriptors, sockets (under a umask, so before threads),
-//! service, workers, ready. A failure before "Ready" is one clear line and exit 1.
+//! service, workers, files, ready. A failure before "Ready" is one clear line and exit 1. While files
+//! are loaded, which may take long, clients are answered already: that they have to wait.
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
 
 use server::config::load::{self, Instead, Loaded};
 use server::config::{Config, Store, invocation, render};
 use server::durable::check::Report;
+use server::glue::{self, Glue};
 use server::http::{Admin, Source};
 use server::live::Live;
 use server::os::clock::Clock;
@@ -20,7 +24,7 @@ use server::os::{daemon, machine};
 use server::registry::Registry;
 use server::workers::acceptor::{Acceptor, Stopper};
 use server::workers::{Common, Pool};
-use server::{glue, limits, listen, log, signals};
+use server::{limits, listen, log, signals};
 
 #[global_allocator]
 static HEAP: Counting = Counting;
@@ -116,13 +120,15 @@ fn serve_by(mut loaded: Loaded) -> Result<(), String> {
         admin.tell_of(Arc::clone(&service) as Arc<dyn Source>);
     }
     let mut acceptor =
-        Acceptor::new(listeners, stopper, config.exit_when_idle.saturating_mul(1000))
+        Acceptor::new(listeners, stopper.clone(), config.exit_when_idle.saturating_mul(1000))
             .map_err(said("can't make an epoll set"))?;
     log::notice(format_args!("Server initialized"));
     log::notice(format_args!("Listening on {}", places.join(", ")));
-    log::notice(format_args!("Ready to accept connections"));
+    let loader = Loader::start(&service, stopper).map_err(said("can't start"))?;
     let accepted = acceptor.run(&pool).map_err(said("the acceptor failed"));
     drop(acceptor);
+    service.stop();
+    let loaded = loader.end();
     if let Some(admin) = admin {
         admin.stop();
     }
@@ -132,7 +138,7 @@ fn serve_by(mut loaded: Loaded) -> Result<(), String> {
     if !config.pidfile.is_empty() {
         let _ = std::fs::remove_file(&config.pidfile);
     }
-    accepted.and(stopped).and(ended)?;
+    loaded.and(accepted).and(stopped).and(ended)?;
     log::warning(format_args!("Sessile is now ready to exit, bye bye..."));
     Ok(())
 }
@@ -147,6 +153,36 @@ fn start_admin(
     log::notice(format_args!("Admin page at http://{first}/"));
     let admin = Admin::start(listeners, config.http_hosts.clone(), common.clock.clone());
     admin.map(Some).map_err(|error| format!("can't start the admin page: {error}"))
+}
+
+/// The thread that loads the store's files.
+struct Loader(JoinHandle<Result<(), String>>);
+
+impl Loader {
+    /// Starts it, and waits a moment: clients needn't know of a load that is over at once.
+    fn start(service: &Arc<Glue>, stopper: Stopper) -> std::io::Result<Self> {
+        let (done, is_done) = channel::<()>();
+        let service = Arc::clone(service);
+        let work = move || {
+            let loaded = service.load();
+            match &loaded {
+                Ok(true) => log::notice(format_args!("Ready to accept connections")),
+                Ok(false) => {}
+                Err(_) => stopper.stop(),
+            }
+            drop(done);
+            loaded.map(drop)
+        };
+        let thread = std::thread::Builder::new().name("load".to_owned()).spawn(work)?;
+        // Either way: nothing is ever sent, and the other end goes when it's over.
+        let _ = is_done.recv_timeout(limits::LOAD_UNTOLD);
+        Ok(Self(thread))
+    }
+
+    /// How it went; one that goes on was told to end.
+    fn end(self) -> Result<(), String> {
+        self.0.join().unwrap_or_else(|_| Err("loading panicked".to_owned()))
+    }
 }
 
 /// Prints to standard output, which may be a closed pipe.

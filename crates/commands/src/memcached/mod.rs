@@ -21,7 +21,7 @@ pub use crate::ops::cache::DATABASE;
 pub use context::{Ctx, Settings};
 pub use counters::{Count, Counters};
 pub use flush::Flush;
-pub use request::{keys, needs_memory, writes};
+pub use request::{keys, needs_memory, needs_store, writes};
 pub use world::{Facts, World};
 
 use crate::failure::Failure;

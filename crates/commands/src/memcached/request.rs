@@ -21,6 +21,19 @@ pub const fn needs_memory(request: &Request<'_>) -> bool {
     }
 }
 
+/// Whether a request is about keys, so that it has to wait until they are loaded.
+pub const fn needs_store(request: &Request<'_>) -> bool {
+    !matches!(
+        request,
+        Request::MemoryLimit { .. }
+            | Request::Verbosity { .. }
+            | Request::Stats { .. }
+            | Request::Version
+            | Request::Quit
+            | Request::MetaNoop
+    )
+}
+
 /// Whether a request may change something.
 pub const fn writes(request: &Request<'_>) -> bool {
     match request {

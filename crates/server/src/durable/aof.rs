@@ -13,6 +13,7 @@
 use super::folder::Folder;
 use super::load::{self, LONG_AGO_MS};
 use super::log::{Frame, Increment};
+use super::progress::{Counted, Progress};
 use super::snapshot::{self, Options};
 use crate::log as say;
 use crate::os::machine;
@@ -22,7 +23,7 @@ use persist::aof::{
     self, Framer, Manifest, Part, Problem, Reader, Replay, Verdict, base_name, increment_name,
     manifest_name,
 };
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -84,18 +85,27 @@ impl Files {
     ///
     /// # Errors
     /// As [`Files::open`].
-    pub fn load(&mut self, node: &Node, began_ms: u64, truncate: bool) -> Result<Found, String> {
+    pub fn load(
+        &mut self,
+        node: &Node,
+        began_ms: u64,
+        truncate: bool,
+        progress: &Progress,
+    ) -> Result<Found, String> {
+        let parts = self.manifest.base.iter().chain(&self.manifest.increments);
+        parts.for_each(|part| progress.expect(&self.folder.file(&part.name)));
         let mut found = Found::default();
         for number in 0..node.shard_count() {
             node.with_shard(number, |shard| shard.set_began(began_ms));
         }
         if let Some(base) = &self.manifest.base {
-            found.keys = self.load_base(base, node, began_ms)?;
+            found.keys = self.load_base(base, node, began_ms, progress)?;
         }
         let last = self.last_written();
         for (i, part) in self.manifest.increments.iter().enumerate() {
             let synced = if i < last { u64::MAX } else { 0 };
-            self.load_increment(part, node, synced, truncate, &mut found)?;
+            let file = self.opened(part, progress)?;
+            self.load_increment((part, file), node, synced, truncate, &mut found)?;
         }
         Ok(found)
     }
@@ -194,18 +204,28 @@ impl Files {
         Ok(())
     }
 
-    fn load_base(&self, part: &Part, node: &Node, began_ms: u64) -> Result<u64, String> {
+    fn opened<'p>(&self, part: &Part, progress: &'p Progress) -> Result<Counted<'p>, String> {
+        let path = self.folder.file(&part.name);
+        progress.open(&path).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    fn load_base(
+        &self,
+        part: &Part,
+        node: &Node,
+        began_ms: u64,
+        progress: &Progress,
+    ) -> Result<u64, String> {
         let path = self.folder.file(&part.name);
         let wrong = |what: String| format!("{}: {what}", path.display());
-        let file = File::open(&path).map_err(|error| wrong(error.to_string()))?;
-        let found = load::rdb(node, file, began_ms).map_err(wrong)?;
+        let found = load::rdb(node, self.opened(part, progress)?, began_ms).map_err(wrong)?;
         found.warn(&part.name);
         Ok(found.keys)
     }
 
     fn load_increment(
         &self,
-        part: &Part,
+        (part, file): (&Part, Counted<'_>),
         node: &Node,
         synced: u64,
         truncate: bool,
@@ -213,10 +233,9 @@ impl Files {
     ) -> Result<(), String> {
         let path = self.folder.file(&part.name);
         let wrong = |what: String| format!("{}: {what}", path.display());
-        let file = File::open(&path).map_err(|error| wrong(error.to_string()))?;
         if synced == 0 {
             // The killed process may not have: what is loaded now must not be lost later.
-            file.sync_all().map_err(|error| wrong(error.to_string()))?;
+            file.file().sync_all().map_err(|error| wrong(error.to_string()))?;
         }
         let mut reader = Reader::new(file, synced);
         let mut replay = Replay::new(node.secret(), node.databases());

@@ -2,12 +2,13 @@
 //! the last ones went.
 //!
 //! What always holds: a snapshot runs on a thread of its own, or on the one that asked for SAVE;
-//! two never run at once. A log that failed refuses writes until a rewrite has made it whole.
+//! two never run at once, and none before everything is loaded. A log that failed refuses writes
+//! until a rewrite has made it whole.
 
-use super::aof::{FORMAT, Files};
+use super::aof::Files;
 use super::folder::Folder;
-use super::load;
 use super::log::{Facts as LogFacts, Log, Policy};
+use super::progress::{Loading, Progress};
 use super::snapshot::{self, Options};
 use crate::config::{Config, Store};
 use crate::log as say;
@@ -15,7 +16,6 @@ use crate::os::wake::Wake;
 use crate::os::{heap, machine};
 use crate::workers::Common;
 use node::Node;
-use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -23,6 +23,8 @@ use std::thread::JoinHandle;
 
 /// How often it's looked whether something is due (ms).
 const TICK_MS: u64 = 100;
+/// How often it's said how far loading has come (ms).
+const TELL_MS: u64 = 2_000;
 /// How long a snapshot that failed isn't tried again by itself (ms).
 const RETRY_MS: u64 = 5_000;
 
@@ -52,70 +54,72 @@ pub struct Facts {
 /// Keeps a store in files.
 #[derive(Debug)]
 pub struct Durable {
-    node: Arc<Node>,
-    store: Arc<Store>,
-    common: Arc<Common>,
+    pub(super) node: Arc<Node>,
+    pub(super) store: Arc<Store>,
+    pub(super) common: Arc<Common>,
     /// The folder of snapshots, once it's in use.
     folder: Mutex<Option<Folder>>,
-    files: Mutex<Option<Files>>,
-    log: OnceLock<Arc<Log>>,
+    pub(super) files: Mutex<Option<Files>>,
+    pub(super) log: OnceLock<Arc<Log>>,
+    /// What rings when replies may leave.
+    pub(super) bells: Mutex<Vec<Arc<Wake>>>,
+    /// The store isn't whole yet.
+    pub(super) loading: AtomicBool,
+    pub(super) progress: Progress,
     /// A snapshot or a rewrite is on its way.
     busy: AtomicBool,
     /// If so, it's a rewrite.
     rewriting: AtomicBool,
     ending: AtomicBool,
-    facts: Mutex<Facts>,
+    pub(super) facts: Mutex<Facts>,
     retry_ms: AtomicU64,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Durable {
-    /// For a node that nobody uses yet: loads what its files hold.
-    ///
-    /// # Errors
-    /// A sentence: which file can't be read and why, or whose folder it is.
-    pub fn start(
-        node: &Arc<Node>,
-        store: &Arc<Store>,
-        common: &Arc<Common>,
-    ) -> Result<Arc<Self>, String> {
+    /// What will keep a node that holds nothing yet: call [`Durable::open`] next. Until that has
+    /// returned it's loading.
+    pub fn new(node: &Arc<Node>, store: &Arc<Store>, common: &Arc<Common>) -> Arc<Self> {
         let facts = Facts {
             last_save_s: common.clock.now().ms / 1000,
             last_save_ok: true,
             last_rewrite_ok: true,
             ..Facts::default()
         };
-        let durable = Arc::new(Self {
+        Arc::new(Self {
             node: Arc::clone(node),
             store: Arc::clone(store),
             common: Arc::clone(common),
             folder: Mutex::default(),
             files: Mutex::default(),
             log: OnceLock::new(),
+            bells: Mutex::default(),
+            loading: AtomicBool::new(true),
+            progress: Progress::default(),
             busy: AtomicBool::new(false),
             rewriting: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             facts: Mutex::new(facts),
             retry_ms: AtomicU64::new(0),
             threads: Mutex::default(),
-        });
-        let config = store.config();
-        let begun = common.clock.now().ms;
-        let keys = if config.appendonly {
-            durable.open_log(&config, begun)?
-        } else {
-            durable.load_snapshot(&config, begun)?
-        };
-        if let Some(keys) = keys {
-            let took = common.clock.now().ms.saturating_sub(begun);
-            say::notice(format_args!("DB loaded: {keys} keys in {took} ms"));
-        }
-        lock(&durable.facts).saved_changes = durable.changes();
-        let ticking = Arc::clone(&durable);
-        let thread = std::thread::Builder::new().name("durable".to_owned());
-        let thread = thread.spawn(move || ticking.tick_on()).map_err(|error| error.to_string())?;
-        lock(&durable.threads).push(thread);
-        Ok(durable)
+        })
+    }
+
+    /// Whether the store isn't whole yet: nobody may be shown anything of it.
+    #[inline]
+    pub fn is_loading(&self) -> bool {
+        self.loading.load(Ordering::Acquire)
+    }
+
+    /// How far loading has come, while it goes on.
+    pub fn loading(&self) -> Option<Loading> {
+        self.is_loading().then(|| self.progress.now())
+    }
+
+    /// The server is to end: nothing is loaded any more, and nothing begun.
+    pub fn stop(&self) {
+        self.ending.store(true, Ordering::Release);
+        self.progress.stop();
     }
 
     /// Writes a snapshot now; returns when it's on the disk.
@@ -160,6 +164,8 @@ impl Durable {
 
     /// Rings that bell whenever replies may leave that waited for the disk.
     pub fn add_bell(&self, bell: &Arc<Wake>) {
+        let mut bells = lock(&self.bells);
+        bells.push(Arc::clone(bell));
         if let Some(log) = self.log.get() {
             log.add_bell(bell);
         }
@@ -199,7 +205,7 @@ impl Durable {
     /// # Errors
     /// A sentence: what couldn't be written.
     pub fn end(&self, save: Option<bool>) -> Result<(), String> {
-        self.ending.store(true, Ordering::Release);
+        self.stop();
         let flushed = self.log.get().map_or(Ok(()), |log| {
             let flushed = log.flush(self.common.clock.now().ms);
             log.stop();
@@ -207,18 +213,23 @@ impl Durable {
         });
         let threads: Vec<_> = std::mem::take(&mut *lock(&self.threads));
         threads.into_iter().for_each(|thread| drop(thread.join()));
+        // Half a store must not take the place of a whole one.
         let wanted = save.unwrap_or_else(|| !self.store.config().save.is_empty());
+        let wanted = wanted && !self.is_loading();
         let saved = if wanted { self.save() } else { Ok(()) };
         flushed.and(saved)
     }
 
     /// Changes since the start.
-    fn changes(&self) -> u64 {
+    pub(super) fn changes(&self) -> u64 {
         let of = |number| self.node.with_shard(number, |shard| shard.stats().changes);
         (0..self.node.shard_count()).filter_map(of).sum()
     }
 
     fn take_turn(&self, rewriting: bool) -> Result<(), String> {
+        if self.is_loading() {
+            return Err("the store's files are being read".to_owned());
+        }
         if self.busy.swap(true, Ordering::AcqRel) {
             return Err("Background save already in progress".to_owned());
         }
@@ -247,7 +258,7 @@ impl Durable {
         }
     }
 
-    fn options(&self, config: &Config) -> Options {
+    pub(super) fn options(&self, config: &Config) -> Options {
         Options {
             compress: config.rdbcompression,
             aof_base: false,
@@ -284,65 +295,15 @@ impl Durable {
     }
 
     /// The folder of snapshots, taken when it's first needed.
-    fn folder_of(&self, config: &Config) -> Result<MutexGuard<'_, Option<Folder>>, String> {
+    pub(super) fn folder_of(
+        &self,
+        config: &Config,
+    ) -> Result<MutexGuard<'_, Option<Folder>>, String> {
         let mut folder = lock(&self.folder);
         if folder.is_none() {
             *folder = Some(Folder::take(Path::new(&config.dir))?);
         }
         Ok(folder)
-    }
-
-    /// Loads the snapshot, if there is one.
-    fn load_snapshot(&self, config: &Config, now_ms: u64) -> Result<Option<u64>, String> {
-        let path = Path::new(&config.dir).join(&config.dbfilename);
-        if !path.exists() {
-            if !config.save.is_empty() {
-                drop(self.folder_of(config)?);
-            }
-            return Ok(None);
-        }
-        drop(self.folder_of(config)?);
-        let wrong = |what: String| format!("{}: {what}", path.display());
-        let file = File::open(&path).map_err(|error| wrong(error.to_string()))?;
-        let found = load::rdb(&self.node, file, now_ms).map_err(wrong)?;
-        found.warn(&config.dbfilename);
-        Ok(Some(found.keys))
-    }
-
-    /// Loads the log and goes on with it. A folder without one begins with its snapshot.
-    fn open_log(self: &Arc<Self>, config: &Config, now_ms: u64) -> Result<Option<u64>, String> {
-        let folder = Folder::take(&Path::new(&config.dir).join(&config.appenddirname))?;
-        let mut files = Files::open(folder, &config.appendfilename)?;
-        let keys = if files.is_new() {
-            self.load_snapshot(config, now_ms)?
-        } else {
-            let found = files.load(&self.node, now_ms, config.aof_load_truncated)?;
-            say::notice(format_args!("{} keys in the base, {} records", found.keys, found.records));
-            Some((0..config.databases as usize).map(|db| self.keys(db)).sum())
-        };
-        let failed = |error: std::io::Error| format!("can't begin the append-only file: {error}");
-        let is_new = files.is_new();
-        let increment = files.begin_increment(true).map_err(failed)?;
-        if is_new {
-            // Nothing is on its way yet: the base is what was loaded, or nothing.
-            let base = files.rewrite(&self.node, self.options(config), |_| ()).map_err(failed)?;
-            lock(&self.facts).base_bytes = base;
-        }
-        self.node.journal().hold_revocations(config.session_revocation_fsync);
-        self.node.start_journal(FORMAT);
-        let policy = Policy::named(&config.appendfsync).unwrap_or(Policy::EverySecond);
-        let log = Arc::new(Log::new(Arc::clone(&self.node), increment, policy));
-        let clock = Arc::clone(&self.common);
-        let threads = log.start(Arc::new(move || clock.clock.now().ms)).map_err(failed)?;
-        lock(&self.threads).extend(threads);
-        *lock(&self.files) = Some(files);
-        drop(self.log.set(log));
-        Ok(keys)
-    }
-
-    fn keys(&self, db: usize) -> u64 {
-        let of = |number| self.node.with_shard(number, |shard| shard.len(db));
-        (0..self.node.shard_count()).filter_map(of).sum()
     }
 
     /// Writes the log's base anew, and notes how it went.
@@ -376,10 +337,15 @@ impl Durable {
     }
 
     /// The thread that looks whether something is due.
-    fn tick_on(self: &Arc<Self>) {
+    pub(super) fn tick_on(self: &Arc<Self>) {
+        let mut told_ms = self.common.clock.now().ms;
         while !self.ending.load(Ordering::Acquire) {
             std::thread::sleep(std::time::Duration::from_millis(TICK_MS));
             let now = self.common.clock.now().ms;
+            if let Some(loading) = self.loading() {
+                tell(&loading, &mut told_ms, now);
+                continue;
+            }
             if self.busy.load(Ordering::Relaxed) || now < self.retry_ms.load(Ordering::Relaxed) {
                 continue;
             }
@@ -427,6 +393,16 @@ impl Durable {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Says now and then how far loading has come.
+fn tell(loading: &Loading, told_ms: &mut u64, now_ms: u64) {
+    if now_ms.saturating_sub(*told_ms) < TELL_MS {
+        return;
+    }
+    *told_ms = now_ms;
+    let (percent, left) = (loading.percent(), loading.seconds_left(now_ms));
+    say::notice(format_args!("loading: {percent:.0} %, {left} s left"));
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,13 +2,21 @@
 //!
 //! While a store is loaded its time stands still, long ago: nothing ends. So a key whose deadline
 //! was moved later in the log lives to see it; what is overdue when the store opens ends then.
+//! ```text
+//! file -> read, checked, decompressed (this thread) -> batches by shard -> fillers -> shards
+//! ```
+//!
 //! What always holds: a file that is damaged is an error that says where, never half a store that
-//! is shown to clients.
+//! is shown to clients; what a shard gets, one filler puts there, in the file's order.
 
-use engine::{Change, Effect, Key};
+use crate::limits::{FILL_BYTES, FILL_ITEMS, FILL_WAITING, FILLERS};
+use crate::os::machine;
+use engine::{Change, Effect, Key, KeyHash};
 use node::Node;
-use persist::rdb::{Event, Others, Reader};
+use persist::rdb::{Event, Item, Others, Reader};
 use std::io::Read;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 /// The moment at which everything is loaded: before any deadline.
 pub const LONG_AGO_MS: u64 = 1;
@@ -45,23 +53,40 @@ impl Found {
 /// A sentence: what is wrong with the file, and where; or that there is no memory for it.
 pub fn rdb(node: &Node, file: impl Read, began_ms: u64) -> Result<Found, String> {
     let secret = node.secret();
-    let said = |error: persist::rdb::Error| error.to_string();
-    let mut reader = Reader::new(file, Others::Skip, secret.0).map_err(said)?;
+    let reader = Reader::new(file, Others::Skip, secret.0).map_err(|error| error.to_string())?;
     for number in 0..node.shard_count() {
         node.with_shard(number, |shard| shard.set_began(began_ms));
     }
+    let count = machine::cores().saturating_sub(1).clamp(1, FILLERS).min(node.shard_count());
+    std::thread::scope(|scope| {
+        let fillers: Result<Vec<_>, _> = (0..count).map(|_| Filler::start(scope, node)).collect();
+        let mut fillers = fillers.map_err(|error| format!("there can be no thread: {error}"))?;
+        let read = read_all(node, reader, &mut fillers);
+        let filled = fillers.into_iter().map(Filler::end).fold(Ok(()), Result::and);
+        // Where a filler gave up, reading ended for no reason of its own.
+        filled.and(read)
+    })
+}
+
+/// Reads a file and deals its items out.
+fn read_all<R: Read>(
+    node: &Node,
+    mut reader: Reader<R>,
+    fillers: &mut [Filler<'_>],
+) -> Result<Found, String> {
+    let secret = node.secret();
     let mut found = Found::default();
-    while let Some(event) = reader.next().map_err(said)? {
+    while let Some(event) = reader.next().map_err(|error| error.to_string())? {
         match event {
             Event::Aux { .. } | Event::Resize { .. } => {}
             Event::Item(item) => {
                 if item.db >= node.databases() {
                     return Err(format!("it has a database {}, see `databases`", item.db));
                 }
-                let key = Key::new(&secret, &item.key);
-                let effect = Effect::Key { db: item.db, key, change: Change::Install(&item.item) };
-                node.install(&effect, key.hash, LONG_AGO_MS)
-                    .map_err(|_| "there isn't enough memory for it, see `maxmemory`".to_owned())?;
+                let hash = secret.hash(&item.key);
+                let at = hash.shard(node.shard_count()) % fillers.len().max(1);
+                let filler = fillers.get_mut(at).ok_or("nobody to fill it in")?;
+                filler.put(hash, item)?;
                 found.keys += 1;
             }
             Event::Skipped(skipped) => {
@@ -74,6 +99,61 @@ pub fn rdb(node: &Node, file: impl Read, began_ms: u64) -> Result<Found, String>
         }
     }
     Ok(found)
+}
+
+/// Items on their way to some shards.
+type Batch = Vec<(KeyHash, Item)>;
+
+/// A thread that puts items into some of the shards.
+struct Filler<'s> {
+    batch: Batch,
+    /// Bytes of the batch, more or less.
+    bytes: usize,
+    to: SyncSender<Batch>,
+    thread: ScopedJoinHandle<'s, Result<(), String>>,
+}
+
+impl<'s> Filler<'s> {
+    fn start<'e>(scope: &'s Scope<'s, 'e>, node: &'e Node) -> std::io::Result<Self> {
+        let (to, from) = sync_channel(FILL_WAITING);
+        let thread = Builder::new().name("load".to_owned());
+        let thread = thread.spawn_scoped(scope, move || fill(node, &from))?;
+        Ok(Self { batch: Batch::new(), bytes: 0, to, thread })
+    }
+
+    /// Takes one more item.
+    fn put(&mut self, hash: KeyHash, item: Item) -> Result<(), String> {
+        self.bytes += item.key.len() + item.item.bytes();
+        self.batch.push((hash, item));
+        let is_full = self.batch.len() >= FILL_ITEMS || self.bytes >= FILL_BYTES;
+        if is_full { self.send() } else { Ok(()) }
+    }
+
+    fn send(&mut self) -> Result<(), String> {
+        self.bytes = 0;
+        let next = Batch::with_capacity(FILL_ITEMS);
+        let batch = std::mem::replace(&mut self.batch, next);
+        self.to.send(batch).map_err(|_| "the load has ended".to_owned())
+    }
+
+    /// Returns when all that it was given is in the shards; says why it couldn't be.
+    fn end(mut self) -> Result<(), String> {
+        let sent = self.send();
+        drop(self.to);
+        let filled = self.thread.join();
+        filled.unwrap_or_else(|_| Err("a thread of the load panicked".to_owned())).and(sent)
+    }
+}
+
+/// Puts items into shards until no more come.
+fn fill(node: &Node, from: &Receiver<Batch>) -> Result<(), String> {
+    for (hash, Item { db, key, item, .. }) in from.iter().flatten() {
+        let key = Key { bytes: &key, hash };
+        let effect = Effect::Key { db, key, change: Change::Install(&item) };
+        node.install(&effect, hash, LONG_AGO_MS)
+            .map_err(|_| "there isn't enough memory for it, see `maxmemory`".to_owned())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

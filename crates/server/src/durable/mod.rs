@@ -16,4 +16,6 @@ pub mod folder;
 pub mod keeper;
 pub mod load;
 pub mod log;
+mod opening;
+pub mod progress;
 pub mod snapshot;

@@ -38,6 +38,9 @@ impl Requests {
 
 impl Source for Glue {
     fn health(&self) -> Health {
+        if self.host.durable.is_loading() {
+            return Health::Loading;
+        }
         if self.host.durable.refuses_writes() {
             return Health::LogFailed;
         }

@@ -224,6 +224,10 @@ impl World for ServerHost {
         (until > now).then(|| until.min(now + PAUSE_STEP_MS))
     }
 
+    fn is_loading(&self) -> bool {
+        self.durable.is_loading()
+    }
+
     fn refuses_writes(&self) -> bool {
         self.durable.refuses_writes()
     }

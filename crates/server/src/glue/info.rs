@@ -138,13 +138,21 @@ fn memory(host: &ServerHost, tally: &Tally, out: &mut String) {
     line(out, "sessile_arena_bytes", host.node.arena_bytes());
 }
 
-/// Files are loaded before clients are served, so they never see that it goes on.
 fn persistence(host: &ServerHost, tally: &Tally, out: &mut String) {
     let facts = host.durable.facts();
     let status = |ok| if ok { "ok" } else { "err" };
     let took_s = facts.last_save_took_ms.map_or(-1, |ms| (ms / 1000) as i64);
     out.push_str("# Persistence\r\n");
-    line(out, "loading", 0);
+    let loading = host.durable.loading();
+    line(out, "loading", u8::from(loading.is_some()));
+    line(out, "async_loading", 0);
+    if let Some(loading) = loading {
+        line(out, "loading_start_time", loading.began_ms / 1000);
+        line(out, "loading_total_bytes", loading.total);
+        line(out, "loading_loaded_bytes", loading.read);
+        line(out, "loading_loaded_perc", format_args!("{:.2}", loading.percent()));
+        line(out, "loading_eta_seconds", loading.seconds_left(host.now().ms));
+    }
     line(
         out,
         "rdb_changes_since_last_save",

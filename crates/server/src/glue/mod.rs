@@ -57,7 +57,7 @@ pub fn service(
     );
     let node = Arc::new(node);
     tend_memory(&node).map_err(failed)?;
-    let durable = Durable::start(&node, store, common)?;
+    let durable = Durable::new(&node, store, common);
     let host = ServerHost::new(Arc::clone(&node), store, durable, common, stopper);
     host.settings_changed();
     Ok(Glue { node, host, generation: Mutex::new(store.generation()) })
@@ -144,6 +144,20 @@ impl Scratch {
 }
 
 impl Glue {
+    /// Loads what the files hold; until then clients are told to wait. To be called once. Answers
+    /// whether all is loaded; false if the server was told to end before.
+    ///
+    /// # Errors
+    /// A sentence: what can't be read, and why.
+    pub fn load(&self) -> Result<bool, String> {
+        self.host.durable.open()
+    }
+
+    /// The server is to end: a load that goes on gives up.
+    pub fn stop(&self) {
+        self.host.durable.stop();
+    }
+
     /// The workers have ended: writes what has to be written.
     ///
     /// # Errors
@@ -276,6 +290,10 @@ impl Service for Glue {
                 *known = generation;
                 self.node.set_limits(limits(&self.host.config()));
             }
+        }
+        if self.host.durable.is_loading() {
+            // Time stands still for what is in files. Whoever has read them rings.
+            return u64::MAX;
         }
         let next = self.node.end_of_turn(node::Now { ms: now.ms, us: now.us }, heap::held());
         self.host.durable.end_of_turn(now.ms);

@@ -1,0 +1,115 @@
+//! The start of a kept store: its files are loaded, then the log goes on.
+//!
+//! What always holds: the store is called whole only when all of it was read and, if there is a log,
+//! when whatever changes next is in it; an error leaves the files as they were, but for a torn end,
+//! which is kept beside them.
+
+use super::aof::{FORMAT, Files};
+use super::folder::Folder;
+use super::keeper::{Durable, lock};
+use super::load;
+use super::log::{Log, Policy};
+use crate::config::Config;
+use crate::log as say;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Durable {
+    /// Loads what the files hold, and keeps the store from then on. To be called once, by any
+    /// thread; the others see how far it has come. Answers whether all is loaded; false if it was
+    /// told to stop before.
+    ///
+    /// # Errors
+    /// A sentence: which file can't be read and why, or whose folder it is.
+    pub fn open(self: &Arc<Self>) -> Result<bool, String> {
+        match self.open_files() {
+            Ok(()) => Ok(true),
+            Err(_) if self.progress.is_stopped() => Ok(false),
+            Err(what) => Err(what),
+        }
+    }
+
+    fn open_files(self: &Arc<Self>) -> Result<(), String> {
+        let config = self.store.config();
+        let begun = self.common.clock.now().ms;
+        self.progress.begin(begun);
+        let ticking = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("durable".to_owned());
+        let thread = thread.spawn(move || ticking.tick_on()).map_err(|error| error.to_string())?;
+        lock(&self.threads).push(thread);
+        let keys = if config.appendonly {
+            self.open_log(&config, begun)?
+        } else {
+            self.load_snapshot(&config, begun)?
+        };
+        if let Some(keys) = keys {
+            let took = self.common.clock.now().ms.saturating_sub(begun);
+            say::notice(format_args!("DB loaded: {keys} keys in {took} ms"));
+        }
+        lock(&self.facts).saved_changes = self.changes();
+        self.loading.store(false, Ordering::Release);
+        // The workers have what is overdue before them.
+        lock(&self.bells).iter().for_each(|bell| bell.ring());
+        Ok(())
+    }
+
+    /// Loads the snapshot, if there is one.
+    fn load_snapshot(&self, config: &Config, now_ms: u64) -> Result<Option<u64>, String> {
+        let path = Path::new(&config.dir).join(&config.dbfilename);
+        if !path.exists() {
+            if !config.save.is_empty() {
+                drop(self.folder_of(config)?);
+            }
+            return Ok(None);
+        }
+        drop(self.folder_of(config)?);
+        let wrong = |what: String| format!("{}: {what}", path.display());
+        self.progress.expect(&path);
+        let file = self.progress.open(&path).map_err(|error| wrong(error.to_string()))?;
+        let found = load::rdb(&self.node, file, now_ms).map_err(wrong)?;
+        found.warn(&config.dbfilename);
+        Ok(Some(found.keys))
+    }
+
+    /// Loads the log and goes on with it. A folder without one begins with its snapshot.
+    fn open_log(self: &Arc<Self>, config: &Config, now_ms: u64) -> Result<Option<u64>, String> {
+        let folder = Folder::take(&Path::new(&config.dir).join(&config.appenddirname))?;
+        let mut files = Files::open(folder, &config.appendfilename)?;
+        let keys = if files.is_new() {
+            self.load_snapshot(config, now_ms)?
+        } else {
+            let truncate = config.aof_load_truncated;
+            let found = files.load(&self.node, now_ms, truncate, &self.progress)?;
+            say::notice(format_args!("{} keys in the base, {} records", found.keys, found.records));
+            Some((0..config.databases as usize).map(|db| self.keys(db)).sum())
+        };
+        let failed = |error: std::io::Error| format!("can't begin the append-only file: {error}");
+        let is_new = files.is_new();
+        let increment = files.begin_increment(true).map_err(failed)?;
+        if is_new {
+            // Nothing is on its way yet: the base is what was loaded, or nothing.
+            let base = files.rewrite(&self.node, self.options(config), |_| ()).map_err(failed)?;
+            lock(&self.facts).base_bytes = base;
+        }
+        self.node.start_journal(FORMAT);
+        let log = Log::new(Arc::clone(&self.node), increment, Policy::EverySecond);
+        let log = Arc::new(log);
+        let clock = Arc::clone(&self.common);
+        let threads = log.start(Arc::new(move || clock.clock.now().ms)).map_err(failed)?;
+        lock(&self.threads).extend(threads);
+        *lock(&self.files) = Some(files);
+        let bells = lock(&self.bells);
+        bells.iter().for_each(|bell| log.add_bell(bell));
+        drop(self.log.set(log));
+        drop(bells);
+        // They may have been changed since it began.
+        self.settings_changed(&self.store.config());
+        Ok(keys)
+    }
+
+    fn keys(&self, db: usize) -> u64 {
+        let of = |number| self.node.with_shard(number, |shard| shard.len(db));
+        (0..self.node.shard_count()).filter_map(of).sum()
+    }
+}
