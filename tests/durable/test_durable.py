@@ -10,6 +10,8 @@ import os
 import random
 import shutil
 import signal
+import socket
+import stat
 import subprocess
 import threading
 import time
@@ -18,6 +20,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from servers import free_port, server_bin
 
@@ -298,6 +302,120 @@ def test_check_tells_what_files_hold_and_fix_cuts_a_torn_end(folder):
     assert not whole and "damaged: " in lines[1] and base.read_bytes() == damaged
     assert check(folder / "nothing")[1] is False
     assert check()[1] is False
+
+
+class Slow:
+    """A server that reads its snapshot from a pipe: as slowly as the test gives it."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        os.mkfifo(folder / "dump.rdb")
+        self.ports = free_port(), free_port()
+        port, memcached_port = map(str, self.ports)
+        command = [server_bin(), "--port", port, "--memcached-port", memcached_port]
+        command += ["--dir", str(folder), "--appendonly", "no", *options]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder.parent
+        )
+        self.pipe = (folder / "dump.rdb").open("wb", buffering=0)
+        never = Retry(NoBackoff(), 0)
+        self.client = redis.Redis(port=self.ports[0], socket_timeout=20, retry=never)
+
+    def told(self, line: bytes) -> bytes:
+        """What memcached's port answers."""
+        with socket.create_connection(("127.0.0.1", self.ports[1])) as there:
+            there.settimeout(20)
+            there.sendall(line)
+            return there.recv(1000)
+
+    def ended(self) -> tuple[int, str]:
+        said, _ = self.process.communicate(timeout=30)
+        self.client.close()
+        return self.process.returncode, said.decode()
+
+
+VALUE = random.Random(1).randbytes(1024)
+"""Nothing that could be compressed."""
+
+
+def a_snapshot(folder: Path) -> bytes:
+    """A snapshot with a key, and a key that is overdue by now."""
+    with running(ours(folder, "--appendonly", "no")) as client:
+        client.set("k", VALUE)
+        client.set("overdue", "x", px=1)
+        client.save()
+    file = folder / "dump.rdb"
+    written = file.read_bytes()
+    file.unlink()
+    return written
+
+
+def test_clients_are_told_while_files_are_read(folder):
+    snapshot = a_snapshot(folder)
+    server = Slow(folder)
+    client = server.client
+    server.pipe.write(snapshot[:200])
+    for command in ("GET k", "SET k new", "PING", "SESSION.LOAD k", "KEYS *"):
+        with pytest.raises(redis.BusyLoadingError):
+            pytest.fail(f"{command}: {client.execute_command(*command.split())}")
+    # A transaction, too, may have only what needs no keys.
+    pipe = client.pipeline()
+    pipe.set("k", "new")
+    with pytest.raises((redis.BusyLoadingError, redis.exceptions.ExecAbortError)):
+        pipe.execute()
+    for save in ("SAVE", "BGSAVE", "BGREWRITEAOF"):
+        with pytest.raises(redis.RedisError):
+            client.execute_command(save)
+    info = client.info("persistence")
+    assert info["loading"] == 1
+    assert info["loading_loaded_bytes"] == 200
+    assert client.config_get("port") == {"port": str(server.ports[0])}
+    assert server.told(b"get k\r\n").startswith(b"SERVER_ERROR loading")
+    assert server.told(b"set k 0 0 3\r\nnew\r\n").startswith(b"SERVER_ERROR loading")
+    assert server.told(b"mg k v\r\n").startswith(b"SERVER_ERROR loading")
+    assert server.told(b"version\r\n").startswith(b"VERSION")
+    server.pipe.write(snapshot[200:])
+    server.pipe.close()
+    deadline = time.monotonic() + 30
+    while client.info("persistence")["loading"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert client.get("k") == VALUE
+    assert client.get("overdue") is None
+    assert server.told(b"get k\r\n").startswith(b"VALUE k 0 1024")
+    # What is overdue ends by itself, too.
+    while client.dbsize() > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    server.process.terminate()
+    assert server.ended()[0] == 0
+
+
+def test_a_stop_while_files_are_read_saves_nothing(folder):
+    snapshot = a_snapshot(folder)
+    server = Slow(folder, "--save", "1 1")
+    server.pipe.write(snapshot[:200])
+    with pytest.raises(redis.BusyLoadingError):
+        server.client.get("k")
+    server.process.terminate()
+    server.pipe.close()
+    code, said = server.ended()
+    assert (code, "Ready to accept" in said) == (0, False), said
+    assert stat.S_ISFIFO((folder / "dump.rdb").stat().st_mode), "what was there is there"
+
+
+def test_damage_that_is_found_late_ends_the_server(folder):
+    snapshot = bytearray(a_snapshot(folder))
+    snapshot[-1] ^= 1
+    server = Slow(folder)
+    server.pipe.write(snapshot[:-8])
+    with pytest.raises(redis.BusyLoadingError):
+        server.client.get("k")
+    server.pipe.write(snapshot[-8:])
+    server.pipe.close()
+    code, said = server.ended()
+    assert code == 1
+    assert "checksum" in said
+    assert "Ready to accept" not in said
 
 
 def test_one_folder_belongs_to_one_server(folder):

@@ -29,7 +29,7 @@ from sessile.pool import AsyncLink, AsyncPool, Link, Pool, Target
 from sessile.sessile import AsyncSessileEngine, SessileEngine
 from sessile.sessile_plan import plain
 from sessile.urls import Address
-from sessile.wire import pack
+from sessile.wire import Refused, pack
 
 __all__ = ["Home", "open_async_engine", "open_engine"]
 
@@ -52,6 +52,17 @@ AWAY = (FileNotFoundError, ConnectionError)
 
 held: set[int] = set()
 """Descriptors of locks that this process is just handing to a server."""
+
+
+class StillLoading(ConnectionError):
+    """The server is there, and reads its files."""
+
+
+def welcome(reply: Any) -> None:
+    """Looks at the reply to a greeting."""
+    if type(reply) is Refused and reply.code == "LOADING":
+        raise StillLoading(reply.text)
+    plain(reply)
 
 
 def forget_locks() -> None:
@@ -261,7 +272,7 @@ def parts_of(address: Address) -> tuple[Target, Home]:
         pool=int(address.number("pool", 64, least=1)),
         pool_wait=address.number("pool_wait", 0.5),
         greeting=(pack([b"PING"]),),
-        welcome=plain,
+        welcome=welcome,
         owner=os.geteuid(),
     )
     return target, home

@@ -15,7 +15,7 @@ use engine::{Change, Effect, Key, KeyHash};
 use node::Node;
 use persist::rdb::{Event, Item, Others, Reader};
 use std::io::Read;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 /// The moment at which everything is loaded: before any deadline.
@@ -110,15 +110,19 @@ struct Filler<'s> {
     /// Bytes of the batch, more or less.
     bytes: usize,
     to: SyncSender<Batch>,
+    /// Batches whose items are in their shards: what one thread has taken from the allocator,
+    /// another one gives back at the price of a lock for each piece.
+    back: Receiver<Batch>,
     thread: ScopedJoinHandle<'s, Result<(), String>>,
 }
 
 impl<'s> Filler<'s> {
     fn start<'e>(scope: &'s Scope<'s, 'e>, node: &'e Node) -> std::io::Result<Self> {
         let (to, from) = sync_channel(FILL_WAITING);
+        let (done, back) = channel();
         let thread = Builder::new().name("load".to_owned());
-        let thread = thread.spawn_scoped(scope, move || fill(node, &from))?;
-        Ok(Self { batch: Batch::new(), bytes: 0, to, thread })
+        let thread = thread.spawn_scoped(scope, move || fill(node, &from, &done))?;
+        Ok(Self { batch: Batch::new(), bytes: 0, to, back, thread })
     }
 
     /// Takes one more item.
@@ -131,7 +135,11 @@ impl<'s> Filler<'s> {
 
     fn send(&mut self) -> Result<(), String> {
         self.bytes = 0;
-        let next = Batch::with_capacity(FILL_ITEMS);
+        let mut next = Batch::with_capacity(FILL_ITEMS);
+        for mut old in self.back.try_iter() {
+            old.clear();
+            next = old;
+        }
         let batch = std::mem::replace(&mut self.batch, next);
         self.to.send(batch).map_err(|_| "the load has ended".to_owned())
     }
@@ -146,12 +154,16 @@ impl<'s> Filler<'s> {
 }
 
 /// Puts items into shards until no more come.
-fn fill(node: &Node, from: &Receiver<Batch>) -> Result<(), String> {
-    for (hash, Item { db, key, item, .. }) in from.iter().flatten() {
-        let key = Key { bytes: &key, hash };
-        let effect = Effect::Key { db, key, change: Change::Install(&item) };
-        node.install(&effect, hash, LONG_AGO_MS)
-            .map_err(|_| "there isn't enough memory for it, see `maxmemory`".to_owned())?;
+fn fill(node: &Node, from: &Receiver<Batch>, done: &Sender<Batch>) -> Result<(), String> {
+    for batch in from {
+        for (hash, Item { db, key, item, .. }) in &batch {
+            let key = Key { bytes: key, hash: *hash };
+            let effect = Effect::Key { db: *db, key, change: Change::Install(item) };
+            node.install(&effect, *hash, LONG_AGO_MS)
+                .map_err(|_| "there isn't enough memory for it, see `maxmemory`".to_owned())?;
+        }
+        // Nobody wants them any more once everything is read.
+        let _ = done.send(batch);
     }
     Ok(())
 }
