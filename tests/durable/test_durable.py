@@ -327,6 +327,11 @@ class Slow:
             there.sendall(line)
             return there.recv(1000)
 
+    def is_open(self) -> bool:
+        """Whether it takes connections in."""
+        with socket.socket() as there:
+            return there.connect_ex(("127.0.0.1", self.ports[0])) == 0
+
     def ended(self) -> tuple[int, str]:
         said, _ = self.process.communicate(timeout=30)
         self.client.close()
@@ -397,6 +402,10 @@ def test_a_stop_while_files_are_read_saves_nothing(folder):
     with pytest.raises(redis.BusyLoadingError):
         server.client.get("k")
     server.process.terminate()
+    deadline = time.monotonic() + 30
+    while server.is_open():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
     server.pipe.close()
     code, said = server.ended()
     assert (code, "Ready to accept" in said) == (0, False), said

@@ -126,8 +126,8 @@ fn serve_by(mut loaded: Loaded) -> Result<(), String> {
     log::notice(format_args!("Listening on {}", places.join(", ")));
     let loader = Loader::start(&service, stopper).map_err(said("can't start"))?;
     let accepted = acceptor.run(&pool).map_err(said("the acceptor failed"));
-    drop(acceptor);
     service.stop();
+    drop(acceptor);
     let loaded = loader.end();
     if let Some(admin) = admin {
         admin.stop();
