@@ -84,6 +84,7 @@ def main():
         "floor": [word.replace("PORT", str(ports["floor"])) for word in idle],
         "sessile": [
             *(options.sessile, "--port", str(ports["sessile"]), "--memcached-port", "0"),
+            *("--appendonly", "no"),
             *("--io-threads", str(options.threads), "--dir", str(work)),
         ],
         "redis": ["redis-server", "--port", str(ports["redis"]), "--save", "", "--dir", str(work)],

@@ -41,6 +41,7 @@ def count(binary, test, pipeline):
     out, port = work / "callgrind.out", free_port()
     command = ["valgrind", "--tool=callgrind", "--instr-atstart=no"]
     command += [f"--callgrind-out-file={out}", binary, "--port", str(port), "--memcached-port", "0"]
+    command += ["--appendonly", "no"]
     command += ["--io-threads", "1", "--shards", "16", "--arena-max", "512mb"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:

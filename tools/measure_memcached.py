@@ -46,6 +46,7 @@ def main():
     ports = {"sessile": free_port(), "memcached": free_port()}
     work = tempfile.mkdtemp()
     ours = [options.sessile, "--port", "0", "--memcached-port", str(ports["sessile"])]
+    ours += ["--appendonly", "no"]
     commands = {
         "sessile": [*ours, "--io-threads", "1", "--dir", work],
         "memcached": ["memcached", "-u", "root", "-t", "1", "-p", str(ports["memcached"])],

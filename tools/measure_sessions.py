@@ -113,7 +113,8 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[-1:])
-    with Store(command=RIVALS) as rivals, Store(command=server_bin()) as ours:
+    in_memory = ["--appendonly", "no"]
+    with Store(command=RIVALS) as rivals, Store(command=server_bin(), extra=in_memory) as ours:
         os.sched_setaffinity(0, cores[:1])
         settings(rivals, ours)
         stores = makers(rivals, ours)

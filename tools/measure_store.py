@@ -302,6 +302,7 @@ def main():
     options = parser.parse_args()
     binary = str(pathlib.Path(options.sessile).resolve())
     sessile = [binary, "--port", "PORT", "--memcached-port", "0", "--io-threads", "2"]
+    sessile += ["--appendonly", "no"]
     redis = shutil.which("redis-server")
     redis = [redis, "--port", "PORT", "--save", ""] if redis else None
     results = {"machine": platform.platform(), "argv": sys.argv[1:]}

@@ -27,6 +27,7 @@ from servers import free_port, server_bin
 
 ROUNDS = int(os.environ.get("ROUNDS", 6))
 LOG = ("--appendonly", "yes")
+NO_LOG = ("--appendonly", "no")
 
 
 class Server:
@@ -182,16 +183,16 @@ def test_a_clean_stop_and_a_snapshot_keep_everything(folder):
         assert everything(client) == before
     snapshots = folder.parent / "snapshots"
     snapshots.mkdir()
-    with running(ours(snapshots)) as client:
+    with running(ours(snapshots, *NO_LOG)) as client:
         before = fill(client)
         assert client.save() and client.lastsave()
         client.set("after", "the snapshot")
-    with running(ours(snapshots)) as client:
+    with running(ours(snapshots, *NO_LOG)) as client:
         assert everything(client) == before
         client.set("more", 1)
         with pytest.raises(redis.ConnectionError):
             client.execute_command("SHUTDOWN", "SAVE")
-    with running(ours(snapshots)) as client:
+    with running(ours(snapshots, *NO_LOG)) as client:
         assert client.get("more") == b"1"
 
 
@@ -312,7 +313,7 @@ class Slow:
         self.ports = free_port(), free_port()
         port, memcached_port = map(str, self.ports)
         command = [server_bin(), "--port", port, "--memcached-port", memcached_port]
-        command += ["--dir", str(folder), "--appendonly", "no", *options]
+        command += ["--dir", str(folder), *NO_LOG, *options]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder.parent
         )
@@ -344,7 +345,7 @@ VALUE = random.Random(1).randbytes(1024)
 
 def a_snapshot(folder: Path) -> bytes:
     """A snapshot with a key, and a key that is overdue by now."""
-    with running(ours(folder, "--appendonly", "no")) as client:
+    with running(ours(folder, *NO_LOG)) as client:
         client.set("k", VALUE)
         client.set("overdue", "x", px=1)
         client.save()

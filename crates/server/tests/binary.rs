@@ -20,7 +20,8 @@ struct Server {
 impl Server {
     /// Starts one and reads its log until it is ready.
     fn start(arguments: &[&str]) -> Self {
-        let ports = ["--port", "0", "--memcached-port", "0", "--io-threads", "1"];
+        let ports =
+            ["--port", "0", "--memcached-port", "0", "--io-threads", "1", "--appendonly", "no"];
         let mut child = Command::new(SESSILE)
             .args(ports)
             .args(arguments)
@@ -182,7 +183,16 @@ fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
     let path = socket.to_str().unwrap();
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     let server = Server::start(&["--unixsocket", path]);
-    let said = refused(&["--port", "0", "--memcached-port", "0", "--unixsocket", path]);
+    let said = refused(&[
+        "--port",
+        "0",
+        "--memcached-port",
+        "0",
+        "--appendonly",
+        "no",
+        "--unixsocket",
+        path,
+    ]);
     assert!(said.contains("can't listen on"), "{said}");
     ping(&socket);
     assert_eq!(server.end("TERM").0, Some(0));
@@ -231,7 +241,16 @@ fn a_socket_has_its_permissions_from_the_start() {
         });
         let mut child = Command::new("sh")
             .args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\""), SESSILE])
-            .args(["--port", "0", "--memcached-port", "0", "--io-threads", "1"])
+            .args([
+                "--port",
+                "0",
+                "--memcached-port",
+                "0",
+                "--io-threads",
+                "1",
+                "--appendonly",
+                "no",
+            ])
             .args(["--unixsocketperm", asked, "--loglevel", "nothing"])
             .args([Path::new("--unixsocket"), &paths[0]])
             .args([Path::new("--memcached-unixsocket"), &paths[1]])
@@ -340,7 +359,7 @@ fn in_the_background_it_logs_to_its_file() {
     let path = |name: &str| folder.path().join(name);
     let (socket, log, pidfile) = (path("s.sock"), path("s.log"), path("s.pid"));
     let mut starter = Command::new(SESSILE)
-        .args(["-", "--port", "0", "--memcached-port", "0"])
+        .args(["-", "--port", "0", "--memcached-port", "0", "--appendonly", "no"])
         .args(["--daemonize", "yes", "--logfile", log.to_str().unwrap()])
         .args(["--pidfile", pidfile.to_str().unwrap()])
         .stdin(Stdio::piped())

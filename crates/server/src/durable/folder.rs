@@ -28,7 +28,9 @@ impl Folder {
     /// # Errors
     /// A sentence: it can't be made, or another process uses it.
     pub fn take(path: &Path) -> Result<Self, String> {
-        let what = |error: io::Error| format!("can't use the folder {}: {error}", path.display());
+        let what = |error: io::Error| {
+            format!("can't use the folder {} (see 'dir'): {error}", path.display())
+        };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(what)?;
         let lock = OpenOptions::new()
             .create(true)
@@ -41,7 +43,7 @@ impl Folder {
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             let whose = std::fs::read_to_string(path.join(LOCK)).unwrap_or_default();
             return Err(format!(
-                "the folder {} is in use by another server (PID {})",
+                "the folder {} is in use by another server (PID {}); 'dir' names another",
                 path.display(),
                 whose.trim()
             ));

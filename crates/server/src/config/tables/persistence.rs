@@ -4,7 +4,12 @@ use crate::config::kind::Kind;
 use crate::config::row::Row;
 
 pub(super) const ROWS: &[Row] = &[
-    Row::start("appendonly", Kind::Bool, "no", "Log every change in a file."),
+    Row::start(
+        "appendonly",
+        Kind::Bool,
+        "yes",
+        "Log every change in a file, in 'dir'; no: data are in memory only.",
+    ),
     Row::live(
         "appendfsync",
         Kind::Choice(&["everysec", "always", "no"]),
