@@ -9,108 +9,26 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
-import socket
-import stat
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from servers import free_port, server_bin
+from durable_servers import (
+    LOG,
+    NO_LOG,
+    check,
+    everything,
+    fill,
+    ours,
+    rewritten,
+    running,
+    theirs,
+)
 
 ROUNDS = int(os.environ.get("ROUNDS", 6))
-LOG = ("--appendonly", "yes")
-NO_LOG = ("--appendonly", "no")
-
-
-class Server:
-    """A server on a folder."""
-
-    def __init__(self, command: list[str], folder: Path, port: int) -> None:
-        self.port = port
-        self.log = folder.parent / f"{port}.log"
-        with self.log.open("ab") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=out, cwd=folder.parent)
-        deadline = time.monotonic() + 30
-        while b"Ready to accept" not in self.log.read_bytes():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(self.log.read_text())
-            time.sleep(0.005)
-        self.client = redis.Redis(port=port, socket_timeout=20)
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        self.client.close()
-
-    def stop(self) -> int:
-        self.client.close()
-        self.process.terminate()
-        return self.process.wait(30)
-
-
-def ours(folder: Path, *options: str) -> Server:
-    port = free_port()
-    command = [server_bin(), "--port", str(port), "--memcached-port", "0", "--dir", str(folder)]
-    return Server([*command, *options], folder, port)
-
-
-def theirs(folder: Path, *options: str) -> Server:
-    port = free_port()
-    command = ["redis-server", "--port", str(port), "--dir", str(folder), "--save", ""]
-    return Server([*command, *options], folder, port)
-
-
-@contextmanager
-def running(server: Server):
-    try:
-        yield server.client
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def folder(tmp_path):
-    path = tmp_path / "data"
-    path.mkdir()
-    return path
-
-
-def fill(client):
-    """Something of everything that both know; answers what is there."""
-    pipe = client.pipeline(transaction=False)
-    for n in range(300):
-        pipe.set(f"s:{n}", f"{n}" * (n % 7) * n, px=10_000_000 if n % 3 else None)
-        pipe.hset(f"h:{n % 40}", f"field:{n}", "v" * n)
-    pipe.set("number", -12345)
-    pipe.set("bytes", bytes(range(256)) * 40)
-    pipe.hset("large", mapping={f"f{n}": f"value {n}" for n in range(3000)})
-    pipe.set("gone", 1).delete("gone").rename("s:1", "renamed").append("s:2", "x").incr("count")
-    pipe.persist("s:4").expire("h:1", 5000)
-    pipe.execute()
-    client.select(1)
-    client.set("elsewhere", "db 1")
-    client.select(0)
-    return everything(client)
-
-
-def everything(client):
-    found = {}
-    for db in (0, 1):
-        client.select(db)
-        for key in client.scan_iter(count=1000):
-            value = client.get(key) if client.type(key) == b"string" else client.hgetall(key)
-            # Two servers, one moment apart.
-            found[db, key] = (value, client.ttl(key) > 0)
-    client.select(0)
-    return found
 
 
 @pytest.mark.parametrize("policy", ["always", "everysec"])
@@ -264,13 +182,6 @@ def test_a_torn_end_before_an_increment_without_records_is_cut_too(folder):
         assert everything(client) == before
 
 
-def check(*arguments):
-    """What `--check` says, a line per file, and whether all is whole."""
-    command = [server_bin(), "--check", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.splitlines(), done.returncode == 0
-
-
 def test_check_tells_what_files_hold_and_fix_cuts_a_torn_end(folder):
     with running(ours(folder, *LOG)) as client:
         fill(client)
@@ -303,129 +214,6 @@ def test_check_tells_what_files_hold_and_fix_cuts_a_torn_end(folder):
     assert not whole and "damaged: " in lines[1] and base.read_bytes() == damaged
     assert check(folder / "nothing")[1] is False
     assert check()[1] is False
-
-
-class Slow:
-    """A server that reads its snapshot from a pipe: as slowly as the test gives it."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        os.mkfifo(folder / "dump.rdb")
-        self.ports = free_port(), free_port()
-        port, memcached_port = map(str, self.ports)
-        command = [server_bin(), "--port", port, "--memcached-port", memcached_port]
-        command += ["--dir", str(folder), *NO_LOG, *options]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder.parent
-        )
-        self.pipe = (folder / "dump.rdb").open("wb", buffering=0)
-        never = Retry(NoBackoff(), 0)
-        self.client = redis.Redis(port=self.ports[0], socket_timeout=20, retry=never)
-
-    def told(self, line: bytes) -> bytes:
-        """What memcached's port answers."""
-        with socket.create_connection(("127.0.0.1", self.ports[1])) as there:
-            there.settimeout(20)
-            there.sendall(line)
-            return there.recv(1000)
-
-    def is_open(self) -> bool:
-        """Whether it takes connections in."""
-        with socket.socket() as there:
-            return there.connect_ex(("127.0.0.1", self.ports[0])) == 0
-
-    def ended(self) -> tuple[int, str]:
-        said, _ = self.process.communicate(timeout=30)
-        self.client.close()
-        return self.process.returncode, said.decode()
-
-
-VALUE = random.Random(1).randbytes(1024)
-"""Nothing that could be compressed."""
-
-
-def a_snapshot(folder: Path) -> bytes:
-    """A snapshot with a key, and a key that is overdue by now."""
-    with running(ours(folder, *NO_LOG)) as client:
-        client.set("k", VALUE)
-        client.set("overdue", "x", px=1)
-        client.save()
-    file = folder / "dump.rdb"
-    written = file.read_bytes()
-    file.unlink()
-    return written
-
-
-def test_clients_are_told_while_files_are_read(folder):
-    snapshot = a_snapshot(folder)
-    server = Slow(folder)
-    client = server.client
-    server.pipe.write(snapshot[:200])
-    for command in ("GET k", "SET k new", "PING", "SESSION.LOAD k", "KEYS *"):
-        with pytest.raises(redis.BusyLoadingError):
-            pytest.fail(f"{command}: {client.execute_command(*command.split())}")
-    # A transaction, too, may have only what needs no keys.
-    pipe = client.pipeline()
-    pipe.set("k", "new")
-    with pytest.raises((redis.BusyLoadingError, redis.exceptions.ExecAbortError)):
-        pipe.execute()
-    for save in ("SAVE", "BGSAVE", "BGREWRITEAOF"):
-        with pytest.raises(redis.RedisError):
-            client.execute_command(save)
-    info = client.info("persistence")
-    assert info["loading"] == 1
-    assert info["loading_loaded_bytes"] == 200
-    assert client.config_get("port") == {"port": str(server.ports[0])}
-    assert server.told(b"get k\r\n").startswith(b"SERVER_ERROR loading")
-    assert server.told(b"set k 0 0 3\r\nnew\r\n").startswith(b"SERVER_ERROR loading")
-    assert server.told(b"mg k v\r\n").startswith(b"SERVER_ERROR loading")
-    assert server.told(b"version\r\n").startswith(b"VERSION")
-    server.pipe.write(snapshot[200:])
-    server.pipe.close()
-    deadline = time.monotonic() + 30
-    while client.info("persistence")["loading"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    assert client.get("k") == VALUE
-    assert client.get("overdue") is None
-    assert server.told(b"get k\r\n").startswith(b"VALUE k 0 1024")
-    # What is overdue ends by itself, too.
-    while client.dbsize() > 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    server.process.terminate()
-    assert server.ended()[0] == 0
-
-
-def test_a_stop_while_files_are_read_saves_nothing(folder):
-    snapshot = a_snapshot(folder)
-    server = Slow(folder, "--save", "1 1")
-    server.pipe.write(snapshot[:200])
-    with pytest.raises(redis.BusyLoadingError):
-        server.client.get("k")
-    server.process.terminate()
-    deadline = time.monotonic() + 30
-    while server.is_open():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    server.pipe.close()
-    code, said = server.ended()
-    assert (code, "Ready to accept" in said) == (0, False), said
-    assert stat.S_ISFIFO((folder / "dump.rdb").stat().st_mode), "what was there is there"
-
-
-def test_damage_that_is_found_late_ends_the_server(folder):
-    snapshot = bytearray(a_snapshot(folder))
-    snapshot[-1] ^= 1
-    server = Slow(folder)
-    server.pipe.write(snapshot[:-8])
-    with pytest.raises(redis.BusyLoadingError):
-        server.client.get("k")
-    server.pipe.write(snapshot[-8:])
-    server.pipe.close()
-    code, said = server.ended()
-    assert code == 1
-    assert "checksum" in said
-    assert "Ready to accept" not in said
 
 
 def test_one_folder_belongs_to_one_server(folder):
@@ -574,19 +362,6 @@ def test_ended_sessions_stay_ended_over_rewrites_and_kills(folder, rewrite):
         assert server.client.execute_command("SESSION.LOAD", "moved", "PEEK") is None
     finally:
         server.stop()
-
-
-def rewritten(client):
-    """Waits until the log has a new base."""
-    client.bgrewriteaof()
-    deadline = time.monotonic() + 30
-    while True:
-        info = client.info("persistence")
-        if not info["aof_rewrite_in_progress"] and not info.get("aof_rewrite_scheduled", 0):
-            break
-        assert time.monotonic() < deadline, info
-        time.sleep(0.01)
-    assert info["aof_last_bgrewrite_status"] == "ok"
 
 
 def test_dump_and_restore_go_both_ways(folder, tmp_path):

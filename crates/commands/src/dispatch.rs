@@ -179,6 +179,10 @@ pub const LOADING: &str = "LOADING the store's files are being read; INFO persis
 pub const LOG_FAILED: &str = "MISCONF Errors writing to the AOF file: writes are refused until it \
                               can be written again. Reads go on.";
 
+/// The answer to a revocation then: nobody sees the key any more, unless the server is started anew.
+pub const ENDED_IN_MEMORY: &str = "MISCONF ended in memory, not on disk: the AOF file can't be \
+                                   written";
+
 /// Answers a request that was admitted but can't be run with an error line (without `-`).
 pub fn refuse(client: &mut Client, counters: &Counters, line: &str, reply: &mut Reply<'_>) {
     let start = reply.len();

@@ -60,6 +60,10 @@ impl Flags {
     /// May find out under way that it needs more shards than those of its keys.
     pub const BEYOND: Self = Self(1 << 16);
 
+    /// Takes keys away and does nothing else, so it's done in memory even if it can't be made to
+    /// last.
+    pub const REVOKES: Self = Self(1 << 17);
+
     /// Whether all of `other` are set.
     #[inline]
     pub const fn has(self, other: Self) -> bool {
@@ -188,6 +192,8 @@ mod tests {
             Flags::ALL_SHARDS,
             Flags::NO_PAUSE,
             Flags::NO_SCRIPT,
+            Flags::BEYOND,
+            Flags::REVOKES,
         ];
         let bits = all.iter().fold(0, |bits, flag| bits | flag.0);
         assert_eq!(bits.count_ones() as usize, all.len());

@@ -32,8 +32,11 @@ pub struct Format {
 /// How far the journal has to have come before somebody is told something: positions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Until {
-    /// So far it's safe by the policy of whoever writes it.
+    /// So far it's safe by the policy of whoever writes it, or, for what was only seen, nothing can
+    /// be safe at the moment and whoever reads takes what there is.
     pub safe: u64,
+    /// So far it's safe, whatever comes: what a request did itself.
+    pub own: u64,
     /// So far it's on the disk.
     pub synced: u64,
 }
@@ -43,13 +46,25 @@ impl Until {
     #[inline]
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self { safe: self.safe.max(other.safe), synced: self.synced.max(other.synced) }
+        Self {
+            safe: self.safe.max(other.safe),
+            own: self.own.max(other.own),
+            synced: self.synced.max(other.synced),
+        }
     }
 
     /// Whether it has come to pass, once the journal has come as far as `reached`.
     #[inline]
     pub fn is_past(self, reached: Self) -> bool {
-        self.safe <= reached.safe && self.synced <= reached.synced
+        self.safe <= reached.safe && self.own <= reached.own && self.synced <= reached.synced
+    }
+
+    /// The same for a request that only reads: what it moved along on its way, an overdue key say,
+    /// isn't what its reply tells.
+    #[inline]
+    #[must_use]
+    pub const fn seen(self) -> Self {
+        Self { own: 0, ..self }
     }
 }
 
@@ -64,6 +79,8 @@ pub struct Journal {
     taken: AtomicU64,
     /// The position up to which replies may leave.
     safe: AtomicU64,
+    /// Nothing becomes safe at the moment: whoever reads doesn't wait for it.
+    stuck: AtomicBool,
     /// The position up to which everything is on the disk.
     synced: AtomicU64,
     /// Whether who revokes something waits for the disk.
@@ -101,6 +118,7 @@ impl Default for Journal {
             end: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             safe: AtomicU64::new(0),
+            stuck: AtomicBool::new(false),
             synced: AtomicU64::new(0),
             holds_revocations: AtomicBool::new(false),
             revoked: AtomicU64::new(0),
@@ -142,16 +160,22 @@ impl Journal {
     /// How far it has come.
     #[inline]
     pub fn reached(&self) -> Until {
-        if self.is_on() {
-            Until { safe: self.safe.load(Ordering::Acquire), synced: self.synced() }
-        } else {
-            Until { safe: u64::MAX, synced: u64::MAX }
+        if !self.is_on() {
+            return Until { safe: u64::MAX, own: u64::MAX, synced: u64::MAX };
         }
+        let own = self.safe.load(Ordering::Acquire);
+        let safe = if self.stuck.load(Ordering::Acquire) { u64::MAX } else { own };
+        Until { safe, own, synced: self.synced() }
     }
 
     /// The position up to which everything is on the disk.
     pub fn synced(&self) -> u64 {
         self.synced.load(Ordering::Acquire)
+    }
+
+    /// Says whether nothing becomes safe at the moment, so that who only reads needn't wait.
+    pub fn set_stuck(&self, stuck: bool) {
+        self.stuck.store(stuck, Ordering::Release);
     }
 
     /// Everything up to there is on the disk.
@@ -262,10 +286,10 @@ impl Journal {
         self.end.store(end, Ordering::Release);
         let revokes = std::mem::take(&mut group.revokes);
         if !revokes || !self.holds_revocations.load(Ordering::Relaxed) {
-            return Until { safe: end, synced: 0 };
+            return Until { safe: end, own: end, synced: 0 };
         }
         self.revoked.store(end, Ordering::Release);
-        Until { safe: end, synced: end }
+        Until { safe: end, own: end, synced: end }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

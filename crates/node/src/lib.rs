@@ -170,14 +170,18 @@ impl Node {
         }
     }
 
-    /// Begins a snapshot of this moment in every shard, and a new file of the journal. Answers
-    /// the journal's position. `keeper` makes what takes the items of a shard.
-    pub fn begin_snapshot(&self, mut keeper: impl FnMut(usize) -> Box<dyn Keeper>) -> u64 {
+    /// Begins a snapshot of this moment in every shard. `cut`: the journal begins a new file with
+    /// it. Answers the journal's position. `keeper` makes what takes the items of a shard.
+    pub fn begin_snapshot(
+        &self,
+        cut: bool,
+        mut keeper: impl FnMut(usize) -> Box<dyn Keeper>,
+    ) -> u64 {
         let mut all = Locked::all(self);
         for shard in 0..self.shard_count() {
             all.shard(shard).begin_snapshot(keeper(shard));
         }
-        self.journal.cut()
+        if cut { self.journal.cut() } else { self.journal.end() }
     }
 
     /// Works on one shard of a snapshot, or of a load, under its lock.

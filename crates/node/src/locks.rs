@@ -118,7 +118,7 @@ impl<'n> Locked<'n> {
     /// What happened under these locks joins the journal as one, before any of them is let go.
     fn join_journal(&mut self) {
         let added = self.node.journal.add_group(true);
-        self.until.synced = self.until.synced.max(added.map_or(0, |until| until.synced));
+        self.until = self.until.and(added.unwrap_or_default());
         for held in self.first.iter_mut().chain(&mut self.more) {
             if let Some(until) = added {
                 held.kept.position = until.safe;

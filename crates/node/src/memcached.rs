@@ -91,15 +91,26 @@ impl Node {
                         served.pause_until = Some(until);
                         return served;
                     }
-                    if let Some(line) = refusal(around, &request) {
-                        if !request.noreply() {
-                            say(line, out);
-                        }
+                    let writes = memcached::writes(&request);
+                    let refused = writes && around.world.refuses_writes();
+                    if around.world.is_loading() && memcached::needs_store(&request) {
+                        tell(b"SERVER_ERROR loading: files are being read", &request, out);
+                    } else if refused && !matches!(request, Request::Delete { .. }) {
+                        tell(b"SERVER_ERROR the log can't be written", &request, out);
                     } else {
+                        let before = out.len();
                         let (done, until) =
                             self.execute_memcached(*client, around, &request, out, now);
-                        served.until = served.until.and(until);
                         served.close = done == Done::Quit;
+                        if refused {
+                            // What is to go is gone, but nobody is told that it stays so.
+                            out.truncate(before);
+                            let line = b"SERVER_ERROR deleted in memory, not on disk";
+                            tell(line, &request, out);
+                        } else {
+                            let until = if writes { until } else { until.seen() };
+                            served.until = served.until.and(until);
+                        }
                     }
                     served.consumed += consumed;
                     served.requests += 1;
@@ -192,13 +203,11 @@ impl Node {
     }
 }
 
-/// Why a request isn't executed now, if so.
-fn refusal(around: &McAround<'_>, request: &Request<'_>) -> Option<&'static [u8]> {
-    if around.world.is_loading() && memcached::needs_store(request) {
-        return Some(b"SERVER_ERROR loading: the store's files are being read");
+/// Answers a request with a line, unless it wants no answer.
+fn tell(line: &[u8], request: &Request<'_>, out: &mut Vec<u8>) {
+    if !request.noreply() {
+        say(line, out);
     }
-    let refused = memcached::writes(request) && around.world.refuses_writes();
-    refused.then_some(b"SERVER_ERROR the append-only file can't be written")
 }
 
 /// Writes a line, unless it's empty.

@@ -229,17 +229,16 @@ impl Node {
             served.close |= client.close || served.http;
             return true;
         };
-        if let Some(until) = around.world.paused(dispatch::writes(client, row))
+        let writes = dispatch::writes(client, row);
+        if let Some(until) = around.world.paused(writes)
             && !row.flags.has(Flags::NO_PAUSE)
         {
             served.pause_until = Some(until);
             return false;
         }
         served.requests += 1;
-        if dispatch::writes(client, row) && around.world.refuses_writes() {
-            let client = &mut connection.client;
-            let mut reply = Reply::new(out, client.version);
-            dispatch::refuse(client, around.counters, dispatch::LOG_FAILED, &mut reply);
+        if writes && around.world.refuses_writes() {
+            self.refuse_write((connection, row), around, args, out);
             return true;
         }
         let hashed = match (row.keys, hash) {
@@ -249,7 +248,7 @@ impl Node {
         };
         for tries in 0..TRIES {
             let starved = self.is_short() && dispatch::takes_memory(&connection.client, row);
-            if !starved && self.run((connection, row), around, args, hashed, out).is_ok() {
+            if !starved && self.run((connection, row, writes), around, args, hashed, out).is_ok() {
                 served.close |= connection.client.close;
                 return true;
             }
@@ -259,6 +258,34 @@ impl Node {
         }
         self.refuse(connection, around, out);
         true
+    }
+
+    /// Answers a write while none can be made to last. What takes something away is done all the
+    /// same: a session that somebody ended must not be served on; but nobody is told that it's done.
+    #[cold]
+    fn refuse_write(
+        &self,
+        (connection, row): (&mut Connection, &'static Row),
+        around: &Around<'_>,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let mut line = dispatch::LOG_FAILED;
+        if row.flags.has(Flags::REVOKES) {
+            // It needs no memory, so it doesn't fail; its reply and what that would wait for go.
+            let (until, before) = (connection.until, out.len());
+            let done = self.run((connection, row, true), around, args, None, out);
+            connection.until = until;
+            let is_error = out.get(before).is_some_and(|first| *first == b'-');
+            if done.is_ok() && is_error {
+                return;
+            }
+            out.truncate(before);
+            line = dispatch::ENDED_IN_MEMORY;
+        }
+        let client = &mut connection.client;
+        let mut reply = Reply::new(out, client.version);
+        dispatch::refuse(client, around.counters, line, &mut reply);
     }
 
     /// Answers a request for which no room could be made. With EXEC its transaction ends.
@@ -277,7 +304,7 @@ impl Node {
     #[inline]
     fn run(
         &self,
-        (connection, row): (&mut Connection, &'static Row),
+        (connection, row, writes): (&mut Connection, &'static Row, bool),
         around: &Around<'_>,
         args: Args<'_>,
         hashed: Option<(&[u8], KeyHash)>,
@@ -296,8 +323,10 @@ impl Node {
             dispatch::refuse(client, around.counters, dispatch::KEY_TOO_LONG, &mut reply);
             return Ok(());
         };
-        match self.run_under(locked, (connection, row), around, args, hashed, out) {
-            Err(Again::AllShards) => self.run_under_all((connection, row), around, args, out),
+        match self.run_under(locked, (connection, row, writes), around, args, hashed, out) {
+            Err(Again::AllShards) => {
+                self.run_under_all((connection, row, writes), around, args, out)
+            }
             outcome => outcome,
         }
     }
@@ -307,19 +336,19 @@ impl Node {
     #[inline(never)]
     fn run_under_all(
         &self,
-        (connection, row): (&mut Connection, &'static Row),
+        (connection, row, writes): (&mut Connection, &'static Row, bool),
         around: &Around<'_>,
         args: Args<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Again> {
-        self.run_under(Locked::all(self), (connection, row), around, args, None, out)
+        self.run_under(Locked::all(self), (connection, row, writes), around, args, None, out)
     }
 
     #[inline(always)]
     fn run_under(
         &self,
         mut locked: Locked<'_>,
-        (connection, row): (&mut Connection, &'static Row),
+        (connection, row, writes): (&mut Connection, &'static Row, bool),
         around: &Around<'_>,
         args: Args<'_>,
         hashed: Option<(&[u8], KeyHash)>,
@@ -338,7 +367,8 @@ impl Node {
             hashed,
         };
         let outcome = dispatch::run(&mut ctx, row, args);
-        connection.until = connection.until.and(locked.end());
+        let until = locked.end();
+        connection.until = connection.until.and(if writes { until } else { until.seen() });
         if let Some(nanoseconds) = outcome? {
             around.world.took(&connection.client, args, nanoseconds / 1000);
         }

@@ -74,7 +74,7 @@ pub trait Service: Send + Sync + 'static {
 
     /// How far the journal has come; see [`Served::until`].
     fn reached(&self) -> Until {
-        Until { safe: u64::MAX, synced: u64::MAX }
+        Until { safe: u64::MAX, own: u64::MAX, synced: u64::MAX }
     }
 }
 

@@ -1,9 +1,10 @@
-//! Signals: SIGTERM and SIGINT end the server cleanly, SIGHUP and SIGPIPE are ignored.
+//! Signals: SIGTERM and SIGINT end the server cleanly; SIGHUP, SIGPIPE and SIGXFSZ are ignored, so that
+//! a file that may grow no more is an error of the write.
 
 use std::io;
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::log;
@@ -12,7 +13,7 @@ use crate::workers::acceptor::Stopper;
 /// Listens for signals on a thread of its own, which sleeps until one comes. A second request to
 /// end, should the first one hang, ends the process at once.
 pub fn watch(stopper: Stopper) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGXFSZ])?;
     let watch = move || {
         let mut asked = false;
         for signal in signals.forever() {

@@ -24,8 +24,15 @@ const EMBEDDED_MAX: usize = 44;
 
 /// The family's rows.
 pub const ROWS: &[Row] = &[
-    row(("DEL key...", -2), WRITE, Keys::ALL, delete, "1.0.0", "Deletes keys."),
-    row(("UNLINK key...", -2), WRITE_FAST, Keys::ALL, delete, "4.0.0", "Deletes keys."),
+    row(("DEL key...", -2), WRITE.and(Flags::REVOKES), Keys::ALL, delete, "1.0.0", "Deletes keys."),
+    row(
+        ("UNLINK key...", -2),
+        WRITE_FAST.and(Flags::REVOKES),
+        Keys::ALL,
+        delete,
+        "4.0.0",
+        "Deletes keys.",
+    ),
     row(("EXISTS key...", -2), READ, Keys::ALL, exists, "1.0.0", "Counts the keys that exist."),
     row(
         ("TOUCH key...", -2),

@@ -182,7 +182,7 @@ fn the_journal_of_many_threads_replays_to_the_same_store() {
                 })
                 .collect();
             // In the middle of it all, a snapshot; the journal goes on in a second file.
-            let cut = node.begin_snapshot(|_| Box::new(Writer(Arc::clone(&snapshot))));
+            let cut = node.begin_snapshot(true, |_| Box::new(Writer(Arc::clone(&snapshot))));
             for shard in 0..node.shard_count() {
                 let step = |shard: &mut engine::Shard| shard.step_snapshot(1, 0);
                 while node.with_shard(shard, step).unwrap() {}

@@ -23,6 +23,7 @@ use persist::aof::{
     self, Framer, Manifest, Part, Problem, Reader, Replay, Verdict, base_name, increment_name,
     manifest_name,
 };
+use persist::limits::PARTS_MAX;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -50,6 +51,8 @@ pub struct Files {
     folder: Folder,
     prefix: String,
     manifest: Manifest,
+    /// The last increment, if it was begun and is still to be used.
+    spare: Option<Increment>,
 }
 
 impl Files {
@@ -73,7 +76,7 @@ impl Files {
             }
             Err(error) => return Err(format!("{}: {error}", path.display())),
         };
-        Ok(Self { folder, prefix: prefix.to_owned(), manifest })
+        Ok(Self { folder, prefix: prefix.to_owned(), manifest, spare: None })
     }
 
     /// Whether there is no log yet.
@@ -101,7 +104,7 @@ impl Files {
         if let Some(base) = &self.manifest.base {
             found.keys = self.load_base(base, node, began_ms, progress)?;
         }
-        let last = self.last_written();
+        let last = last_written(&self.manifest, |name| self.folder.file(name));
         for (i, part) in self.manifest.increments.iter().enumerate() {
             let synced = if i < last { u64::MAX } else { 0 };
             let file = self.opened(part, progress)?;
@@ -110,16 +113,13 @@ impl Files {
         Ok(found)
     }
 
-    /// The increment that was written last: an increment is named by the manifest before the
-    /// journal goes on in it, and what is before it is on the disk once it has a record.
-    fn last_written(&self) -> usize {
-        let mut opening = Vec::new();
-        Framer::open(0, &mut opening);
-        let has_records = |part: &Part| {
-            let facts = std::fs::metadata(self.folder.file(&part.name));
-            facts.is_ok_and(|facts| facts.len() > opening.len() as u64)
-        };
-        self.manifest.increments.iter().rposition(has_records).unwrap_or(0)
+    /// Removes parts that no manifest names: a crash left them, between a file and its manifest.
+    pub fn tidy(&self) {
+        let is_named = |name: &str| self.manifest.parts().any(|part| part.name == name);
+        let is_old = |name: &str| is_part(&self.prefix, name) && !is_named(name);
+        if let Err(error) = self.folder.remove(is_old) {
+            say::warning(format_args!("can't look for old files of the log: {error}"));
+        }
     }
 
     /// Begins the next increment: from now on it's part of the log. `alone` says that nothing more
@@ -128,6 +128,12 @@ impl Files {
     /// # Errors
     /// Those of the system; the log is what it was then.
     pub fn begin_increment(&mut self, alone: bool) -> io::Result<Increment> {
+        if let Some(spare) = self.spare.take() {
+            return Ok(spare);
+        }
+        if self.manifest.parts().count() + 2 > PARTS_MAX {
+            return Err(io::Error::other(format!("the log has {PARTS_MAX} files already")));
+        }
         let sequence = self.manifest.next_increment();
         let name = increment_name(&self.prefix, sequence);
         let file = OpenOptions::new()
@@ -158,9 +164,14 @@ impl Files {
         })
     }
 
+    /// Takes the last increment back, which nobody has written to.
+    pub fn keep_for_later(&mut self, spare: Option<Increment>) {
+        self.spare = spare;
+    }
+
     /// Writes a new base, a snapshot of the moment at which the last increment begins, and forgets
-    /// what is older. `cut` is called with the journal's position at that moment. Answers the
-    /// base's bytes.
+    /// what is older. `cut` is called after the journal was cut at that moment. Answers the base's
+    /// bytes.
     ///
     /// # Errors
     /// Those of the system; the log is what it was then.
@@ -168,7 +179,7 @@ impl Files {
         &mut self,
         node: &Node,
         options: Options,
-        cut: impl FnOnce(u64),
+        cut: impl FnOnce(),
     ) -> io::Result<u64> {
         let sequence = self.manifest.next_base();
         let name = base_name(&self.prefix, sequence);
@@ -270,6 +281,30 @@ impl Files {
     }
 }
 
+/// The increment that was written last: an increment is named by the manifest before the journal
+/// goes on in it, and what is before it is on the disk once it has a record. `at` says where a file
+/// is.
+pub(super) fn last_written(manifest: &Manifest, at: impl Fn(&str) -> PathBuf) -> usize {
+    let mut opening = Vec::new();
+    Framer::open(0, &mut opening);
+    let has_records = |part: &Part| {
+        let facts = std::fs::metadata(at(&part.name));
+        facts.is_ok_and(|facts| facts.len() > opening.len() as u64)
+    };
+    manifest.increments.iter().rposition(has_records).unwrap_or(0)
+}
+
+/// Whether a name is one that a part of the log may have.
+fn is_part(prefix: &str, name: &str) -> bool {
+    let number = |rest: &str| rest.parse::<u64>().ok();
+    let rest = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'));
+    let base = rest.and_then(|rest| rest.strip_suffix(".base.rdb")).and_then(number);
+    let increment = rest.and_then(|rest| rest.strip_suffix(".incr.aof")).and_then(number);
+    let number =
+        base.map(|n| base_name(prefix, n)).or_else(|| increment.map(|n| increment_name(prefix, n)));
+    number.is_some_and(|exact| exact == name)
+}
+
 /// A base of any number beside where the first one would be: there was a log.
 fn lone_base(first: &Path) -> Option<PathBuf> {
     let name = first.file_name()?.to_str()?;
@@ -288,6 +323,12 @@ struct Chunks(Framer);
 impl Frame for Chunks {
     fn frame(&mut self, bytes: &[u8], synced: u64, out: &mut Vec<u8>) {
         self.0.frame(bytes, synced, out);
+    }
+
+    fn close(&mut self, synced: u64, out: &mut Vec<u8>) {
+        let mut record = Vec::new();
+        aof::select(0, &mut record);
+        self.0.frame(&record, synced, out);
     }
 }
 

@@ -5,6 +5,7 @@
 //! torn end of an increment off, which it keeps beside it; damage is never cut away.
 //! Not for: what a log's records do to a store; loading tells.
 
+use super::aof::last_written;
 use super::folder::Folder;
 use persist::aof::{Manifest, Part, Problem, Reader, Verdict};
 use persist::rdb::{Event, Others, Reader as RdbReader};
@@ -50,9 +51,12 @@ impl Report {
         let increments = manifest.increments.len();
         let base = if manifest.base.is_some() { "a base" } else { "no base" };
         self.say(path, &format!("whole: names {base} and {increments} increments"));
-        let mut parts = manifest.base.iter().chain(&manifest.increments).peekable();
-        while let Some(Part { name, .. }) = parts.next() {
-            self.look(&folder.join(name), fix, parts.peek().is_none());
+        let last = last_written(manifest, |name| folder.join(name));
+        if let Some(Part { name, .. }) = &manifest.base {
+            self.look(&folder.join(name), fix, false);
+        }
+        for (number, Part { name, .. }) in manifest.increments.iter().enumerate() {
+            self.look(&folder.join(name), fix, number >= last);
         }
     }
 

@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 
 /// The name of the file whose lock says that the folder is in use.
 const LOCK: &str = "sessile.lock";
+/// How the names of files begin that are being written.
+const TEMPORARY: &str = "temp-";
+/// Torn ends that are kept of one file.
+const TORN_MAX: usize = 1000;
 /// What is written before the system is asked to take it.
 const BUFFER: usize = 1 << 20;
 
@@ -31,7 +35,7 @@ impl Folder {
         let what = |error: io::Error| {
             format!("can't use the folder {} (see 'dir'): {error}", path.display())
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(what)?;
+        make(path).map_err(what)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -50,7 +54,25 @@ impl Folder {
         }
         lock.set_len(0).map_err(what)?;
         writeln!(&lock, "{}", std::process::id()).map_err(what)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let folder = Self { path: path.to_owned(), _lock: lock };
+        // A process that was killed left them, and nobody else may be writing them.
+        folder.remove(|name| name.starts_with(TEMPORARY)).map_err(what)?;
+        Ok(folder)
+    }
+
+    /// Removes files by their names.
+    ///
+    /// # Errors
+    /// Those of the system; a file that can't be removed stays.
+    pub fn remove(&self, is_old: impl Fn(&str) -> bool) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let is_file = entry.file_type()?.is_file();
+            if is_file && entry.file_name().to_str().is_some_and(&is_old) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
     }
 
     /// The path of a file in it.
@@ -68,7 +90,7 @@ impl Folder {
         name: &str,
         write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
     ) -> io::Result<u64> {
-        let temporary = self.path.join(format!("temp-{}-{name}", std::process::id()));
+        let temporary = self.path.join(format!("{TEMPORARY}{}-{name}", std::process::id()));
         let written = self.write_file(&temporary, write);
         let moved = written.and_then(|bytes| {
             std::fs::rename(&temporary, self.path.join(name))?;
@@ -82,7 +104,8 @@ impl Folder {
         moved
     }
 
-    /// Cuts the torn end of a file off and keeps it beside it. Answers its bytes.
+    /// Cuts the torn end of a file off and keeps it beside it, with those that were cut before.
+    /// Answers its bytes.
     ///
     /// # Errors
     /// Those of the system.
@@ -90,7 +113,11 @@ impl Folder {
         let path = self.path.join(name);
         let bytes = std::fs::read(&path)?;
         let torn = bytes.get(at as usize..).unwrap_or_default();
-        self.replace(&format!("{name}.torn"), |out| out.write_all(torn))?;
+        let names = std::iter::once(String::new()).chain((2..TORN_MAX).map(|n| format!(".{n}")));
+        let mut names = names.map(|number| format!("{name}.torn{number}"));
+        let free = names.find(|name| !self.path.join(name).exists());
+        let free = free.ok_or_else(|| io::Error::other("too many torn ends beside it"))?;
+        self.replace(&free, |out| out.write_all(torn))?;
         let file = OpenOptions::new().write(true).open(&path)?;
         file.set_len(at)?;
         file.sync_all()?;
@@ -120,6 +147,21 @@ impl Folder {
     }
 }
 
+/// Makes a folder and those above it, so that they stay.
+fn make(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    let above = above.unwrap_or_else(|| Path::new("."));
+    make(above)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    File::open(above)?.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +182,16 @@ mod tests {
         assert_eq!(std::fs::read(folder.file("x")).unwrap(), b"one");
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 2, "the lock and the file");
         drop(folder);
-        Folder::take(&path).unwrap();
+        // What a killed process was writing goes; what somebody else put there stays.
+        for name in ["temp-1-x", "temperature", "x.torn"] {
+            std::fs::write(path.join(name), b"part of").unwrap();
+        }
+        let folder = Folder::take(&path).unwrap();
+        assert!(!folder.file("temp-1-x").exists());
+        assert!(folder.file("temperature").exists());
+        // A torn end takes no other one's place.
+        assert_eq!(folder.cut("x", 1).unwrap(), 2);
+        assert_eq!(std::fs::read(folder.file("x.torn")).unwrap(), b"part of");
+        assert_eq!(std::fs::read(folder.file("x.torn.2")).unwrap(), b"ne");
     }
 }

@@ -17,7 +17,7 @@ use crate::os::{heap, machine};
 use crate::workers::Common;
 use node::Node;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
@@ -25,8 +25,10 @@ use std::thread::JoinHandle;
 const TICK_MS: u64 = 100;
 /// How often it's said how far loading has come (ms).
 const TELL_MS: u64 = 2_000;
-/// How long a snapshot that failed isn't tried again by itself (ms).
+/// How long a snapshot that failed isn't tried again by itself (ms): after the first time, and then
+/// twice as long each time, but never longer than `RETRY_MOST_MS`.
 const RETRY_MS: u64 = 5_000;
+const RETRY_MOST_MS: u64 = 3_600_000;
 
 /// What INFO tells.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,6 +75,8 @@ pub struct Durable {
     ending: AtomicBool,
     pub(super) facts: Mutex<Facts>,
     retry_ms: AtomicU64,
+    /// Snapshots and rewrites that failed since the last one that didn't.
+    failures: AtomicU32,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -101,6 +105,7 @@ impl Durable {
             ending: AtomicBool::new(false),
             facts: Mutex::new(facts),
             retry_ms: AtomicU64::new(0),
+            failures: AtomicU32::new(0),
             threads: Mutex::default(),
         })
     }
@@ -207,7 +212,7 @@ impl Durable {
     pub fn end(&self, save: Option<bool>) -> Result<(), String> {
         self.stop();
         let flushed = self.log.get().map_or(Ok(()), |log| {
-            let flushed = log.flush(self.common.clock.now().ms);
+            let flushed = log.flush(self.common.clock.now().ms).and_then(|()| log.close());
             log.stop();
             flushed.map_err(|error| format!("the append-only file isn't whole: {error}"))
         });
@@ -275,11 +280,12 @@ impl Durable {
         let done = self.folder_of(&config).and_then(|folder| {
             let folder = folder.as_ref().ok_or("no folder")?;
             let written = folder.replace(&config.dbfilename, |out| {
-                snapshot::write(&self.node, self.options(&config), out, |_| ()).map(drop)
+                snapshot::write(&self.node, self.options(&config), out, || ()).map(drop)
             });
             written.map_err(|error| format!("{}: {error}", config.dbfilename))
         });
         let now = self.common.clock.now().ms;
+        self.count_attempt(done.is_ok());
         let mut facts = lock(&self.facts);
         facts.last_save_ok = done.is_ok();
         match &done {
@@ -309,6 +315,7 @@ impl Durable {
     /// Writes the log's base anew, and notes how it went.
     fn rewrite(&self) {
         let done = self.rewrite_files();
+        self.count_attempt(done.is_ok());
         let mut facts = lock(&self.facts);
         facts.last_rewrite_ok = done.is_ok();
         match done {
@@ -329,7 +336,11 @@ impl Durable {
         // The log goes on in the one before until the cut.
         let next = files.begin_increment(false).map_err(|error| error.to_string())?;
         log.prepare(next);
-        let written = files.rewrite(&self.node, self.options(&config), |_| ());
+        let go_on = || log.go_on(self.common.clock.now().ms);
+        let written = files.rewrite(&self.node, self.options(&config), go_on);
+        if written.is_err() {
+            files.keep_for_later(log.unprepare());
+        }
         let bytes = written.map_err(|error| error.to_string())?;
         // All that the base doesn't have is in the new increment, from its first byte on.
         log.mended();
@@ -346,15 +357,18 @@ impl Durable {
                 tell(&loading, &mut told_ms, now);
                 continue;
             }
+            if let Some(log) = self.log.get().filter(|log| log.has_failed()) {
+                log.discard();
+            }
             if self.busy.load(Ordering::Relaxed) || now < self.retry_ms.load(Ordering::Relaxed) {
                 continue;
             }
             let config = self.store.config();
             let began = if self.refuses_writes() || self.is_rewrite_due(&config) {
-                self.retry_ms.store(now + RETRY_MS, Ordering::Relaxed);
+                self.retry_ms.store(now + self.pause(), Ordering::Relaxed);
                 self.rewrite_in_background()
             } else if self.is_snapshot_due(&config.save, now) {
-                self.retry_ms.store(now + RETRY_MS, Ordering::Relaxed);
+                self.retry_ms.store(now + self.pause(), Ordering::Relaxed);
                 self.save_in_background()
             } else {
                 Ok(())
@@ -362,6 +376,24 @@ impl Durable {
             if let Err(what) = began {
                 say::warning(format_args!("{what}"));
             }
+        }
+    }
+
+    /// How long after an attempt that begins now the next one may (ms).
+    fn pause(&self) -> u64 {
+        // While writes are refused, nothing is as urgent.
+        let failures =
+            if self.refuses_writes() { 0 } else { self.failures.load(Ordering::Relaxed) };
+        (RETRY_MS << failures.min(16)).min(RETRY_MOST_MS)
+    }
+
+    /// Notes how an attempt went.
+    fn count_attempt(&self, ok: bool) {
+        if ok {
+            self.failures.store(0, Ordering::Relaxed);
+            self.retry_ms.store(0, Ordering::Relaxed);
+        } else {
+            self.failures.fetch_add(1, Ordering::Relaxed);
         }
     }
 

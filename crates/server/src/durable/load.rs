@@ -261,7 +261,7 @@ mod tests {
                     some_changes(&node, &mut rng, 50);
                 }
             });
-            let keys = snapshot::write(&node, options(), &mut file, |_| ()).unwrap();
+            let keys = snapshot::write(&node, options(), &mut file, || ()).unwrap();
             over.store(true, Ordering::Relaxed);
             changing.join().unwrap();
             keys
@@ -279,7 +279,7 @@ mod tests {
         let node = node();
         some_changes(&node, &mut Rng::new(6), 3_000);
         let mut file = Vec::new();
-        snapshot::write(&node, options(), &mut file, |_| ()).unwrap();
+        snapshot::write(&node, options(), &mut file, || ()).unwrap();
         let again = self::node();
         rdb(&again, file.as_slice(), NOW).unwrap();
         assert!(everything(&again) == everything(&node));

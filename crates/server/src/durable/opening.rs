@@ -84,12 +84,13 @@ impl Durable {
             say::notice(format_args!("{} keys in the base, {} records", found.keys, found.records));
             Some((0..config.databases as usize).map(|db| self.keys(db)).sum())
         };
+        files.tidy();
         let failed = |error: std::io::Error| format!("can't begin the append-only file: {error}");
         let is_new = files.is_new();
         let increment = files.begin_increment(true).map_err(failed)?;
         if is_new {
             // Nothing is on its way yet: the base is what was loaded, or nothing.
-            let base = files.rewrite(&self.node, self.options(config), |_| ()).map_err(failed)?;
+            let base = files.rewrite(&self.node, self.options(config), || ()).map_err(failed)?;
             lock(&self.facts).base_bytes = base;
         }
         self.node.start_journal(FORMAT);

@@ -7,13 +7,16 @@
 //! ```
 //!
 //! What always holds: the file holds each key of the moment once, or there is no file. Memory
-//! grows by what lies on the trays, which are emptied all the time.
+//! grows by what lies on the trays, which are emptied all the time; if the disk stalls so long that
+//! too much comes together there, the snapshot fails.
 
+use crate::limits::TRAYS_MOST;
 use engine::{Entry, Keeper, OwnedItem};
 use node::Node;
 use persist::extra::Extra;
 use persist::rdb::{Encoder, Facts, Writer};
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a snapshot is written with.
@@ -36,20 +39,36 @@ struct Kept {
     item: OwnedItem,
 }
 
+impl Kept {
+    /// Bytes that it takes, more or less.
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.key.len() + self.item.bytes()
+    }
+}
+
 /// Where a shard puts items.
 type Tray = Arc<Mutex<Vec<Kept>>>;
 
-struct Waiter(Tray);
+/// Bytes that lie on all trays.
+type Load = Arc<AtomicUsize>;
+
+/// Puts a shard's items on its tray. Once there are too many on all of them, the disk doesn't
+/// follow: nothing is kept any more, and the snapshot fails.
+struct Waiter(Tray, Load);
 
 impl Keeper for Waiter {
     fn keep(&mut self, db: usize, key: &[u8], entry: Entry<'_>) {
+        if self.1.load(Ordering::Relaxed) > TRAYS_MOST {
+            return;
+        }
         let kept = Kept { db, key: key.to_vec(), item: entry.to_owned_item() };
+        self.1.fetch_add(kept.bytes(), Ordering::Relaxed);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
     }
 }
 
-/// Writes a snapshot of this moment to `out`. `cut` is called with the journal's position at the
-/// moment. Answers how many keys it has.
+/// Writes a snapshot of this moment to `out`. The base of a log cuts the journal, and `cut` is called
+/// after that. Answers how many keys it has.
 ///
 /// # Errors
 /// Those of `out`; nothing of the snapshot is left in the store then.
@@ -57,19 +76,27 @@ pub fn write<W: Write>(
     node: &Node,
     options: Options,
     out: W,
-    cut: impl FnOnce(u64),
+    cut: impl FnOnce(),
 ) -> io::Result<u64> {
     let trays: Vec<Tray> = (0..node.shard_count()).map(|_| Tray::default()).collect();
     let take = |number: usize| trays.get(number).map(Arc::clone).unwrap_or_default();
-    cut(node.begin_snapshot(|number| Box::new(Waiter(take(number)))));
-    let written = write_trays(node, options, &trays, out);
+    let load = Load::default();
+    let waiter = |number| Box::new(Waiter(take(number), Arc::clone(&load)));
+    node.begin_snapshot(options.aof_base, |number| waiter(number) as Box<dyn Keeper>);
+    cut();
+    let written = write_trays(node, options, (&trays, &load), out);
     for number in 0..node.shard_count() {
         drop(node.with_shard(number, engine::Shard::end_snapshot));
     }
     written
 }
 
-fn write_trays<W: Write>(node: &Node, options: Options, trays: &[Tray], out: W) -> io::Result<u64> {
+fn write_trays<W: Write>(
+    node: &Node,
+    options: Options,
+    (trays, load): (&[Tray], &Load),
+    out: W,
+) -> io::Result<u64> {
     let facts = Facts {
         version: "7.0.15",
         ctime: options.now_ms / 1000,
@@ -87,10 +114,10 @@ fn write_trays<W: Write>(node: &Node, options: Options, trays: &[Tray], out: W) 
     for number in 0..trays.len() {
         let step = |shard: &mut engine::Shard| shard.step_snapshot(1, options.now_ms);
         while node.with_shard(number, step).unwrap_or(false) {
-            trays.iter().try_for_each(|tray| file.empty(tray))?;
+            trays.iter().try_for_each(|tray| file.empty(tray, load))?;
         }
     }
-    trays.iter().try_for_each(|tray| file.empty(tray))?;
+    trays.iter().try_for_each(|tray| file.empty(tray, load))?;
     file.writer.finish()?;
     Ok(file.keys)
 }
@@ -106,9 +133,13 @@ struct File<W: Write> {
 
 impl<W: Write> File<W> {
     /// Writes what lies on a tray.
-    fn empty(&mut self, tray: &Tray) -> io::Result<()> {
+    fn empty(&mut self, tray: &Tray, load: &Load) -> io::Result<()> {
+        if load.load(Ordering::Relaxed) > TRAYS_MOST {
+            return Err(io::Error::other("more changes than the disk takes meanwhile"));
+        }
         let items = std::mem::take(&mut *tray.lock().unwrap_or_else(PoisonError::into_inner));
         self.pieces.clear();
+        load.fetch_sub(items.iter().map(Kept::bytes).sum(), Ordering::Relaxed);
         for Kept { db, key, item } in items {
             if self.db.replace(db) != Some(db) {
                 Encoder::select(db, &mut self.pieces);

@@ -39,7 +39,8 @@ impl Service for Words {
     }
 
     fn reached(&self) -> Until {
-        Until { safe: self.safe.load(Relaxed), synced: self.synced.load(Relaxed) }
+        let safe = self.safe.load(Relaxed);
+        Until { safe, own: safe, synced: self.synced.load(Relaxed) }
     }
 
     fn connect(&self, _: &mut (), entry: &Arc<Entry>, _: Now) -> Result<Arc<Entry>, Vec<u8>> {

@@ -73,7 +73,7 @@ pub const ROWS: &[Row] = &[
         rotate,
         "Gives a session another key, with changes.",
     ),
-    row(("SESSION.END key...", -2), WRITE, Keys::ALL, end, "Ends sessions."),
+    row(("SESSION.END key...", -2), WRITE.and(Flags::REVOKES), Keys::ALL, end, "Ends sessions."),
     row(("SESSION.TOUCH key", 2), READ, FIRST, touch, "Re-arms the idle timeout of a session."),
     row(
         ("SESSION.LIST user [FIELDS count field...]", -2),
@@ -84,7 +84,7 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         ("SESSION.ENDALL user [EXCEPT session]", -2),
-        ALL.and(Flags::WRITE),
+        ALL.and(Flags::WRITE).and(Flags::REVOKES),
         Keys::None,
         end_all,
         "Ends the sessions of a user.",

@@ -7,7 +7,7 @@
 //! second could be lost, replies wait for it. A revocation that somebody waits for is synced at
 //! once, under whichever policy, and again one sync serves everybody who came meanwhile.
 //! What always holds: the journal is called safe only up to what was appended (synced, under
-//! `always`) without an error.
+//! `always`) without an error; after one, nothing is appended until a base has all that was lost.
 
 use crate::os::wake::Wake;
 use node::Node;
@@ -85,6 +85,9 @@ pub trait Frame: Send {
     /// Appends to `out` what stands for `bytes` in the file. All up to `synced` (a number of
     /// bytes of this file) is on the disk.
     fn frame(&mut self, bytes: &[u8], synced: u64, out: &mut Vec<u8>);
+
+    /// Appends to `out` what says that nothing follows and that all up to `synced` is on the disk.
+    fn close(&mut self, synced: u64, out: &mut Vec<u8>);
 }
 
 /// One increment: a file and how it's written.
@@ -95,6 +98,13 @@ pub struct Increment {
     pub frame: Box<dyn Frame>,
     /// Bytes that are in it already.
     pub size: u64,
+}
+
+impl fmt::Debug for Increment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { medium, size, .. } = self;
+        f.debug_struct("Increment").field("medium", medium).field("size", size).finish()
+    }
 }
 
 /// Answers the time in Unix milliseconds.
@@ -123,6 +133,8 @@ pub struct Log {
     appended: AtomicU64,
     policy: AtomicU8,
     syncing: AtomicBool,
+    /// The next increment may begin at any moment, and the one before it is synced then.
+    turning: AtomicBool,
     failed: AtomicBool,
     syncs: AtomicU64,
     delayed: AtomicU64,
@@ -169,6 +181,7 @@ impl Log {
             appended: AtomicU64::new(end),
             policy: AtomicU8::new(policy as u8),
             syncing: AtomicBool::new(false),
+            turning: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             syncs: AtomicU64::new(0),
             delayed: AtomicU64::new(0),
@@ -206,7 +219,7 @@ impl Log {
         }
         if self.policy() == Policy::Always {
             self.order(|orders| orders.sync = true, &self.to_sync);
-        } else if self.syncing.load(Ordering::Acquire) {
+        } else if self.syncing.load(Ordering::Acquire) || self.turning.load(Ordering::Acquire) {
             self.order(|orders| orders.append = true, &self.to_append);
         } else {
             self.append_waiting(&mut lock(&self.out), now_ms);
@@ -232,9 +245,55 @@ impl Log {
         if self.has_failed() { Err(io::Error::other("the log has failed before")) } else { Ok(()) }
     }
 
-    /// The increment that begins where the journal is cut next.
+    /// The increment that begins where the journal is cut next. Most of what is in the one before
+    /// it goes to the disk now, so that little is left to be synced between the two.
     pub fn prepare(&self, next: Increment) {
+        self.turning.store(true, Ordering::Release);
         lock(&self.out).next = Some(next);
+        // What went wrong is remembered in `failed`.
+        let _ = self.sync();
+    }
+
+    /// The journal was cut: goes on in the prepared increment, so that no later cut can come before
+    /// this one was met.
+    pub fn go_on(&self, now_ms: u64) {
+        self.append_waiting(&mut lock(&self.out), now_ms);
+        self.turning.store(false, Ordering::Release);
+        self.ring();
+    }
+
+    /// The prepared increment, if it wasn't begun: the base that it was for can't be written.
+    pub fn unprepare(&self) -> Option<Increment> {
+        self.turning.store(false, Ordering::Release);
+        lock(&self.out).next.take()
+    }
+
+    /// After a failure: forgets what nobody can write. The next base will have it.
+    pub fn discard(&self) {
+        let mut out = lock(&self.out);
+        if !self.has_failed() || out.next.is_some() {
+            return;
+        }
+        let mut taken = std::mem::take(&mut out.taken);
+        while self.node.journal().take(&mut taken).is_some() {}
+        out.taken = taken;
+    }
+
+    /// Ends the current file with what says that all of it is on the disk: damage to it is told
+    /// from a torn end then. Nothing may be appended any more.
+    ///
+    /// # Errors
+    /// What the append or the sync said.
+    pub fn close(&self) -> io::Result<()> {
+        let mut out = lock(&self.out);
+        let synced = out.synced_size;
+        let Some(mut increment) = out.increment.take().filter(|_| !self.has_failed()) else {
+            return Ok(());
+        };
+        let mut end = Vec::new();
+        increment.frame.close(synced, &mut end);
+        increment.medium.append(&end)?;
+        increment.medium.sync()
     }
 
     /// After a failure: a base was written that has all up to the last cut, so the log is whole
@@ -275,7 +334,11 @@ impl Log {
         self.failed.store(false, Ordering::Release);
         drop(out);
         if self.sync().is_ok() {
+            self.node.journal().set_stuck(false);
             crate::log::notice(format_args!("the append-only file is whole again"));
+        }
+        if self.has_failed() {
+            self.node.journal().set_stuck(true);
         }
         self.ring();
     }
@@ -444,7 +507,10 @@ impl Log {
     }
 
     fn fail(&self, what: &str, error: &io::Error) {
-        if !self.failed.swap(true, Ordering::AcqRel) {
+        let failed_before = self.failed.swap(true, Ordering::AcqRel);
+        // Whoever only reads goes on; replies that tell of a write never leave.
+        self.node.journal().set_stuck(true);
+        if !failed_before {
             crate::log::warning(format_args!(
                 "can't {what} the append-only file: {error}; writes are refused from now on"
             ));

@@ -74,6 +74,10 @@ impl Frame for Plain {
     fn frame(&mut self, bytes: &[u8], _: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(bytes);
     }
+
+    fn close(&mut self, synced: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("end {synced}").as_bytes());
+    }
 }
 
 struct Rig {
@@ -126,7 +130,7 @@ impl Rig {
         let number = key.hash.shard(2);
         self.node.with_shard(number, |shard| shard.apply(&effect, NOW)).unwrap().unwrap();
         let safe = self.node.journal().end();
-        Until { safe, synced: if self.node.journal().owes_sync() { safe } else { 0 } }
+        Until { safe, own: safe, synced: if self.node.journal().owes_sync() { safe } else { 0 } }
     }
 
     fn safe(&self) -> u64 {
@@ -226,7 +230,8 @@ fn what_was_revoked_waits_for_the_disk_and_nobody_else_does() {
         rig.log.end_of_turn(NOW);
         // A sync begins by itself; what others write meanwhile doesn't wait for it.
         rig.disk.until(|state| state.waiting);
-        let written = Until { safe: rig.write(), synced: 0 };
+        let safe = rig.write();
+        let written = Until { safe, own: safe, synced: 0 };
         rig.log.end_of_turn(NOW);
         while !written.is_past(rig.node.journal().reached()) {
             std::thread::yield_now();
@@ -289,9 +294,9 @@ fn a_cut_begins_the_next_file_and_the_old_one_is_on_the_disk_before() {
     }
     let next = Arc::new(Disk::default());
     rig.log.prepare(increment(&next));
-    assert_eq!(rig.node.begin_snapshot(|_| Box::new(Nobody)), before);
+    assert_eq!(rig.node.begin_snapshot(true, |_| Box::new(Nobody)), before);
     let after = rig.write();
-    rig.log.end_of_turn(NOW);
+    rig.log.go_on(NOW);
     assert_eq!(rig.disk.with(|state| (state.appended.len(), state.synced)), (7, 7));
     assert_eq!(next.with(|state| state.appended.len()), 7);
     assert_eq!((before, after, rig.safe()), (7, 14, 14));
@@ -312,12 +317,12 @@ fn a_failure_after_the_cut_is_mended_by_the_next_rewrite_only() {
         rig.log.end_of_turn(NOW);
         let next = Arc::new(Disk::default());
         rig.log.prepare(increment(&next));
-        rig.node.begin_snapshot(|_| Box::new(Nobody));
+        rig.node.begin_snapshot(true, |_| Box::new(Nobody));
         let broken = if old_breaks { &rig.disk } else { &next };
         broken.with(|state| state.broken = true);
         let broken = Arc::clone(broken);
         rig.write();
-        rig.log.end_of_turn(NOW);
+        rig.log.go_on(NOW);
         assert!(rig.log.has_failed());
         broken.with(|state| state.broken = false);
         rig.log.mended();
@@ -325,7 +330,8 @@ fn a_failure_after_the_cut_is_mended_by_the_next_rewrite_only() {
         // The next rewrite has all, and what comes after it goes to its increment alone.
         let third = Arc::new(Disk::default());
         rig.log.prepare(increment(&third));
-        rig.node.begin_snapshot(|_| Box::new(Nobody));
+        rig.node.begin_snapshot(true, |_| Box::new(Nobody));
+        rig.log.go_on(NOW);
         let lengths = || (rig.disk.with(|s| s.appended.len()), next.with(|s| s.appended.len()));
         let before = lengths();
         rig.log.mended();
@@ -336,4 +342,60 @@ fn a_failure_after_the_cut_is_mended_by_the_next_rewrite_only() {
         assert_eq!(third.with(|state| state.appended.len()), 7);
         assert_eq!(rig.safe(), after);
     }
+}
+
+#[test]
+fn while_the_log_has_failed_readers_go_on_and_nothing_piles_up() {
+    let mut rig = Rig::new(Policy::EverySecond);
+    let kept = rig.write();
+    rig.log.end_of_turn(NOW);
+    rig.disk.with(|state| state.broken = true);
+    let lost = rig.write();
+    rig.log.end_of_turn(NOW);
+    assert!(rig.log.has_failed());
+    let journal = rig.node.journal();
+    let wrote = Until { safe: lost, own: lost, synced: 0 };
+    assert!(!wrote.is_past(journal.reached()), "a write that was lost is never answered");
+    assert!(wrote.seen().is_past(journal.reached()), "what is in memory may be read");
+    for _ in 0..3 {
+        rig.write();
+        assert!(rig.node.journal().has_waiting());
+        rig.log.discard();
+        assert!(!rig.node.journal().has_waiting());
+    }
+    // A base is on its way: what comes after its cut is kept for its increment.
+    let next = Arc::new(Disk::default());
+    rig.log.prepare(increment(&next));
+    rig.node.begin_snapshot(true, |_| Box::new(Nobody));
+    rig.log.go_on(NOW);
+    let after = rig.write();
+    rig.log.discard();
+    rig.log.mended();
+    assert!(!rig.log.has_failed());
+    assert_eq!(next.with(|state| (state.appended.len(), state.synced)), (7, 7));
+    assert!(Until { safe: after, own: after, synced: 0 }.is_past(rig.node.journal().reached()));
+    assert!(kept < lost && lost < after);
+}
+
+#[test]
+fn an_increment_that_was_not_begun_can_be_used_later() {
+    let mut rig = Rig::new(Policy::EverySecond);
+    rig.write();
+    let next = Arc::new(Disk::default());
+    rig.log.prepare(increment(&next));
+    assert_eq!(rig.log.unprepare().map(|spare| spare.size), Some(0));
+    assert!(rig.log.unprepare().is_none());
+    rig.write();
+    rig.log.end_of_turn(NOW);
+    assert_eq!(rig.disk.with(|state| state.appended.len()), 14);
+}
+
+#[test]
+fn a_log_that_is_closed_says_that_all_of_it_is_on_the_disk() {
+    let mut rig = Rig::new(Policy::EverySecond);
+    rig.write();
+    rig.log.flush(NOW).unwrap();
+    rig.log.close().unwrap();
+    let (appended, synced) = rig.disk.with(|state| (state.appended.clone(), state.synced));
+    assert_eq!((appended.as_slice(), synced), (&b"record;end 7"[..], 12));
 }
