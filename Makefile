@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run server test test-all lint fmt clean
+.PHONY: help run server test test-all crash lint fmt clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test:  ## every test: cargo, corpus, transcripts, hostile input, real clients, D
 
 test-all:  ## the same, and what takes many servers: sentinels, a cluster, primaries that are killed
 	@$(PYTHON) tools/suites.py test-all
+
+crash:  ## kill a server that is written to, over and over: ROUNDS=200, SEED=N repeats a run
+	@$(PYTHON) tools/suites.py crash
 
 lint:  ## rustfmt, clippy, ruff, and the house rules
 	@$(PYTHON) tools/suites.py lint

@@ -1,8 +1,8 @@
 """Runs the suites behind `make test` and `make lint`, and says at the end what each one said.
 
-`suites.py test`, `test-all` or `lint` runs all of a group, `suites.py test clients django` only
-those. What always holds: a suite that is named but can't run is a failure, never a silent skip;
-the exit status is 0 only if every suite passed; the closing table has one line per suite with
+`suites.py test`, `test-all`, `lint` or `crash` runs all of a group, `suites.py test clients django`
+only those. What always holds: a suite that is named but can't run is a failure, never a silent
+skip; the exit status is 0 only if every suite passed; the closing table has one line per suite with
 the last line that its own runner printed. Cargo's suites run first and alone (they use every
 core), the others two at a time with servers of their own, their output kept until they end.
 
@@ -91,7 +91,8 @@ LINT = [
         alone=True,
     ),
 ]
-GROUPS = {"test": TEST, "test-all": ALL, "lint": LINT}
+CRASH = [Suite("crash", (PY, "tests/durable/crash.py"), alone=True)]
+GROUPS = {"test": TEST, "test-all": ALL, "crash": CRASH, "lint": LINT}
 
 
 def run_group(group: str, only: Sequence[str]) -> bool:
@@ -118,7 +119,7 @@ def prepare(group: str, suites: Sequence[Suite]) -> tuple[dict[str, str], str]:
     """The environment of the suites and the interpreter they use; builds what they need."""
     python = ensure("demo", "tests", "python")
     environment = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1")
-    needs_server = group != "lint" and any(not suite.alone for suite in suites)
+    needs_server = group != "lint" and any(suite.command[0] != "cargo" for suite in suites)
     if needs_server and "SESSILE_SERVER_BIN" not in environment:
         build = ["cargo", "build", "--profile", "quick", "--locked", "-p", "sessile-server"]
         if subprocess.run(build, cwd=ROOT, check=False).returncode:

@@ -46,10 +46,25 @@ class Server:
         return self.process.wait(30)
 
 
+def command_of(folder: Path, port: int, *options: str) -> list[str]:
+    """What starts one of ours; memcached's port is off unless an option names it."""
+    command = [server_bin(), "--port", str(port), "--memcached-port", "0", "--dir", str(folder)]
+    return [*command, *options]
+
+
 def ours(folder: Path, *options: str) -> Server:
     port = free_port()
-    command = [server_bin(), "--port", str(port), "--memcached-port", "0", "--dir", str(folder)]
-    return Server([*command, *options], folder, port)
+    return Server(command_of(folder, port, *options), folder, port)
+
+
+def killed_while_starting(folder: Path, seconds: float, *options: str) -> None:
+    """Starts one of ours and kills it so much later, wherever it is by then."""
+    command = command_of(folder, free_port(), *options)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet, cwd=folder.parent)
+    time.sleep(seconds)
+    process.kill()
+    process.wait()
 
 
 def theirs(folder: Path, *options: str) -> Server:

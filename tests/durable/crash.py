@@ -1,0 +1,325 @@
+"""Kills a server at random moments while 50 clients write, and looks what is left.
+
+usage: crash.py [--rounds N] [--policy always|everysec|both] [--seed N] [--clients 50]
+
+ROUNDS and SEED of the environment stand for the first and the third; 200 rounds of each policy is
+what it does otherwise.
+
+Each round starts a server on what the rounds before have left, reads that back (see `model`), lets
+the clients write for a moment, with snapshots and rewrites going on, and ends it: by SIGKILL,
+now and then by SIGTERM, or once more while it starts. A snapshot that was made under load is
+loaded by a second server. The seed chooses all but the scheduling of the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import selectors
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+
+from durable_servers import LOG, Server, killed_while_starting, ours
+from model import ACCOUNTS, START_SUM, Client, Seen
+from wire import ReplyError, Talk, Wire, encode
+
+CLIENTS = 50
+FILLERS = 8000
+"""Keys that never change, so that snapshots and rewrites take long enough to be killed."""
+POLICIES = ("always", "everysec")
+
+
+@dataclass
+class Tally:
+    """What was done so far."""
+
+    rounds: int = 0
+    kills: int = 0
+    stops: int = 0
+    acknowledged: int = 0
+    unknown: int = 0
+    """Steps that were asked for and not answered when the server went."""
+    kept: int = 0
+    """How many of those were there afterwards."""
+    snapshots: int = 0
+    rewrites: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rounds} rounds, {self.kills} kills, {self.stops} stops: "
+            f"{self.acknowledged} steps acknowledged and none lost, {self.kept} of {self.unknown} "
+            f"others there; {self.snapshots} snapshots and {self.rewrites} rewrites begun"
+        )
+
+
+class Crash:
+    """A folder, the clients that write into it, and the rounds."""
+
+    def __init__(self, folder: Path, policy: str, seed: int, clients: int = CLIENTS) -> None:
+        self.folder = folder
+        self.rng = random.Random(seed)
+        self.policy = policy
+        self.clients = [Client(n, random.Random(self.rng.random())) for n in range(clients)]
+        self.tally = Tally()
+        self.snapshot = b""
+
+    def options(self) -> list[str]:
+        """Of the next server."""
+        smallest = self.rng.choice(("300kb", "3mb", "1gb"))
+        return [
+            *LOG,
+            *("--appendfsync", self.policy),
+            *("--io-threads", self.rng.choice("123")),
+            *("--auto-aof-rewrite-min-size", smallest),
+            *("--session-revocation-fsync", self.rng.choice(("yes", "no"))),
+        ]
+
+    def round(self) -> None:
+        """Starts, checks, writes, and ends a server."""
+        if self.tally.rounds and self.rng.randrange(5) == 0:
+            killed_while_starting(self.folder, self.rng.random() * 0.06, *self.options())
+            self.tally.kills += 1
+        server = ours(self.folder, *self.options())
+        try:
+            if not self.tally.rounds:
+                prepare(server)
+            self.check(server.port)
+            self.load(server)
+        finally:
+            server.kill()
+        self.check_snapshot()
+        self.tally.rounds += 1
+
+    def check(self, port: int) -> None:
+        """Whether the store is in a state that all clients can explain."""
+        with closing(Talk(port)) as talk:
+            for client, seen in zip(self.clients, look(talk, self.clients), strict=True):
+                self.tally.unknown += len(client.pending)
+                self.tally.kept += client.settle(seen)
+            check_sums(talk)
+
+    def load(self, server: Server) -> None:
+        """Lets the clients write, and the server die."""
+        flow = Flow(server.port, self.clients, self.rng)
+        control = Wire(server.port)
+        before = sum(client.acknowledged for client in self.clients)
+        for _ in range(self.rng.randrange(4)):
+            flow.run(self.rng.random() * 0.15)
+            name = self.rng.choice(("BGSAVE", "BGREWRITEAOF"))
+            control.send(encode(name))
+        # Soon after the last of them, or any time.
+        flow.run(self.rng.random() * self.rng.choice((0.02, 0.1, 0.5)))
+        if self.rng.randrange(10) == 0:
+            server.process.terminate()
+            flow.run(10, until_closed=True)
+            assert server.process.wait(30) == 0, server.log.read_text()[-2000:]
+            self.tally.stops += 1
+        else:
+            server.process.kill()
+            server.process.wait()
+            self.tally.kills += 1
+        flow.close()
+        # Who asks while one is on its way is refused.
+        began = [reply for reply in control.replies() if not isinstance(reply, ReplyError)]
+        self.tally.snapshots += sum("append only" not in reply for reply in began)
+        self.tally.rewrites += sum("append only" in reply for reply in began)
+        control.close()
+        self.tally.acknowledged += sum(c.acknowledged for c in self.clients) - before
+
+    def check_snapshot(self) -> None:
+        """Loads the last snapshot elsewhere, if there is a new one."""
+        path = self.folder / "dump.rdb"
+        written = path.read_bytes() if path.exists() else b""
+        if written == self.snapshot:
+            return
+        self.snapshot = written
+        copy = self.folder.with_name("copy")
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        (copy / "dump.rdb").write_bytes(written)
+        server = ours(copy, "--appendonly", "no")
+        try:
+            with closing(Talk(server.port)) as talk:
+                check_sums(talk)
+        finally:
+            server.kill()
+
+
+class Flow:
+    """The connections of all clients, in one loop."""
+
+    def __init__(self, port: int, clients: list[Client], rng: random.Random) -> None:
+        self.selector = selectors.DefaultSelector()
+        self.lines: list[Line] = []
+        for client in clients:
+            # Most wait for each answer, some don't.
+            depth = rng.choice((1, 1, 1, 2, 8))
+            line = Line(client, Wire(port), depth)
+            self.lines.append(line)
+            self.selector.register(line.wire.socket, selectors.EVENT_READ, line)
+            line.wire.send(encode("SELECT", client.db))
+
+    def run(self, seconds: float, until_closed: bool = False) -> None:
+        """Lets the clients go on for so long."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            for key, _ in self.selector.select(min(left, 0.05)):
+                line: Line = key.data
+                line.go_on()
+                if not line.wire.is_open:
+                    self.selector.unregister(key.fileobj)
+            if not self.selector.get_map():
+                assert until_closed, "the server closed its connections"
+                return
+
+    def close(self) -> None:
+        """Takes what was answered before the server went."""
+        for line in self.lines:
+            line.take()
+            line.wire.close()
+        self.selector.close()
+
+
+class Line:
+    """A client on its connection."""
+
+    def __init__(self, client: Client, wire: Wire, depth: int) -> None:
+        self.client = client
+        self.wire = wire
+        self.depth = depth
+        self.answers: list[object] = []
+        self.selected = False
+
+    def go_on(self) -> None:
+        """Takes answers, and asks for more once there is nothing to wait for."""
+        self.take()
+        if self.wire.is_open and self.selected and not self.client.pending:
+            steps = [self.client.next_step() for _ in range(self.depth)]
+            self.wire.send(b"".join(encode(*words) for s in steps for words in s.commands))
+
+    def take(self) -> None:
+        """Tells the client what was answered."""
+        self.answers += self.wire.replies()
+        if not self.selected and self.answers:
+            assert self.answers.pop(0) == "OK"
+            self.selected = True
+        while self.client.pending and len(self.answers) >= self.client.pending[0].replies:
+            count = self.client.pending[0].replies
+            some, self.answers = self.answers[:count], self.answers[count:]
+            self.client.told(some)
+
+
+def prepare(server: Server) -> None:
+    """What is there before anybody writes."""
+    commands = [("SET", f"a:{n}", START_SUM // ACCOUNTS) for n in range(ACCOUNTS)]
+    commands += [("SET", f"filler:{n}", filler(n)) for n in range(FILLERS)]
+    with closing(Talk(server.port)) as talk:
+        assert set(talk.ask_all(commands)) == {"OK"}
+
+
+def filler(number: int) -> bytes:
+    return random.Random(number).randbytes(100 + number % 300)
+
+
+def check_sums(talk: Talk) -> None:
+    """What nobody may change: the accounts' sum, and the fillers."""
+    talk.ask("SELECT", 0)
+    accounts = talk.ask("MGET", *(f"a:{n}" for n in range(ACCOUNTS)))
+    total = sum(map(int, accounts))
+    assert total == START_SUM, f"the sum is {total}, not {START_SUM}"
+    numbers = random.sample(range(FILLERS), 300)
+    found = talk.ask("MGET", *(f"filler:{n}" for n in numbers))
+    assert found == [filler(n) for n in numbers], "fillers differ"
+
+
+def look(talk: Talk, clients: list[Client]) -> list[Seen]:
+    """What the store holds of each client's."""
+    seen = [Seen(int(time.time() * 1000)) for _ in clients]
+    for db in (0, 1):
+        talk.ask("SELECT", db)
+        names = listed(talk)
+        fillers = sum(name.startswith("filler:") for name in names)
+        assert fillers == (0 if db else FILLERS), f"{fillers} fillers in database {db}"
+        for name in names:
+            letter, number, *_ = name.split(":")
+            if letter in ("a", "filler"):
+                continue
+            client = clients[int(number)]
+            assert client.db == db, f"{name} is in database {db}"
+            seen[client.number].listed.add(name)
+        for client in clients:
+            if client.db == db:
+                read(talk, client, seen[client.number])
+    return seen
+
+
+def listed(talk: Talk) -> set[str]:
+    """All keys of a database."""
+    names: set[str] = set()
+    cursor: object = 0
+    while True:
+        cursor, some = talk.ask("SCAN", cursor, "COUNT", 5000)
+        names |= {name.decode() for name in some}
+        if cursor == b"0":
+            return names
+
+
+def read(talk: Talk, client: Client, seen: Seen) -> None:
+    """Reads a client's keys in one go."""
+    keys = sorted(client.keys() | seen.listed)
+    commands: list[tuple[object, ...]] = []
+    for key in keys:
+        if key[0] == "s":
+            commands.append(("SESSION.LOAD", key, "PEEK"))
+        elif key[0] == "h":
+            commands.append(("HGETALL", key))
+        else:
+            commands += [("GET", key), ("PEXPIRETIME", key)]
+    commands += [("SESSION.LIST", user) for user in client.users()]
+    answers = iter(talk.ask_all(commands))
+    for key in keys:
+        answer = next(answers)
+        seen.values[key] = answer if key[0] in "sh" else (answer, next(answers))
+    for user in client.users():
+        seen.users[user] = {row[0].decode() for row in next(answers)}
+    seen.ended_ms = int(time.time() * 1000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=os.environ.get("ROUNDS", 200))
+    parser.add_argument("--policy", choices=(*POLICIES, "both"), default="both")
+    seed = os.environ.get("SEED", time.time_ns() % 1_000_000)
+    parser.add_argument("--seed", type=int, default=seed)
+    parser.add_argument("--clients", type=int, default=CLIENTS)
+    asked = parser.parse_args()
+    for policy in POLICIES if asked.policy == "both" else (asked.policy,):
+        print(f"{policy}: SEED={asked.seed}, {asked.rounds} rounds", flush=True)
+        root = Path(tempfile.mkdtemp(prefix="crash-"))
+        crash = Crash(root / "data", policy, asked.seed, asked.clients)
+        crash.folder.mkdir()
+        began = time.monotonic()
+        try:
+            for number in range(asked.rounds):
+                crash.round()
+                if number % 10 == 9:
+                    print(f"  {time.monotonic() - began:4.0f} s: {crash.tally}", flush=True)
+        except BaseException:
+            print(f"{policy}, SEED={asked.seed}: round {crash.tally.rounds}; files are in {root}")
+            raise
+        shutil.rmtree(root)
+        print(f"{policy}: {crash.tally}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

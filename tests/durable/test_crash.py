@@ -1,0 +1,56 @@
+"""Crashes, the short run (`make crash` is the long one), and whether the check would see a loss.
+
+Random tests print their seed; SEED repeats one, ROUNDS makes them longer.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from crash import POLICIES, Crash
+
+ROUNDS = int(os.environ.get("ROUNDS", 15))
+
+
+def crash_on(tmp_path, policy: str, clients: int = 50) -> Crash:
+    seed = int(os.environ.get("SEED", 0)) or time.time_ns() % 1_000_000
+    print(f"SEED={seed}")
+    crash = Crash(tmp_path / "data", policy, seed, clients)
+    crash.folder.mkdir()
+    return crash
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_crashes_lose_nothing_that_was_acknowledged(tmp_path, policy):
+    crash = crash_on(tmp_path, policy)
+    for _ in range(ROUNDS):
+        crash.round()
+    print(crash.tally)
+    assert crash.tally.acknowledged > 100 * ROUNDS
+    assert crash.tally.kills + crash.tally.stops >= ROUNDS
+
+
+def test_a_loss_would_be_seen(tmp_path):
+    """The last chunks of the log are taken away: somebody was told of what is in them."""
+    crash = crash_on(tmp_path, "always", clients=10)
+    written = b""
+    while written.count(b"#sc ") < 50:
+        # Another round if a rewrite has begun a new increment in the last moment.
+        crash.round()
+        logs = (crash.folder / "appendonlydir").glob("*.incr.aof")
+        log = max(logs, key=lambda path: int(path.name.split(".")[2]))
+        written = log.read_bytes()
+    for client in crash.clients:
+        # What wasn't acknowledged may be missing: nobody minds.
+        client.pending.clear()
+        client.now = dict(client.acked)
+    at = len(written)
+    for _ in range(10):
+        at = written.rindex(b"#sc ", 0, at)
+    log.write_bytes(written[:at])
+    with pytest.raises(AssertionError, match=r"no state fits|the sum is"):
+        crash.round()
