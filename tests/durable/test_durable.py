@@ -1,7 +1,6 @@
 """What survives: torn and damaged files, and the way to Redis and back.
 
-Each test has a folder and starts servers on it, ours and Debian's redis-server. Random tests print
-their seed; SEED repeats one, ROUNDS makes the crash test longer.
+Each test has a folder and starts servers on it, ours and Debian's redis-server.
 """
 
 from __future__ import annotations
