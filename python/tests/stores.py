@@ -32,8 +32,10 @@ from sessile.contract import AsyncEngine, Engine, Life
 from sessile.file import FileEngine
 from sessile.memory import MemoryEngine
 from sessile.ruled import Async
+from sessile.sealed import async_sealed, sealed
 from sessile.urls import open_async_engine, open_engine
 
+SEALING = (b"the newest key of all the tests here", b"one that sealed before, and opens")
 FIELDS = {b"name": b'"Ann" 1', b"cart.apple": b"2 2"}
 
 
@@ -305,6 +307,29 @@ def cluster(face: str, world: World) -> AbstractContextManager[Bench]:
     return at(world.fleet(ClusterFleet).url, face)
 
 
+def encrypted(store: str) -> Callable[[str, World], AbstractContextManager[Bench]]:
+    """A store with encrypted values."""
+
+    @contextmanager
+    def opener(face: str, world: World) -> Iterator[Bench]:
+        with STORES[store](face, world) as bench:
+            awaited = isinstance(bench.engine, Awaited)
+            below = bench.engine._engine if awaited else bench.engine
+            above: Any = encrypting(below, face)
+            if awaited:
+                bench.engine._engine = above
+            else:
+                bench.engine = above
+            yield bench
+
+    return opener
+
+
+def encrypting(engine: Any, face: str) -> Any:
+    """The engine with encrypted values."""
+    return (sealed if face == "sync" else async_sealed)(engine, SEALING, "test")
+
+
 STORES: dict[str, Callable[[str, World], AbstractContextManager[Bench]]] = {
     "memory": memory,
     "file": file,
@@ -318,6 +343,10 @@ STORES: dict[str, Callable[[str, World], AbstractContextManager[Bench]]] = {
     "memcached_on_sessile": memcached_on_sessile,
     "sentinel": sentinel,
     "cluster": cluster,
+    "memory_encrypted": encrypted("memory"),
+    "redis_encrypted": encrypted("redis"),
+    "sessile_encrypted": encrypted("sessile"),
+    "memcached_encrypted": encrypted("memcached"),
 }
 FLEETS = {"sentinel", "cluster"}
 """Those that take many servers."""
@@ -326,6 +355,9 @@ FACES = {
     "redis_on_sessile": ("async",),
     "memcached_on_sessile": ("sync",),
     "embedded": ("sync",),
+    "redis_encrypted": ("async",),
+    "sessile_encrypted": ("sync",),
+    "memcached_encrypted": ("sync",),
 }
 """Those that a store is tested with, where both would say nothing new."""
 BENCHES = [

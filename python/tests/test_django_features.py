@@ -167,6 +167,8 @@ CHECKS: list[tuple[dict[str, Any], str]] = [
     ({"SESSILE_URL": None}, "sessile.W003"),
     ({"SESSION_COOKIE_NAME": "__Host-s", "SESSION_COOKIE_SECURE": False}, "sessile.E004"),
     ({"SESSION_COOKIE_SAMESITE": None}, "sessile.W006"),
+    ({"SESSILE_ENCRYPTION_KEYS": ["x" * 32, None]}, "sessile.W007"),
+    ({"SESSILE_ENCRYPTION_KEYS": ["x" * 31]}, "sessile.E001"),
     ({}, "sessile.I002"),
 ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sessile.errors import (
     ConfigurationError,
     DocumentError,
+    EncryptionError,
     NotSupported,
     SessileError,
     SessionConflict,
@@ -18,6 +19,7 @@ from sessile.errors import (
 __all__ = [
     "ConfigurationError",
     "DocumentError",
+    "EncryptionError",
     "NotSupported",
     "SessileError",
     "SessionConflict",

@@ -71,6 +71,8 @@ class Changes:
     """Numbers to add to leaves; a leaf that isn't there counts as 0."""
     push: list[Push] = field(default_factory=list)
     """Values to append to leaves that are lists."""
+    seal: bytes = field(default=b"", compare=False)
+    """`Loaded.seal` of the session as it was read, if it was; no change by itself."""
 
     def __bool__(self) -> bool:
         return bool(
@@ -90,6 +92,8 @@ class Loaded:
     """Milliseconds until it ends unused; `None` without idle timeout."""
     absolute_left: int | None = None
     """Milliseconds until it ends in any case; `None` without absolute deadline."""
+    seal: bytes = b""
+    """What an engine that encrypts wants to have back with changes, to save without reading."""
 
 
 class Rotated:

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "ConfigurationError",
     "DocumentError",
+    "EncryptionError",
     "NotSupported",
     "SessileError",
     "SessionConflict",
@@ -27,6 +28,10 @@ class ConfigurationError(SessileError, ValueError):
 
 class DocumentError(SessileError, TypeError, ValueError):
     """Something in a session that can't be stored; the message names its path."""
+
+
+class EncryptionError(SessileError):
+    """A session that can't be opened: it was sealed with another key, or changed from outside."""
 
 
 class NotSupported(SessileError, NotImplementedError):

@@ -33,7 +33,8 @@ from typing import Any, TypeVar
 
 from sessile import document, ids
 from sessile.contract import ROTATED, AsyncEngine, Changes, Engine, Life, Loaded, Rotated
-from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
+from sessile.encryption import SEAL
+from sessile.errors import EncryptionError, SessionConflict, SessionGone, SessionUnavailable
 from sessile.settings import Expiry, Settings
 
 __all__ = [
@@ -470,6 +471,8 @@ class Session:
             self._log("replaced by another id")
             self.standing, self._data = Standing.ROTATED, {}
         else:
+            if SEAL in found.fields:
+                raise EncryptionError("a session is encrypted, SESSILE_ENCRYPTION_KEYS isn't set")
             self._data, self._base = self.settings.codec.decode(found.fields)
             self.standing, self._loaded = Standing.LIVE, found
             self._version, self._user = found.version, found.user
@@ -621,7 +624,11 @@ class Session:
         if b"" in changes.delete_trees:
             kept = {name: self._known(name) for name in (ISSUED, DEVICE, SELF)}
             beside = {**{name: leaf for name, leaf in kept.items() if leaf}, **beside}
-        return replace(changes, set={**changes.set, **beside}) if beside else changes
+        if beside:
+            changes = replace(changes, set={**changes.set, **beside})
+        if self._loaded is not None and self._loaded.seal:
+            changes.seal = self._loaded.seal
+        return changes
 
     def _is_old(self) -> bool:
         """Whether the cookie was set more than a part of its age ago."""

@@ -33,6 +33,7 @@ NAMES: Final = {
     "SESSILE_URL": "where sessions are kept",
     "SESSILE_NAMESPACE": "what separates this app's sessions and users from another's",
     "SESSILE_ID_KEYS": "keys that ids are hashed with, the newest first",
+    "SESSILE_ENCRYPTION_KEYS": "keys that values are encrypted with, the newest first",
     "SESSILE_MAX_AGE": "seconds after sign-in at which a session ends, used or not",
     "SESSILE_SLIDE": "whether reading counts as use",
     "SESSILE_ATOMIC": "patterns of paths that are stored in one piece",
@@ -81,6 +82,8 @@ class Settings:
     shape: Shape = DJANGO
     """What ids look like."""
     id_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    encryption_keys: tuple[bytes | None, ...] = field(default=(), repr=False)
+    """Newest first; `None` stands for values that aren't encrypted."""
     slide: bool = False
     notes_cookie: bool = True
     """With sliding, whether it's noted when the cookie was set. A framework that sets it with
@@ -117,14 +120,25 @@ class Settings:
         return f"{self.namespace}:{name}" if name else ""
 
     def engine(self) -> Engine:
-        """The engine of this URL, one for the whole process."""
-        return cast(Engine, opened(self.url, open_engine, ENGINES))
+        """The engine of this URL, one for the whole process; it encrypts if there are keys."""
+        engine = cast(Engine, opened(self.url, open_engine, ENGINES))
+        if not self.encryption_keys:
+            return engine
+        from sessile.sealed import sealed
+
+        return sealed(engine, self.encryption_keys, self.namespace)
 
     def async_engine(self) -> AsyncEngine:
-        """The asyncio engine of this URL, one for the whole process."""
+        """The asyncio engine of this URL, one for the whole process; it encrypts as well."""
         if self.url.partition(":")[0] == "memory":
-            return cast(AsyncEngine, in_process(self.url))
-        return cast(AsyncEngine, opened(self.url, open_async_engine, ASYNC_ENGINES))
+            engine = cast(AsyncEngine, in_process(self.url))
+        else:
+            engine = cast(AsyncEngine, opened(self.url, open_async_engine, ASYNC_ENGINES))
+        if not self.encryption_keys:
+            return engine
+        from sessile.sealed import async_sealed
+
+        return async_sealed(engine, self.encryption_keys, self.namespace)
 
 
 def read(
@@ -142,10 +156,12 @@ def read(
     settings of its own for.
     """
     url = get("SESSILE_URL") or os.environ.get("SESSILE_URL") or "embedded:"
+    name = namespace(get("SESSILE_NAMESPACE"))
     return Settings(
         url=at_home(url, home, debug=debug),
-        namespace=namespace(get("SESSILE_NAMESPACE")),
+        namespace=name,
         id_keys=id_keys(get("SESSILE_ID_KEYS")),
+        encryption_keys=encryption_keys(get("SESSILE_ENCRYPTION_KEYS"), name),
         maximum=number("SESSILE_MAX_AGE", get("SESSILE_MAX_AGE"), 0),
         slide=flag("SESSILE_SLIDE", get("SESSILE_SLIDE")),
         atomic=tuple(texts("SESSILE_ATOMIC", get("SESSILE_ATOMIC"))),
@@ -186,6 +202,22 @@ def id_keys(value: Any) -> tuple[bytes, ...]:
     )
     if not all(isinstance(key, bytes) and len(key) >= 16 for key in keys):
         raise ConfigurationError("SESSILE_ID_KEYS: each key must have at least 16 bytes")
+    return keys
+
+
+def encryption_keys(value: Any, namespace: str) -> tuple[bytes | None, ...]:
+    """The keys; the package that encrypts is imported only if there are any."""
+    given = [value] if isinstance(value, str | bytes) else value or ()
+    keys = tuple(key.encode() if isinstance(key, str) else key for key in given)
+    if not any(key is not None for key in keys):
+        return ()
+    from sessile.encryption import KEY_LEAST, ring_of
+
+    if not all(key is None or (isinstance(key, bytes) and len(key) >= KEY_LEAST) for key in keys):
+        raise ConfigurationError(
+            f"SESSILE_ENCRYPTION_KEYS: each key must have at least {KEY_LEAST} bytes"
+        )
+    ring_of(keys, namespace)
     return keys
 
 

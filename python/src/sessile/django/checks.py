@@ -71,7 +71,7 @@ def fit_for_production(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
         scheme = parse(ours.url).scheme
     except ConfigurationError:
         return []
-    return [*unfit_store(ours, scheme), *unfit_cookie()]
+    return [*unfit_store(ours, scheme), *unfit_encryption(ours), *unfit_cookie()]
 
 
 def unfit_store(ours: Settings, scheme: str) -> Iterator[CheckMessage]:
@@ -99,6 +99,16 @@ def unfit_store(ours: Settings, scheme: str) -> Iterator[CheckMessage]:
             "The store evicts any key when its memory is full: users would be signed out.",
             hint="Set its maxmemory-policy to volatile-ttl or noeviction.",
             id="sessile.W005",
+        )
+
+
+def unfit_encryption(ours: Settings) -> Iterator[CheckMessage]:
+    """Values that anybody could have written."""
+    if None in ours.encryption_keys:
+        yield Warning(
+            "SESSILE_ENCRYPTION_KEYS holds None: values that aren't encrypted are still accepted.",
+            hint="Take it away when all sessions have been changed or have ended.",
+            id="sessile.W007",
         )
 
 

@@ -74,6 +74,9 @@ def examined() -> Iterator[tuple[bool, str]]:
             return
     ours = configured()
     yield True, f"settings: {parse(ours.url).scheme}:, namespace {ours.namespace!r}"
+    if keys := [key for key in ours.encryption_keys if key is not None]:
+        seals = "the first seals" if ours.encryption_keys[0] else "none seals"
+        yield True, f"encryption: keys that open values: {len(keys)}, of which {seals}"
     for finding in fit_for_production():
         yield not finding.is_serious(), f"{finding.id}: {finding.msg}"
     if policy := eviction(ours):

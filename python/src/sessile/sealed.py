@@ -1,0 +1,278 @@
+"""An engine whose sessions are encrypted, over any engine: it seals what goes in, opens what comes.
+
+`sealed` and `async_sealed` put `sessile.encryption` between a session and its store, so that
+whoever uses the engine sees the leaves as they are. A save of whoever has loaded the session
+before is one request, as without encryption (`Loaded.seal` comes back as `Changes.seal`); else the
+session's seal is read first. Stores can't count or append in what they can't read: `increment` and
+`push` are done here, and saved under the condition that nobody else saved meanwhile, again and
+again until that is so. The same is done to what an older key has sealed, with the next change.
+What always holds: an operation is as atomic as without; nothing that an app wrote is stored
+unsealed, markers of empty dicts aside, unless the settings say so; a session that can't be opened
+raises EncryptionError where it's read or changed, and can still be listed and ended.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from operator import methodcaller
+from typing import Any
+
+from sessile.contract import AsyncEngine, Changes, Engine, Life, Listed, Loaded, Rotated
+from sessile.encryption import SEAL, Ring, Seal, ring_of
+from sessile.errors import EncryptionError, SessionConflict, SessionUnavailable
+from sessile.faces import AsyncFace, Face
+from sessile.merge import merge
+from sessile.session import SELF, Plan, arun, mark_of, name_of, run
+
+__all__ = ["async_sealed", "sealed"]
+
+LOG = logging.getLogger("sessile.sessions")
+TRIES = 64
+"""How often a change is tried that depends on what is there."""
+SOUND, STALE = b"0", b"1"
+"""How `Loaded.seal` begins: whether all is sealed as it would be now."""
+
+
+class Plans:
+    """Each operation as a plan that asks the engine below."""
+
+    def __init__(self, ring: Ring) -> None:
+        self._ring = ring
+
+    def create(
+        self,
+        key: bytes,
+        fields: Mapping[bytes, bytes],
+        life: Life,
+        user: str | None,
+        limit: int | None,
+        token: bytes | None,
+    ) -> Plan[int | None]:
+        closed = self._new(key, fields)
+        step = methodcaller("create", key, closed, life, user=user, limit=limit, token=token)
+        return (yield step)  # type: ignore[no-any-return]
+
+    def load(self, key: bytes, slide: bool) -> Plan[Loaded | Rotated | None]:
+        found = yield methodcaller("load", key, slide=slide)
+        if not isinstance(found, Loaded):
+            return found  # type: ignore[no-any-return]
+        seal = self._ring.seal(found.fields.get(SEAL, b""), key)
+        fields, is_sound = seal.open_all(found.fields)
+        return replace(found, fields=fields, seal=(SOUND if is_sound else STALE) + seal.field)
+
+    def save(
+        self,
+        key: bytes,
+        changes: Changes,
+        life: Life,
+        expected: int | None,
+        user: str | None,
+        token: bytes | None,
+    ) -> Plan[int | None]:
+        def step(closed: Changes, version: int | None) -> Any:
+            options = {"expected": version, "user": user, "token": token}
+            return methodcaller("save", key, closed, life, **options)
+
+        if not changes:
+            return (yield step(changes, expected))  # type: ignore[no-any-return]
+        seal = self._known(key, changes)
+        if seal is not None and not depends(seal, changes):
+            return (yield step(closed_by(seal, changes), expected))  # type: ignore[no-any-return]
+        for _ in range(TRIES):
+            found = yield methodcaller("load", key)
+            if not isinstance(found, Loaded):
+                return None
+            seal = self._ring.seal(found.fields.get(SEAL, b""), key)
+            version = found.version if expected is None else expected
+            whole, _ = self._merged(key, found, seal, changes)
+            try:
+                return (yield step(whole, version))  # type: ignore[no-any-return]
+            except SessionConflict:
+                if expected is not None:
+                    raise
+        raise SessionUnavailable("too many others change the same session")
+
+    def rotate(
+        self,
+        key: bytes,
+        new_key: bytes,
+        changes: Changes,
+        life: Life,
+        expected: int | None,
+        user: str | None,
+        limit: int | None,
+        grace: int,
+        hard: bool,
+        create: Mapping[bytes, bytes] | None,
+        token: bytes | None,
+    ) -> Plan[int | None]:
+        fallback = None if create is None else self._new(new_key, create)
+        stays = grace > 0 and not hard and not user
+
+        def step(closed: Changes, seal: Seal | None, version: int | None) -> Any:
+            if seal is not None and seal.field:
+                after = seal.moved(new_key, stays=stays).field
+                closed = replace(closed, set={**closed.set, SEAL: after})
+            return methodcaller(
+                "rotate",
+                key,
+                new_key,
+                closed,
+                life,
+                expected=version,
+                user=user,
+                limit=limit,
+                grace=grace,
+                hard=hard,
+                create=fallback,
+                token=token,
+            )
+
+        seal = self._known(key, changes)
+        if seal is not None and not depends(seal, changes):
+            return (yield step(closed_by(seal, changes), seal, expected))  # type: ignore[no-any-return]
+        for _ in range(TRIES):
+            found = yield methodcaller("load", key)
+            if not isinstance(found, Loaded):
+                # There is nothing that the changes could be made to, now or later.
+                return (yield step(Changes(), None, expected))  # type: ignore[no-any-return]
+            seal = self._ring.seal(found.fields.get(SEAL, b""), key)
+            version = found.version if expected is None else expected
+            whole, seal = self._merged(key, found, seal, changes)
+            try:
+                return (yield step(whole, seal, version))  # type: ignore[no-any-return]
+            except SessionConflict:
+                if expected is not None:
+                    raise
+        raise SessionUnavailable("too many others change the same session")
+
+    def end(self, keys: Sequence[bytes]) -> Plan[int]:
+        return (yield methodcaller("end", *keys))  # type: ignore[no-any-return]
+
+    def touch(self, key: bytes) -> Plan[bool]:
+        return (yield methodcaller("touch", key))  # type: ignore[no-any-return]
+
+    def sessions_of(self, user: str, names: Sequence[bytes]) -> Plan[list[Listed]]:
+        asked = [*names, SEAL] if names else []
+        rows: list[Listed] = yield methodcaller("sessions_of", user, asked)
+        if not names:
+            return rows
+        found = []
+        for row in rows:
+            try:
+                seal = self._ring.seal(row.fields.get(SEAL, b""), row.key)
+                fields = seal.open_all(row.fields)[0]
+            except EncryptionError as error:
+                # It's there all the same, and whoever looks at the list may want to end it.
+                LOG.error("session %s is listed without its values: %s", name_of(row.key), error)
+                fields = {}
+            found.append(replace(row, fields=fields))
+        return found
+
+    def end_all(self, user: str, keep: bytes | None) -> Plan[int]:
+        return (yield methodcaller("end_all", user, keep=keep))  # type: ignore[no-any-return]
+
+    def exists(self, key: bytes) -> Plan[bool]:
+        return (yield methodcaller("exists", key))  # type: ignore[no-any-return]
+
+    def ping(self) -> Plan[None]:
+        yield methodcaller("ping")
+
+    def _new(self, key: bytes, fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """The fields of a new session."""
+        seal = self._ring.fresh(key)
+        closed = {name: seal.close(name, leaf) for name, leaf in fields.items()}
+        return {**closed, SEAL: seal.field} if seal.field else closed
+
+    def _known(self, key: bytes, changes: Changes) -> Seal | None:
+        """The seal that came with the changes, if it's this session's and all is sealed by it."""
+        if changes.seal[:1] != SOUND:
+            return None
+        try:
+            return self._ring.seal(changes.seal[1:], key)
+        except EncryptionError:
+            return None  # it's from before a rotation, perhaps
+
+    def _merged(
+        self, key: bytes, found: Loaded, seal: Seal, changes: Changes
+    ) -> tuple[Changes, Seal]:
+        """What makes the session that was found into what it is after the changes; its seal."""
+        there, is_sound = seal.open_all(found.fields)
+        after = merge(there, changes)
+        owner = there.get(SELF, b"")
+        stands_for_another = not seal.is_newest or (owner != b"" and owner != mark_of(key))
+        now = seal
+        if not stands_for_another and not is_sound:
+            # A handle that stands for another can't make a seal that fits both.
+            now = seal.renewed(key)
+        closed = Changes(delete=[name for name in there if name not in after])
+        for name, leaf in after.items():
+            is_same = there.get(name) == leaf and name not in changes.set
+            if not is_same or (now is not seal and not now.fits(name, found.fields[name])):
+                closed.set[name] = now.close(name, leaf)
+        if now.field != seal.field:
+            if now.field:
+                closed.set[SEAL] = now.field
+            else:
+                closed.delete.append(SEAL)
+        return closed, now
+
+
+class Sealed(Face):
+    """`sessile.contract.Engine` with sealed leaves."""
+
+    def __init__(self, engine: Engine, ring: Ring) -> None:
+        self.engine = engine
+        self._plans = Plans(ring)
+
+    def _run(self, plan: Plan[Any]) -> Any:
+        return run(self.engine, plan)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+class AsyncSealed(AsyncFace):
+    """`sessile.contract.AsyncEngine` with sealed leaves."""
+
+    def __init__(self, engine: AsyncEngine, ring: Ring) -> None:
+        self.engine = engine
+        self._plans = Plans(ring)
+
+    async def _run(self, plan: Plan[Any]) -> Any:
+        return await arun(self.engine, plan)
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+
+def sealed(engine: Engine, keys: tuple[bytes | None, ...], namespace: str) -> Engine:
+    """The engine with its sessions encrypted. Raises ConfigurationError."""
+    ring = ring_of(keys, namespace)
+    return engine if ring is None else Sealed(engine, ring)
+
+
+def async_sealed(
+    engine: AsyncEngine, keys: tuple[bytes | None, ...], namespace: str
+) -> AsyncEngine:
+    """The engine with its sessions encrypted, for asyncio. Raises ConfigurationError."""
+    ring = ring_of(keys, namespace)
+    return engine if ring is None else AsyncSealed(engine, ring)
+
+
+def depends(seal: Seal, changes: Changes) -> bool:
+    """Whether what is to be written depends on what is there."""
+    clears = b"" in changes.delete_trees and bool(seal.field)
+    return bool(changes.increment or changes.push) or clears
+
+
+def closed_by(seal: Seal, changes: Changes) -> Changes:
+    """The changes as the store gets them."""
+    return Changes(
+        delete_trees=changes.delete_trees,
+        delete=changes.delete,
+        set={name: seal.close(name, leaf) for name, leaf in changes.set.items()},
+        init={name: seal.close(name, leaf) for name, leaf in changes.init.items()},
+    )
