@@ -26,11 +26,14 @@ class Server:
     def __init__(self, command: list[str], folder: Path, port: int) -> None:
         self.port = port
         self.log = folder.parent / f"{port}.log"
-        with self.log.open("ab") as out:
+        # A port comes back at times, and its log is there from before.
+        with self.log.open("wb") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=out, cwd=folder.parent)
         deadline = time.monotonic() + 30
         while b"Ready to accept" not in self.log.read_bytes():
             if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
+                self.process.wait()
                 raise RuntimeError(self.log.read_text())
             time.sleep(0.005)
         self.client = redis.Redis(port=port, socket_timeout=20)

@@ -1,0 +1,255 @@
+"""A disk that answers errors, has no room or takes its time, injected from outside the server.
+
+`strace` attached to the server makes its system calls fail or wait for as long as a fault lasts; the
+disk without room is a real one, a small tmpfs in a mount namespace of the server's own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from durable_servers import LOG, NO_LOG, Server, check, command_of, ours, rewritten, running
+from servers import free_port
+from test_disk import bulk, told
+
+SECONDS = 60
+INCREMENTS = 30
+"""So many increments, from the first on, are files that a fault is about."""
+
+
+@contextmanager
+def fault(server: Server, what: str, *paths: Path):
+    """Injects a fault into system calls, into those on some files only if there are any named."""
+    command = ["strace", "-f", "-o", "/dev/null", "-p", str(server.process.pid)]
+    calls = what.split(":")[0]
+    command += ["-e", f"trace={calls}", "-e", f"inject={what}"]
+    for path in paths:
+        command += ["-P", str(path)]
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        # "Process 123 attached with 9 threads", or why not.
+        line = tracer.stderr.readline()
+        while "attached" not in line:
+            assert line, "strace can't attach"
+            line = tracer.stderr.readline()
+        yield
+    finally:
+        tracer.terminate()
+        tracer.communicate(timeout=SECONDS)
+
+
+def increments(folder: Path) -> list[Path]:
+    logs = folder / "appendonlydir"
+    return [logs / f"appendonly.aof.{n}.incr.aof" for n in range(1, INCREMENTS)]
+
+
+def one_try(port: int, timeout: float = SECONDS) -> redis.Redis:
+    """A client that asks once."""
+    return redis.Redis(port=port, socket_timeout=timeout, retry=Retry(NoBackoff(), 0))
+
+
+def write_until_refused(port: int, known: dict[str, bytes], unknown: set[str]) -> str:
+    """Writes until an error comes; what is acknowledged is known."""
+    with closing(one_try(port)) as client:
+        for n in range(100_000):
+            key = f"k:{n}"
+            try:
+                client.set(key, bulk(n))
+            except redis.ConnectionError:
+                unknown.add(key)
+            except redis.ResponseError as error:
+                return str(error)
+            else:
+                known[key] = bulk(n)
+    raise AssertionError("no write was refused")
+
+
+def until_written(client: redis.Redis, key: str, value: object) -> None:
+    """Waits until a write is taken."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            client.set(key, value)
+            return
+        except redis.RedisError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+FAULTS = [
+    ("always", "fdatasync:error=EIO"),
+    ("everysec", "fdatasync:error=EIO"),
+    ("always", "write:error=EIO"),
+    ("everysec", "write:error=EIO"),
+    ("everysec", "write:error=ENOSPC"),
+    ("no", "write:error=EIO"),
+]
+
+
+@pytest.mark.parametrize(("policy", "what"), FAULTS)
+def test_errors_of_the_log_refuse_writes_until_the_disk_is_well_again(folder, policy, what):
+    text = free_port()
+    options = (*LOG, "--appendfsync", policy, "--memcached-port", str(text))
+    server = ours(folder, *options)
+    known = {"before": b"1"}
+    unknown: set[str] = set()
+    try:
+        server.client.set("before", 1)
+        server.client.execute_command("SESSION.CREATE", "s", "USER", "ann", "SET", 1, "a", "1")
+        with fault(server, what, *increments(folder)):
+            said = write_until_refused(server.port, known, unknown)
+            assert said.startswith("MISCONF"), said
+            # Under always nothing was acknowledged that didn't come to the disk.
+            assert policy != "always" or len(known) == 1
+            client = one_try(server.port)
+            assert client.get("before") == b"1"
+            assert client.mget(known) == list(known.values())
+            assert client.execute_command("SESSION.LOAD", "s", "PEEK")
+            assert client.info("persistence")["aof_last_write_status"] == "err"
+            for refused in ("SET new 1", "HSET new f 1", "SESSION.SAVE s SET 1 a 2"):
+                with pytest.raises(redis.ResponseError, match="MISCONF"):
+                    client.execute_command(*refused.split())
+            assert told(text, b"set new 0 0 1\r\n1\r\n").startswith(b"SERVER_ERROR")
+            assert told(text, b"get before\r\n").startswith(b"VALUE before")
+            client.close()
+        with closing(one_try(server.port)) as client:
+            until_written(client, "after", 1)
+            assert client.info("persistence")["aof_last_write_status"] == "ok"
+            assert told(text, b"set text 0 0 1\r\n1\r\n") == b"STORED\r\n"
+            state = {key: client.get(key) for key in unknown}
+    finally:
+        server.kill()
+    assert check(folder / "appendonlydir")[1]
+    with running(ours(folder, *LOG)) as client:
+        assert client.mget(known) == list(known.values())
+        assert client.mget("after", "text", "new") == [b"1", b"1", None]
+        # What was unknown to its client is known to the log that was written anew.
+        assert {key: client.get(key) for key in unknown} == state
+        assert client.execute_command("SESSION.LOAD", "s", "PEEK")[4] == [b"a", b"1"]
+
+
+def test_an_error_of_one_sync_isn_t_trusted_to_be_the_last(folder):
+    """One fsync fails and the next ones don't: the file behind it is never relied on again."""
+    server = ours(folder, *LOG, "--appendfsync", "always")
+    try:
+        server.client.set("before", 1)
+        logs = folder / "appendonlydir"
+        old = set(logs.glob("*.incr.aof"))
+        with fault(server, "fdatasync:error=EIO:when=1", *increments(folder)):
+            client = one_try(server.port)
+            with pytest.raises(redis.ConnectionError):
+                client.set("unknown", 1)
+            until_written(client, "after", 1)
+            client.close()
+        assert not old & set(logs.iterdir()), "there is a new base, and the old files are gone"
+    finally:
+        server.kill()
+    with running(ours(folder, *LOG)) as client:
+        assert client.mget("before", "after") == [b"1", b"1"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename", "openat"])
+def test_a_snapshot_that_fails_leaves_the_old_one(folder, call):
+    server = ours(folder, *NO_LOG)
+    client = server.client
+    try:
+        client.set("k", "old")
+        client.save()
+        old = (folder / "dump.rdb").read_bytes()
+        client.set("k", "new")
+        with fault(server, f"{call}:error=EIO", folder, folder / "dump.rdb", *temporary(server)):
+            with pytest.raises(redis.ResponseError):
+                client.save()
+            client.bgsave()
+            deadline = time.monotonic() + SECONDS
+            while client.info("persistence")["rdb_bgsave_in_progress"]:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert client.info("persistence")["rdb_last_bgsave_status"] == "err"
+            assert client.get("k") == b"new"
+            assert client.set("more", 1)
+        if call != "fsync":
+            # A folder whose sync fails has got the new file already, whole.
+            assert (folder / "dump.rdb").read_bytes() == old
+        assert check(folder / "dump.rdb")[1]
+        assert not list(folder.glob("temp-*"))
+        client.save()
+    finally:
+        server.kill()
+    with running(ours(folder, *NO_LOG)) as client:
+        assert client.mget("k", "more") == [b"new", b"1"]
+
+
+def temporary(server: Server) -> list[Path]:
+    """Where a snapshot is written before it's whole."""
+    (folder,) = server.client.config_get("dir").values()
+    return [Path(folder) / f"temp-{server.process.pid}-dump.rdb"]
+
+
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+def test_reads_go_on_while_a_sync_takes_seconds(folder, policy):
+    server = ours(folder, *LOG, "--appendfsync", policy)
+    try:
+        client = server.client
+        names = [f"k:{n}" for n in range(200)]
+        client.mset(dict.fromkeys(names, 1))
+        answered = threading.Event()
+
+        def write_on():
+            with closing(one_try(server.port)) as other:
+                for n in range(100):
+                    # A revocation waits for the disk under every policy.
+                    other.set(f"w:{n}", 1)
+                    other.delete(f"w:{n}")
+                    answered.set()
+
+        with fault(server, "fdatasync:delay_enter=3000000", *increments(folder)):
+            writer = threading.Thread(target=write_on, daemon=True)
+            writer.start()
+            waiting = 0
+            for name in names:
+                assert client.get(name) == b"1"
+                waiting += not answered.is_set()
+            # All of them were answered before the one write was.
+            assert waiting == len(names)
+            assert client.info("persistence")["aof_last_write_status"] == "ok"
+        server.kill()
+        writer.join()
+    finally:
+        server.kill()
+    with running(ours(folder, *LOG)) as client:
+        assert client.mget(names) == [b"1"] * len(names)
+
+
+class Small:
+    """A server whose folder is a disk of a few megabytes of its own."""
+
+    SIZE_MB = 6
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        script = f"mount -t tmpfs -o size={self.SIZE_MB}m small {folder} && exec \"$@\""
+        port = free_port()
+        command = ["unshare", "-rm", "sh", "-c", script, "sh", *command_of(folder, port, *options)]
+        self.server = Server(command, folder, port)
+        self.folder = Path(f"/proc/{self.server.process.pid}/root{folder}")
+
+    def fill(self) -> None:
+        """Leaves no room."""
+        with (self.folder / "ballast").open("ab", buffering=0) as ballast:
+            try:
+                while True:
+                    ballast.write(bytes(4096))
+            except OSError:
+                return
+
+    def empty(self) -> None:
+        (self.folder / "ballast").unlink()
