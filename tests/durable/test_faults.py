@@ -1,11 +1,13 @@
 """A disk that answers errors, has no room or takes its time, injected from outside the server.
 
-`strace` attached to the server makes its system calls fail or wait for as long as a fault lasts; the
-disk without room is a real one, a small tmpfs in a mount namespace of the server's own.
+`strace` attached to the server makes its system calls fail or wait while a fault lasts. The disk
+without room is a real one, a small tmpfs in a mount namespace of the server's own.
 """
 
 from __future__ import annotations
 
+import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -17,11 +19,12 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from durable_servers import LOG, NO_LOG, Server, check, command_of, ours, rewritten, running
+from durable_servers import LOG, NO_LOG, Server, check, command_of, ours, running
 from servers import free_port
 from test_disk import bulk, told
 
 SECONDS = 60
+WRITERS = 30
 INCREMENTS = 30
 """So many increments, from the first on, are files that a fault is about."""
 
@@ -57,11 +60,13 @@ def one_try(port: int, timeout: float = SECONDS) -> redis.Redis:
     return redis.Redis(port=port, socket_timeout=timeout, retry=Retry(NoBackoff(), 0))
 
 
-def write_until_refused(port: int, known: dict[str, bytes], unknown: set[str]) -> str:
+def write_until_refused(
+    port: int, known: dict[str, bytes], unknown: set[str], prefix: str = ""
+) -> str:
     """Writes until an error comes; what is acknowledged is known."""
     with closing(one_try(port)) as client:
         for n in range(100_000):
-            key = f"k:{n}"
+            key = f"{prefix}k:{n}"
             try:
                 client.set(key, bulk(n))
             except redis.ConnectionError:
@@ -195,39 +200,47 @@ def temporary(server: Server) -> list[Path]:
     return [Path(folder) / f"temp-{server.process.pid}-dump.rdb"]
 
 
-@pytest.mark.parametrize("policy", ["always", "everysec"])
-def test_reads_go_on_while_a_sync_takes_seconds(folder, policy):
-    server = ours(folder, *LOG, "--appendfsync", policy)
+def test_reads_go_on_while_a_sync_takes_seconds(folder):
+    """Writers wait for the slow disk, on all shards; whoever reads doesn't."""
+    server = ours(folder, *LOG, "--appendfsync", "everysec")
+    client = server.client
+    names = [f"k:{n}" for n in range(500)]
+    client.mset(dict.fromkeys(names, 1))
+    answered = [0] * WRITERS
+    stop = threading.Event()
+
+    def write_on(number: int) -> None:
+        with closing(one_try(server.port)) as other:
+            while not stop.is_set():
+                other.set(f"w:{number}:{answered[number] % 100}", 1)
+                answered[number] += 1
+
+    writers = [threading.Thread(target=write_on, args=(n,)) for n in range(WRITERS)]
     try:
-        client = server.client
-        names = [f"k:{n}" for n in range(200)]
-        client.mset(dict.fromkeys(names, 1))
-        answered = threading.Event()
-
-        def write_on():
-            with closing(one_try(server.port)) as other:
-                for n in range(100):
-                    # A revocation waits for the disk under every policy.
-                    other.set(f"w:{n}", 1)
-                    other.delete(f"w:{n}")
-                    answered.set()
-
         with fault(server, "fdatasync:delay_enter=3000000", *increments(folder)):
-            writer = threading.Thread(target=write_on, daemon=True)
-            writer.start()
-            waiting = 0
-            for name in names:
-                assert client.get(name) == b"1"
-                waiting += not answered.is_set()
-            # All of them were answered before the one write was.
-            assert waiting == len(names)
-            assert client.info("persistence")["aof_last_write_status"] == "ok"
-        server.kill()
-        writer.join()
+            for writer in writers:
+                writer.start()
+            deadline = time.monotonic() + SECONDS
+            while True:
+                # All wait by now, and still did when the last read was answered.
+                time.sleep(0.05)
+                before = sum(answered)
+                found = client.mget(names) + [client.get(name) for name in names]
+                assert set(found) == {b"1"}
+                if before == sum(answered) and client.info("persistence")["aof_delayed_fsync"]:
+                    break
+                assert time.monotonic() < deadline, "reads wait with the writers"
+            stop.set()
+        for writer in writers:
+            writer.join()
     finally:
+        stop.set()
         server.kill()
     with running(ours(folder, *LOG)) as client:
         assert client.mget(names) == [b"1"] * len(names)
+        for number, count in enumerate(answered):
+            written = min(count, 100)
+            assert not written or client.exists(*(f"w:{number}:{n}" for n in range(written)))
 
 
 class Small:
@@ -236,20 +249,64 @@ class Small:
     SIZE_MB = 6
 
     def __init__(self, folder: Path, *options: str) -> None:
-        script = f"mount -t tmpfs -o size={self.SIZE_MB}m small {folder} && exec \"$@\""
+        script = f'mount -t tmpfs -o size={self.SIZE_MB}m small {folder} && exec "$@"'
         port = free_port()
         command = ["unshare", "-rm", "sh", "-c", script, "sh", *command_of(folder, port, *options)]
         self.server = Server(command, folder, port)
         self.folder = Path(f"/proc/{self.server.process.pid}/root{folder}")
 
-    def fill(self) -> None:
-        """Leaves no room."""
+    def fill(self, leave: int = 0) -> None:
+        """Leaves no room, or so many bytes."""
         with (self.folder / "ballast").open("ab", buffering=0) as ballast:
             try:
                 while True:
-                    ballast.write(bytes(4096))
+                    ballast.write(bytes(1000))
             except OSError:
-                return
+                pass
+            if leave:
+                ballast.truncate(ballast.tell() - leave)
 
     def empty(self) -> None:
         (self.folder / "ballast").unlink()
+
+
+def can_mount() -> bool:
+    """Whether namespaces of one's own are allowed here."""
+    command = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs small /mnt"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="no mount namespaces here")
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+def test_a_disk_without_room_is_survived_again_and_again(folder, policy):
+    small = Small(folder, *LOG, "--appendfsync", policy)
+    server, client = small.server, small.server.client
+    known: dict[str, bytes] = {}
+    unknown: set[str] = set()
+    try:
+        client.set("k", "old")
+        client.save()
+        snapshot = (small.folder / "dump.rdb").read_bytes()
+        for turn in range(2):
+            small.fill(leave=50_000)
+            said = write_until_refused(server.port, known, unknown, f"{turn}:")
+            assert said.startswith("MISCONF"), said
+            with closing(one_try(server.port)) as reader:
+                assert reader.mget(known) == list(known.values())
+                with pytest.raises(redis.ResponseError):
+                    reader.save()
+            assert (small.folder / "dump.rdb").read_bytes() == snapshot
+            assert not list(small.folder.glob("**/temp-*"))
+            small.empty()
+            until_written(client, f"after:{turn}", 1)
+            known[f"after:{turn}"] = b"1"
+        client.save()
+        assert (small.folder / "dump.rdb").read_bytes() != snapshot
+        kept = folder.parent / "kept"
+        # What the dead server leaves, before its disk goes with it.
+        server.process.send_signal(signal.SIGSTOP)
+        shutil.copytree(small.folder, kept)
+    finally:
+        server.kill()
+    with running(ours(kept, *LOG)) as client:
+        assert client.mget(known) == list(known.values())

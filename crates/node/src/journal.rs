@@ -79,6 +79,8 @@ pub struct Journal {
     taken: AtomicU64,
     /// The position up to which replies may leave.
     safe: AtomicU64,
+    /// The position up to which whoever reads is told what there is, if it's past `safe`.
+    seen: AtomicU64,
     /// Nothing becomes safe at the moment: whoever reads doesn't wait for it.
     stuck: AtomicBool,
     /// The position up to which everything is on the disk.
@@ -118,6 +120,7 @@ impl Default for Journal {
             end: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             safe: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
             stuck: AtomicBool::new(false),
             synced: AtomicU64::new(0),
             holds_revocations: AtomicBool::new(false),
@@ -164,13 +167,19 @@ impl Journal {
             return Until { safe: u64::MAX, own: u64::MAX, synced: u64::MAX };
         }
         let own = self.safe.load(Ordering::Acquire);
-        let safe = if self.stuck.load(Ordering::Acquire) { u64::MAX } else { own };
+        let seen = if self.stuck.load(Ordering::Acquire) { u64::MAX } else { own };
+        let safe = seen.max(self.seen.load(Ordering::Acquire));
         Until { safe, own, synced: self.synced() }
     }
 
     /// The position up to which everything is on the disk.
     pub fn synced(&self) -> u64 {
         self.synced.load(Ordering::Acquire)
+    }
+
+    /// Replies that tell of nothing that their own request did may leave up to there.
+    pub fn set_seen(&self, position: u64) {
+        self.seen.fetch_max(position, Ordering::AcqRel);
     }
 
     /// Says whether nothing becomes safe at the moment, so that who only reads needn't wait.
@@ -229,6 +238,7 @@ impl Journal {
         waiting.together = format.together;
         waiting.db = None;
         self.safe.store(self.end(), Ordering::Release);
+        self.seen.store(self.end(), Ordering::Release);
         self.synced.store(self.end(), Ordering::Release);
         self.on.store(true, Ordering::Release);
     }

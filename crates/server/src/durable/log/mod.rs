@@ -153,8 +153,10 @@ struct Out {
     framed: Vec<u8>,
     /// Bytes of the increment that are on the disk.
     synced_size: u64,
-    /// When (ms) the oldest byte was appended that isn't on the disk; 0: all are.
+    /// When (ms) the oldest byte was appended that no sync has begun for; 0: there is none.
     unsynced_since: u64,
+    /// The same of the bytes that each sync on its way is for.
+    syncing_since: Vec<u64>,
 }
 
 #[derive(Default)]
@@ -176,6 +178,7 @@ impl Log {
                 taken: Vec::new(),
                 framed: Vec::new(),
                 unsynced_since: 0,
+                syncing_since: Vec::new(),
             }),
             node,
             appended: AtomicU64::new(end),
@@ -458,6 +461,8 @@ impl Log {
             Policy::Always => {}
             Policy::EverySecond if self.is_late(out, now_ms) => {
                 self.delayed.fetch_add(1, Ordering::Relaxed);
+                // Nobody is told of a write of his own, but whoever reads has waited for none.
+                self.node.journal().set_seen(self.appended.load(Ordering::Acquire));
             }
             _ => self.node.journal().set_safe(self.appended.load(Ordering::Acquire)),
         }
@@ -466,7 +471,9 @@ impl Log {
     /// Whether so much time has passed since the oldest unsynced byte that a reply that left now
     /// could tell of something that is lost a second later.
     fn is_late(&self, out: &Out, now_ms: u64) -> bool {
-        out.unsynced_since != 0 && now_ms.saturating_sub(out.unsynced_since) >= UNSYNCED_MOST_MS
+        let since = out.syncing_since.iter().chain([&out.unsynced_since]);
+        let oldest = since.filter(|since| **since != 0).min();
+        oldest.is_some_and(|oldest| now_ms.saturating_sub(*oldest) >= UNSYNCED_MOST_MS)
     }
 
     /// Syncs what was appended so far. Appending goes on meanwhile.
@@ -480,12 +487,21 @@ impl Log {
             let Some(increment) = &out.increment else { return Ok(()) };
             let (medium, size) = (Arc::clone(&increment.medium), increment.size);
             self.syncing.store(true, Ordering::Release);
-            (medium, size, position, std::mem::take(&mut out.unsynced_since))
+            let since = std::mem::take(&mut out.unsynced_since);
+            out.syncing_since.push(since);
+            (medium, size, position, since)
         };
         let synced = medium.sync();
         self.syncing.store(false, Ordering::Release);
+        {
+            let mut out = lock(&self.out);
+            let this = out.syncing_since.iter().position(|other| *other == since);
+            this.map(|this| out.syncing_since.swap_remove(this));
+            if synced.is_err() {
+                out.unsynced_since = since;
+            }
+        }
         if let Err(error) = synced {
-            lock(&self.out).unsynced_since = since;
             self.fail("sync", &error);
             return Err(error);
         }

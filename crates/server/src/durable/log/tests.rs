@@ -217,6 +217,30 @@ fn everysec_is_safe_at_once_and_a_sync_keeps_nobody_waiting() {
 }
 
 #[test]
+fn bytes_that_a_slow_sync_is_for_are_the_oldest_and_readers_pass_by() {
+    let mut rig = Rig::new(Policy::EverySecond);
+    rig.disk.with(|state| state.hold = true);
+    rig.write();
+    rig.log.append_waiting(&mut super::lock(&rig.log.out), NOW);
+    rig.log.order(|orders| orders.sync = true, &rig.log.to_sync);
+    rig.disk.until(|state| state.waiting);
+    // Half a second into the sync: a write is answered. A second into it: another isn't.
+    let early = rig.write();
+    rig.log.append_waiting(&mut super::lock(&rig.log.out), NOW + 500);
+    assert_eq!(rig.safe(), early);
+    let late = rig.write();
+    rig.log.append_waiting(&mut super::lock(&rig.log.out), NOW + super::UNSYNCED_MOST_MS);
+    assert_eq!(rig.safe(), early);
+    let wrote = Until { safe: late, own: late, synced: 0 };
+    assert!(!wrote.is_past(rig.node.journal().reached()));
+    assert!(wrote.seen().is_past(rig.node.journal().reached()), "who reads needn't wait");
+    rig.disk.with(|state| state.hold = false);
+    while rig.safe() < late {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn what_was_revoked_waits_for_the_disk_and_nobody_else_does() {
     for policy in [Policy::EverySecond, Policy::Never] {
         let mut rig = Rig::new(policy);
