@@ -9,16 +9,16 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
-// pub mod compare;
-// pub mod control;
+pub mod compare;
+pub mod control;
 pub mod dialect;
-// pub mod launch;
+pub mod launch;
 pub mod limits;
 pub mod load;
 pub mod machine;
 pub mod payload;
 pub mod random;
 pub mod record;
-// pub mod report;
-// pub mod results;
+pub mod report;
+pub mod results;
 pub mod workload;

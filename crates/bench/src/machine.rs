@@ -140,7 +140,9 @@ fn civil(seconds: u64) -> String {
     let (days, rest) = (seconds / 86400, seconds % 86400);
     let mut year = 1970;
     let mut left = days;
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     loop {
         let length = if leap(year) { 366 } else { 365 };
         if left < length {

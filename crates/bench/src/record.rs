@@ -161,9 +161,9 @@ mod tests {
         for n in 1..500u64 {
             let took = Duration::from_micros(n * n);
             if n % 3 == 0 {
-                a.add(took)
+                a.add(took);
             } else {
-                b.add(took)
+                b.add(took);
             }
             both.add(took);
         }

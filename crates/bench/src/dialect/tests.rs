@@ -42,7 +42,7 @@ fn loads_in_every_dialect() {
 fn requests(bytes: &str) -> Vec<Vec<String>> {
     let mut rest = bytes;
     let mut all = Vec::new();
-    let mut line = |mark: char, rest: &mut &str| -> usize {
+    let line = |mark: char, rest: &mut &str| -> usize {
         let (first, after) = rest.split_once("\r\n").unwrap();
         *rest = after;
         first.strip_prefix(mark).unwrap().parse().unwrap()

@@ -164,7 +164,13 @@ fn a_pause_of_a_second_shows_as_one_in_the_open_loop() {
     // The closed loop asks no more while it waits: one slow request per connection, where the open
     // loop had hundreds. (Some more are let pass: a busy machine has stalls of its own.)
     let server = Known::start(FOUND, wait);
-    let seen = load(&server, Pace::Closed, 4, 3.0);
+    let workload = workload(4);
+    let job = Job {
+        warm_up: Duration::ZERO,
+        length: Duration::from_secs(3),
+        ..Job::new(&workload, &server.address, Dialect::String, Pace::Closed)
+    };
+    let seen = run(&job, &mut Visitors::new(&workload, 1)).unwrap();
     assert!(seen.latency.most() >= Duration::from_millis(990) || server.served() <= 400);
     let slow = 1.0 - 60.0 / seen.latency.count() as f64;
     assert!(seen.latency.at(slow) < Duration::from_millis(480), "{:?}", seen.latency.at(slow));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::dialect::Op;
 use crate::random::Popularity;
 
-pub use parse::parse;
+pub use parse::{parse, time};
 
 /// The workloads that come with the program, in the order in which they are run and reported.
 const EMBEDDED: [(&str, &str); 8] = [
@@ -114,6 +114,12 @@ impl Workload {
         })?;
         let stem = std::path::Path::new(name).file_stem().map(|stem| stem.to_string_lossy());
         parse(&stem.unwrap_or_default(), &text).map_err(|error| format!("{name}: {error}"))
+    }
+
+    /// The same with one setting said otherwise, as a line of the file would say it.
+    pub fn with(mut self, name: &str, value: &str) -> Result<Self, String> {
+        parse::set(&mut self, name, value)?;
+        Ok(self)
     }
 
     /// Whether it is measured as fast as it goes and at a rate, with nothing else happening.

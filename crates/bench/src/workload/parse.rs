@@ -57,9 +57,28 @@ pub fn parse(name: &str, text: &str) -> Result<Workload, String> {
         memory: settings.value("memory", size)?,
         event: settings.or("event", "none", event)?,
         warm_up: settings.or("warm-up", "500ms", time)?,
-        length: settings.value("length", |t| time(t).filter(|t| !t.is_zero()))?,
+        length: settings.value("length", length)?,
     };
     Ok(workload)
+}
+
+/// Says one of a workload's settings otherwise: those that the command line has.
+pub(super) fn set(workload: &mut Workload, name: &str, text: &str) -> Result<(), String> {
+    let done = match name {
+        "sessions" => count(text, 1, SESSIONS_MOST).map(|n| workload.sessions = n),
+        "bytes" => range(text).map(|range| workload.bytes = range),
+        "mix" => mix(text).map(|mix| workload.mix = mix),
+        "popularity" => popularity(text).map(|popularity| workload.popularity = popularity),
+        "idle" => idle(text).map(|seconds| workload.idle = seconds),
+        "connections" => {
+            count(text, 1, CONNECTIONS_MOST as u64).map(|n| workload.connections = n as usize)
+        }
+        "pipeline" => count(text, 1, PIPELINE_MOST as u64).map(|n| workload.pipeline = n as usize),
+        "length" => length(text).map(|length| workload.length = length),
+        "warm-up" => time(text).map(|warm_up| workload.warm_up = warm_up),
+        _ => None,
+    };
+    done.ok_or_else(|| format!("{name} {text}: not understood"))
 }
 
 struct Settings<'a>(BTreeMap<&'a str, &'a str>);
@@ -124,8 +143,16 @@ pub fn time(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
+fn idle(text: &str) -> Option<u32> {
+    u32::try_from(time(text)?.as_secs()).ok().filter(|&seconds| seconds > 0)
+}
+
+fn length(text: &str) -> Option<Duration> {
+    time(text).filter(|length| !length.is_zero() && *length <= RUN_MOST)
+}
+
 /// Bytes with an optional unit of 1024.
-pub fn size(text: &str) -> Option<u64> {
+fn size(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     let unit = match unit {
         "" | "b" => 1.0,
