@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run server test test-all crash lint fmt clean
+.PHONY: help run server bench guide test test-all crash lint fmt clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,12 @@ run:  ## build all, start an empty store and the demo shop in front of it (Ctrl-
 
 server:  ## build and run the server alone; ARGS="--port 7000" passes arguments
 	@$(PYTHON) tools/run.py server $(ARGS)
+
+bench:  ## a minute or two: the shop workload on Sessile and what else is installed (build/bench/)
+	@$(PYTHON) tools/bench.py bench $(ARGS)
+
+guide:  ## a quarter of an hour: every workload and what Django pays, as a report (build/guide/)
+	@$(PYTHON) tools/bench.py guide $(ARGS)
 
 test:  ## every test: cargo, corpus, transcripts, hostile input, real clients, Django's own suites
 	@$(PYTHON) tools/suites.py test

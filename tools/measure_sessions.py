@@ -1,6 +1,6 @@
 """What a request pays for its session in Django, by engine: to load it, to change and save it.
 
-    python tools/measure_sessions.py [ROUNDS]
+    python tools/measure_sessions.py [ROUNDS] [--json FILE]
 
 Load is the time from SessionStore(id) to the first value read; change is that of assigning one
 field of a loaded session and saving it. The session has 12 leaves of 461 bytes together. The
@@ -14,12 +14,14 @@ the virtual environment of the tests.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from servers import RIVALS, Store, server_bin
 
@@ -110,7 +112,11 @@ def change(make, key: str, value: str) -> float:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rounds", type=int, nargs="?", default=15)
+    parser.add_argument("--json", type=Path, help="also write the figures to that file")
+    options = parser.parse_args()
+    rounds = options.rounds
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[-1:])
     in_memory = ["--appendonly", "no"]
@@ -133,6 +139,28 @@ def main() -> None:
                     times[name][0].extend(loads)
                     times[name][1].extend(changes)
         show(times)
+        if options.json:
+            options.json.write_text(json.dumps(figures(times, rounds), indent=1) + "\n")
+
+
+def figures(times: dict[str, tuple[list[float], list[float]]], rounds: int) -> dict[str, Any]:
+    """What was measured, in microseconds."""
+    targets = {}
+    for name, both in times.items():
+        targets[name] = {}
+        for what, which in zip(("load", "change"), both, strict=True):
+            ordered = sorted(which)
+            targets[name][what] = {
+                "p50": statistics.median(which) * 1e6,
+                "p99": ordered[len(ordered) * 99 // 100] * 1e6,
+            }
+    return {
+        "unit": "microseconds",
+        "rounds": rounds,
+        "leaves": len(LEAVES),
+        "json_bytes": len(json.dumps(LEAVES)),
+        "targets": targets,
+    }
 
 
 def show(times: dict[str, tuple[list[float], list[float]]]) -> None:

@@ -68,7 +68,7 @@ TEST = [
     Suite("transcripts", (PY, "tests/transcripts/run.py")),
     Suite("hostile", (PY, "tests/hostile/run.py")),
     Suite("durable", (*PYTEST, "tests/durable")),
-    Suite("admin", (*PYTEST, "tests/admin")),
+    Suite("admin", (*PYTEST, "tests/admin", "tests/bench")),
 ]
 ALL = [
     *TEST,

@@ -77,6 +77,7 @@ pub struct Plan {
 /// Measures everything, telling about it on the standard error output.
 pub fn run(plan: &Plan) -> Results {
     let begun = Instant::now();
+    let machine = Machine::here();
     let all = machine::processors();
     let (own, theirs) = match all.split_first() {
         Some((first, rest)) if plan.pinned && !rest.is_empty() => (vec![*first], rest.to_vec()),
@@ -88,7 +89,7 @@ pub fn run(plan: &Plan) -> Results {
     let mut results = Results {
         program: format!("sessile-bench {}", env!("CARGO_PKG_VERSION")),
         command: plan.command.clone(),
-        machine: Machine::here(),
+        machine,
         threads: plan.threads,
         generator_on: own,
         servers_on: theirs,

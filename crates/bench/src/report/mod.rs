@@ -4,26 +4,27 @@
 //! What always holds: all are made from the same [`Results`] and nothing else; the page needs nothing
 //! from anywhere (no script, no font, no request) and is legible on light and dark grounds.
 
-// mod charts;
-// mod figures;
-// mod html;
-// mod markdown;
-// mod svg;
+mod charts;
+mod figures;
+mod html;
+mod markdown;
+mod svg;
 mod table;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::results::Results;
+use crate::compare::thousands;
+use crate::results::{Results, WorkloadResults};
 
 pub use table::table;
 
 /// Writes `raw.json`, `report.html` and `report.md` into `folder` and returns their paths.
 pub fn write(results: &Results, folder: &Path) -> io::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder)?;
-    let raw = serde_json::to_string_pretty(results)?;
-    let files =
-        [("raw.json", raw + "\n"), ("report.html", String::new()), ("report.md", String::new())];
+    let raw = serde_json::to_string(results)?;
+    let (html, markdown) = (html::html(results), markdown::markdown(results));
+    let files = [("raw.json", raw + "\n"), ("report.html", html), ("report.md", markdown)];
     let mut written = Vec::new();
     for (name, text) in files {
         let path = folder.join(name);
@@ -31,6 +32,80 @@ pub fn write(results: &Results, folder: &Path) -> io::Result<Vec<PathBuf>> {
         written.push(path);
     }
     Ok(written)
+}
+
+/// Where, when and how it was measured, a sentence each.
+fn about(results: &Results) -> Vec<String> {
+    let machine = &results.machine;
+    let on = |processors: &[usize]| match processors {
+        [] => "any processor".to_owned(),
+        some => {
+            let numbers: Vec<String> = some.iter().map(usize::to_string).collect();
+            format!("processor {}", numbers.join(", "))
+        }
+    };
+    vec![
+        format!(
+            "{} with {} processors and {} MB of memory; {}, {}; {}.",
+            machine.processor,
+            machine.processors,
+            thousands(machine.memory >> 20),
+            machine.system,
+            machine.kernel,
+            machine.date
+        ),
+        format!(
+            "The generator ran on {}, servers on {} with {} thread(s) each; {} rounds; it took {:.0} \
+             minutes. {:.2} processes waited to run before it began.",
+            on(&results.generator_on),
+            on(&results.servers_on),
+            results.threads,
+            results.rounds,
+            results.seconds / 60.0,
+            machine.load
+        ),
+        format!("{}: {}", results.program, results.command),
+    ]
+}
+
+/// What has to be said of a workload's targets beside their figures.
+fn notes(workload: &WorkloadResults) -> Vec<(String, String)> {
+    let mut notes = Vec::new();
+    for row in &workload.rows {
+        if let Some(why) = &row.skipped {
+            notes.push((row.target.clone(), format!("not measured: {why}")));
+        }
+        let closed = row.rounds.iter().filter_map(|round| round.closed.as_ref());
+        let closed: Vec<_> = closed.map(|closed| (closed.refused, &closed.refusal)).collect();
+        let open = row.rounds.iter().filter_map(|round| round.open.as_ref());
+        let open: Vec<_> = open.collect();
+        let refusals = open.iter().map(|open| (open.refused, &open.refusal)).chain(closed);
+        let (mut refused, mut said) = (0, None);
+        for (count, refusal) in refusals {
+            refused += count;
+            said = said.or(refusal.as_deref());
+        }
+        if refused > 0 {
+            let said = said.unwrap_or_default();
+            notes.push((row.target.clone(), format!("{refused} operations refused: {said}")));
+        }
+        let unanswered: u64 = open.iter().map(|open| open.unanswered).sum();
+        if unanswered > 0 {
+            let note = format!("{} operations were never answered", thousands(unanswered));
+            notes.push((row.target.clone(), note));
+        }
+    }
+    notes
+}
+
+/// The command line of each target, where it was started first.
+fn command_lines(results: &Results) -> Vec<(String, String)> {
+    let rows = || results.workloads.iter().flat_map(|workload| &workload.rows);
+    let lines = results.targets.iter().filter_map(|target| {
+        let row = rows().find(|row| row.target == target.name && !row.command.is_empty())?;
+        Some((target.name.clone(), row.command.clone()))
+    });
+    lines.collect()
 }
 
 #[cfg(test)]

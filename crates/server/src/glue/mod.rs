@@ -68,9 +68,12 @@ pub fn service(
 /// for. It ends with the node.
 fn tend_memory(node: &Arc<Node>) -> std::io::Result<()> {
     const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
-    const GROUPS_AT_ONCE: usize = 3;
+    // Two milliseconds of a processor that a worker may want: less than one request in a hundred
+    // should notice.
+    const GROUPS_AT_ONCE: usize = 1;
     let node = Arc::downgrade(node);
     let work = move || {
+        machine::be_modest();
         while let Some(node) = node.upgrade() {
             node.arena().join_groups(GROUPS_AT_ONCE);
             drop(node);
