@@ -16,7 +16,7 @@ from sessile import rules
 from sessile.contract import Engine
 from sessile.faces import AsyncFace, Face
 
-__all__ = ["Async", "Ruled"]
+__all__ = ["CALLS", "Async", "Ruled"]
 
 Plan = Callable[[Any], Any]
 """One operation: takes a view, or an engine, and answers."""
@@ -58,6 +58,9 @@ class CallPlans:
         return lambda engine: engine.end(*keys)
 
 
+CALLS = CallPlans()
+
+
 class Ruled(Face):
     """An engine that opens a view of its store and lets `sessile.rules` do the rest."""
 
@@ -78,7 +81,7 @@ class Ruled(Face):
 class Async(AsyncFace):
     """`sessile.contract.AsyncEngine` over a synchronous engine."""
 
-    _plans = CallPlans()
+    _plans = CALLS
 
     def __init__(self, engine: Engine, *, waits: bool) -> None:
         """`waits` says that calls may take time, so that they need a thread."""

@@ -31,7 +31,7 @@ from enum import Enum
 from operator import methodcaller
 from typing import Any, TypeVar
 
-from sessile import document, ids
+from sessile import document, ids, telemetry
 from sessile.contract import ROTATED, AsyncEngine, Changes, Engine, Life, Loaded, Rotated
 from sessile.encryption import SEAL
 from sessile.errors import EncryptionError, SessionConflict, SessionGone, SessionUnavailable
@@ -373,6 +373,7 @@ class Session:
             yield from self.create(self._next)
             return Action.CREATE
         if self.standing is Standing.ROTATED:
+            telemetry.conflict(self.settings.url)
             raise SessionConflict("the session has another id by now; send the request again")
         if self._next is None and self._user_changed():
             self.rotate(hard=True)

@@ -22,6 +22,7 @@ from sessile.contract import AsyncEngine, Engine
 from sessile.document import Codec
 from sessile.errors import ConfigurationError
 from sessile.ids import DJANGO, Shape
+from sessile.telemetry import async_observed, observed
 from sessile.urls import open_async_engine, open_engine
 
 __all__ = ["NAMES", "Expiry", "Settings", "read"]
@@ -122,11 +123,11 @@ class Settings:
     def engine(self) -> Engine:
         """The engine of this URL, one for the whole process; it encrypts if there are keys."""
         engine = cast(Engine, opened(self.url, open_engine, ENGINES))
-        if not self.encryption_keys:
-            return engine
-        from sessile.sealed import sealed
+        if self.encryption_keys:
+            from sessile.sealed import sealed
 
-        return sealed(engine, self.encryption_keys, self.namespace)
+            engine = sealed(engine, self.encryption_keys, self.namespace)
+        return observed(engine, self.url)
 
     def async_engine(self) -> AsyncEngine:
         """The asyncio engine of this URL, one for the whole process; it encrypts as well."""
@@ -134,11 +135,11 @@ class Settings:
             engine = cast(AsyncEngine, in_process(self.url))
         else:
             engine = cast(AsyncEngine, opened(self.url, open_async_engine, ASYNC_ENGINES))
-        if not self.encryption_keys:
-            return engine
-        from sessile.sealed import async_sealed
+        if self.encryption_keys:
+            from sessile.sealed import async_sealed
 
-        return async_sealed(engine, self.encryption_keys, self.namespace)
+            engine = async_sealed(engine, self.encryption_keys, self.namespace)
+        return async_observed(engine, self.url)
 
 
 def read(
