@@ -236,7 +236,7 @@ impl Journal {
         let mut waiting = self.lock();
         waiting.select = Some(format.select);
         waiting.together = format.together;
-        waiting.db = None;
+        (waiting.db, waiting.cut) = (None, None);
         self.safe.store(self.end(), Ordering::Release);
         self.seen.store(self.end(), Ordering::Release);
         self.synced.store(self.end(), Ordering::Release);

@@ -53,6 +53,10 @@ pub struct Files {
     manifest: Manifest,
     /// The last increment, if it was begun and is still to be used.
     spare: Option<Increment>,
+    /// The log begins anew: what the manifest names is of another time, until the next base.
+    anew: bool,
+    /// The increment that the manifest will name then.
+    unnamed: Option<Part>,
 }
 
 impl Files {
@@ -76,7 +80,14 @@ impl Files {
             }
             Err(error) => return Err(format!("{}: {error}", path.display())),
         };
-        Ok(Self { folder, prefix: prefix.to_owned(), manifest, spare: None })
+        Ok(Self {
+            folder,
+            prefix: prefix.to_owned(),
+            manifest,
+            spare: None,
+            anew: false,
+            unnamed: None,
+        })
     }
 
     /// Whether there is no log yet.
@@ -154,14 +165,24 @@ impl Files {
         file.sync_all()?;
         // The manifest must not be on the disk before the file that it names.
         self.folder.sync()?;
-        let mut manifest = self.manifest.clone();
-        manifest.increments.push(Part { name, sequence });
-        self.put_manifest(manifest)?;
+        let part = Part { name, sequence };
+        if self.anew {
+            self.unnamed = Some(part);
+        } else {
+            let mut manifest = self.manifest.clone();
+            manifest.increments.push(part);
+            self.put_manifest(manifest)?;
+        }
         Ok(Increment {
             medium: Arc::new(file),
             frame: Box::new(Chunks(framer)),
             size: opening.len() as u64,
         })
+    }
+
+    /// Forgets, with the next base, all that there is: it's of a time before changes went unlogged.
+    pub fn begin_anew(&mut self) {
+        (self.anew, self.spare, self.unnamed) = (true, None, None);
     }
 
     /// Takes the last increment back, which nobody has written to.
@@ -186,17 +207,19 @@ impl Files {
         let options = Options { aof_base: true, ..options };
         let bytes =
             self.folder.replace(&name, |out| snapshot::write(node, options, out, cut).map(drop))?;
-        let last = self.manifest.increments.last().cloned();
+        let last =
+            if self.anew { &self.unnamed } else { &self.manifest.increments.last().cloned() };
         let kept = Manifest {
             base: Some(Part { name, sequence }),
             history: Vec::new(),
-            increments: last.into_iter().collect(),
+            increments: last.iter().cloned().collect(),
         };
         let old = std::mem::take(&mut self.manifest);
         if let Err(error) = self.put_manifest(kept.clone()) {
             self.manifest = old;
             return Err(error);
         }
+        (self.anew, self.unnamed) = (false, None);
         let stays =
             |name: &str| kept.base.iter().chain(&kept.increments).any(|part| part.name == name);
         let all = old.base.iter().chain(&old.history).chain(&old.increments);

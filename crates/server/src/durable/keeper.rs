@@ -69,7 +69,7 @@ pub struct Durable {
     pub(super) loading: AtomicBool,
     pub(super) progress: Progress,
     /// A snapshot or a rewrite is on its way.
-    busy: AtomicBool,
+    pub(super) busy: AtomicBool,
     /// If so, it's a rewrite.
     rewriting: AtomicBool,
     ending: AtomicBool,
@@ -152,17 +152,17 @@ impl Durable {
     /// # Errors
     /// A sentence, as [`Durable::save_in_background`]; or there is no log.
     pub fn rewrite_in_background(self: &Arc<Self>) -> Result<(), String> {
-        if self.log.get().is_none() {
+        if self.log().is_none() {
             return Err("there is no append-only file (appendonly is 'no')".to_owned());
         }
         self.take_turn(true)?;
-        self.spawn("rewrite", Self::rewrite)
+        self.spawn("rewrite", |durable| drop(durable.rewrite()))
     }
 
     /// What a worker does at the end of its turn, before its replies leave.
     #[inline]
     pub fn end_of_turn(&self, now_ms: u64) {
-        if let Some(log) = self.log.get() {
+        if let Some(log) = self.log() {
             log.end_of_turn(now_ms);
         }
     }
@@ -178,12 +178,12 @@ impl Durable {
 
     /// Whether nothing may be written, since the log isn't whole.
     pub fn refuses_writes(&self) -> bool {
-        self.log.get().is_some_and(|log| log.has_failed())
+        self.log().is_some_and(|log| log.has_failed())
     }
 
     /// Syncs of the log, and delayed ones, if there is one. Waits for no worker.
     pub fn syncs(&self) -> Option<(u64, u64)> {
-        self.log.get().map(|log| log.syncs())
+        self.log().map(|log| log.syncs())
     }
 
     /// Takes over what the settings say now.
@@ -199,7 +199,7 @@ impl Durable {
         Facts {
             saving: self.busy.load(Ordering::Relaxed) && !self.rewriting.load(Ordering::Relaxed),
             rewriting: self.busy.load(Ordering::Relaxed) && self.rewriting.load(Ordering::Relaxed),
-            log: self.log.get().map(|log| log.facts()),
+            log: self.log().map(|log| log.facts()),
             ..*lock(&self.facts)
         }
     }
@@ -211,11 +211,13 @@ impl Durable {
     /// A sentence: what couldn't be written.
     pub fn end(&self, save: Option<bool>) -> Result<(), String> {
         self.stop();
-        let flushed = self.log.get().map_or(Ok(()), |log| {
+        let flushed = self.log().map_or(Ok(()), |log| {
             let flushed = log.flush(self.common.clock.now().ms).and_then(|()| log.close());
-            log.stop();
             flushed.map_err(|error| format!("the append-only file isn't whole: {error}"))
         });
+        if let Some(log) = self.log.get() {
+            log.stop();
+        }
         let threads: Vec<_> = std::mem::take(&mut *lock(&self.threads));
         threads.into_iter().for_each(|thread| drop(thread.join()));
         // Half a store must not take the place of a whole one.
@@ -225,13 +227,19 @@ impl Durable {
         flushed.and(saved)
     }
 
+    /// The log, if changes are logged.
+    #[inline]
+    pub(super) fn log(&self) -> Option<&Arc<Log>> {
+        self.log.get().filter(|log| log.is_on())
+    }
+
     /// Changes since the start.
     pub(super) fn changes(&self) -> u64 {
         let of = |number| self.node.with_shard(number, |shard| shard.stats().changes);
         (0..self.node.shard_count()).filter_map(of).sum()
     }
 
-    fn take_turn(&self, rewriting: bool) -> Result<(), String> {
+    pub(super) fn take_turn(&self, rewriting: bool) -> Result<(), String> {
         if self.is_loading() {
             return Err("the store's files are being read".to_owned());
         }
@@ -242,7 +250,7 @@ impl Durable {
         Ok(())
     }
 
-    fn spawn(self: &Arc<Self>, name: &str, work: fn(&Self)) -> Result<(), String> {
+    pub(super) fn spawn(self: &Arc<Self>, name: &str, work: fn(&Self)) -> Result<(), String> {
         let durable = Arc::clone(self);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             machine::be_modest();
@@ -313,24 +321,25 @@ impl Durable {
     }
 
     /// Writes the log's base anew, and notes how it went.
-    fn rewrite(&self) {
+    pub(super) fn rewrite(&self) -> Result<(), String> {
         let done = self.rewrite_files();
         self.count_attempt(done.is_ok());
         let mut facts = lock(&self.facts);
         facts.last_rewrite_ok = done.is_ok();
-        match done {
+        match &done {
             Ok(bytes) => {
-                facts.base_bytes = bytes;
+                facts.base_bytes = *bytes;
                 say::notice(format_args!("the append-only file was rewritten: {bytes} bytes"));
             }
             Err(what) => say::warning(format_args!("can't rewrite the append-only file: {what}")),
         }
+        done.map(drop)
     }
 
     fn rewrite_files(&self) -> Result<u64, String> {
         let config = self.store.config();
         let mut files = lock(&self.files);
-        let (Some(files), Some(log)) = (files.as_mut(), self.log.get()) else {
+        let (Some(files), Some(log)) = (files.as_mut(), self.log()) else {
             return Err("there is no log".to_owned());
         };
         // The log goes on in the one before until the cut.
@@ -357,7 +366,7 @@ impl Durable {
                 tell(&loading, &mut told_ms, now);
                 continue;
             }
-            if let Some(log) = self.log.get().filter(|log| log.has_failed()) {
+            if let Some(log) = self.log().filter(|log| log.has_failed()) {
                 log.discard();
             }
             if self.busy.load(Ordering::Relaxed) || now < self.retry_ms.load(Ordering::Relaxed) {
@@ -415,7 +424,7 @@ impl Durable {
 
     /// Whether the increments have grown so much that a new base pays.
     fn is_rewrite_due(&self, config: &Config) -> bool {
-        let Some(log) = self.log.get() else { return false };
+        let Some(log) = self.log() else { return false };
         let grown = log.facts().size;
         let base = lock(&self.facts).base_bytes;
         let percentage = config.auto_aof_rewrite_percentage;

@@ -19,3 +19,4 @@ pub mod log;
 mod opening;
 pub mod progress;
 pub mod snapshot;
+mod switch;

@@ -95,18 +95,21 @@ impl Durable {
         }
         self.node.start_journal(FORMAT);
         let log = Log::new(Arc::clone(&self.node), increment, Policy::EverySecond);
-        let log = Arc::new(log);
-        let clock = Arc::clone(&self.common);
-        let threads = log.start(Arc::new(move || clock.clock.now().ms)).map_err(failed)?;
-        lock(&self.threads).extend(threads);
         *lock(&self.files) = Some(files);
-        let bells = lock(&self.bells);
-        bells.iter().for_each(|bell| log.add_bell(bell));
-        drop(self.log.set(log));
-        drop(bells);
+        self.start_log(self.log.get_or_init(|| Arc::new(log)))?;
         // They may have been changed since it began.
         self.settings_changed(&self.store.config());
         Ok(keys)
+    }
+
+    /// Starts the threads of the log, which is set already: a worker that comes meanwhile is rung
+    /// twice rather than never.
+    pub(super) fn start_log(&self, log: &Arc<Log>) -> Result<(), String> {
+        let clock = Arc::clone(&self.common);
+        let threads = log.start(Arc::new(move || clock.clock.now().ms));
+        lock(&self.threads).extend(threads.map_err(|error| error.to_string())?);
+        lock(&self.bells).iter().for_each(|bell| log.add_bell(bell));
+        Ok(())
     }
 
     fn keys(&self, db: usize) -> u64 {

@@ -277,7 +277,12 @@ impl Host for ServerHost {
         let local = self.is_allowed(Allowed::Local, client);
         self.store.set(pairs, local).map_err(|error| error.to_string())?;
         self.settings_changed();
-        Ok(())
+        let config = self.config();
+        self.durable.switch_log(&config).inspect_err(|_| {
+            let was = if config.appendonly { "no" } else { "yes" };
+            // It was one of the two a moment ago.
+            let _ = self.store.set(&[("appendonly", was)], true);
+        })
     }
 
     fn rewrite_settings(&self) -> Result<(), String> {

@@ -4,7 +4,7 @@ use crate::config::kind::Kind;
 use crate::config::row::Row;
 
 pub(super) const ROWS: &[Row] = &[
-    Row::start(
+    Row::live(
         "appendonly",
         Kind::Bool,
         "yes",

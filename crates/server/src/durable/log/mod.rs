@@ -100,6 +100,33 @@ pub struct Increment {
     pub size: u64,
 }
 
+impl Increment {
+    /// One that keeps nothing.
+    pub fn nowhere() -> Self {
+        Self { medium: Arc::new(Nowhere), frame: Box::new(Nowhere), size: 0 }
+    }
+}
+
+/// Where bytes go that nobody needs.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Medium for Nowhere {
+    fn append(&self, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Frame for Nowhere {
+    fn frame(&mut self, _: &[u8], _: u64, _: &mut Vec<u8>) {}
+
+    fn close(&mut self, _: u64, _: &mut Vec<u8>) {}
+}
+
 impl fmt::Debug for Increment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { medium, size, .. } = self;
@@ -135,6 +162,8 @@ pub struct Log {
     syncing: AtomicBool,
     /// The next increment may begin at any moment, and the one before it is synced then.
     turning: AtomicBool,
+    /// Changes are logged at all.
+    on: AtomicBool,
     failed: AtomicBool,
     syncs: AtomicU64,
     delayed: AtomicU64,
@@ -185,6 +214,7 @@ impl Log {
             policy: AtomicU8::new(policy as u8),
             syncing: AtomicBool::new(false),
             turning: AtomicBool::new(false),
+            on: AtomicBool::new(true),
             failed: AtomicBool::new(false),
             syncs: AtomicU64::new(0),
             delayed: AtomicU64::new(0),
@@ -212,6 +242,43 @@ impl Log {
     /// Rings that bell whenever more is safe than before, by another thread's doing.
     pub fn add_bell(&self, bell: &Arc<Wake>) {
         lock(&self.bells).push(Arc::clone(bell));
+    }
+
+    /// Whether changes are logged.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.on.load(Ordering::Acquire)
+    }
+
+    /// Goes on after [`Log::end`]: the journal records again. What comes before its next cut is kept
+    /// nowhere, since the base that is written then has it.
+    pub fn begin(&self) {
+        let mut out = lock(&self.out);
+        out.next = None;
+        out.increment = Some(Increment::nowhere());
+        (out.synced_size, out.unsynced_since) = (0, 0);
+        self.appended.store(self.node.journal().synced(), Ordering::Release);
+        self.failed.store(false, Ordering::Release);
+        self.node.journal().set_stuck(false);
+        self.on.store(true, Ordering::Release);
+    }
+
+    /// What begins can't be: nothing that is written would last.
+    pub fn cannot_begin(&self, why: &str) {
+        self.fail("begin", &io::Error::other(why.to_owned()));
+    }
+
+    /// The journal records no more: brings what it holds to the disk, then keeps nothing.
+    ///
+    /// # Errors
+    /// What the append or the sync said; it has ended all the same.
+    pub fn end(&self, now_ms: u64) -> io::Result<()> {
+        let done = self.flush(now_ms).and_then(|()| self.close());
+        self.on.store(false, Ordering::Release);
+        lock(&self.out).increment = None;
+        self.failed.store(false, Ordering::Release);
+        self.ring();
+        done
     }
 
     /// What a worker does at the end of its turn, before its replies leave.

@@ -1,0 +1,87 @@
+//! `appendonly` at run time: the log is begun, or ended, while the server goes on.
+//!
+//! What always holds: the manifest names the new log only when its base is on the disk; until then a
+//! crash leaves what was there before. A log that was ended stays as it is, and is replaced by the
+//! next one. Not on the thread that asks: a command may hold locks that this needs.
+
+use super::aof::{FORMAT, Files};
+use super::folder::Folder;
+use super::keeper::{Durable, lock};
+use super::log::{Increment, Log, Policy};
+use crate::config::Config;
+use crate::log as say;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Durable {
+    /// Begins or ends to log changes, if the settings want that and it isn't so. INFO says when it's
+    /// done (`aof_rewrite_in_progress`).
+    ///
+    /// # Errors
+    /// A sentence: the folder can't be used, or something else is on its way that must end first.
+    pub fn switch_log(self: &Arc<Self>, config: &Config) -> Result<(), String> {
+        if config.appendonly == self.log().is_some() {
+            return Ok(());
+        }
+        self.take_turn(true)?;
+        if !config.appendonly {
+            return self.spawn("log", Self::end_log);
+        }
+        if let Err(why) = self.take_files(config) {
+            self.busy.store(false, Ordering::Release);
+            return Err(why);
+        }
+        self.spawn("log", |durable| {
+            if let Err(why) = durable.begin_log() {
+                say::warning(format_args!("can't begin the append-only file: {why}"));
+            }
+        })
+    }
+
+    fn take_files(&self, config: &Config) -> Result<(), String> {
+        let mut files = lock(&self.files);
+        if files.is_none() {
+            let folder = Folder::take(&Path::new(&config.dir).join(&config.appenddirname))?;
+            *files = Some(Files::open(folder, &config.appendfilename)?);
+        }
+        Ok(())
+    }
+
+    fn begin_log(&self) -> Result<(), String> {
+        if let Some(files) = lock(&self.files).as_mut() {
+            files.begin_anew();
+        }
+        self.node.start_journal(FORMAT);
+        let log = match self.log.get() {
+            Some(log) => {
+                log.begin();
+                log
+            }
+            None => self.first_log()?,
+        };
+        self.settings_changed(&self.store.config());
+        if let Err(why) = self.rewrite() {
+            // Tried again every few seconds, as after any failure.
+            log.cannot_begin(&why);
+        }
+        Ok(())
+    }
+
+    fn first_log(&self) -> Result<&Arc<Log>, String> {
+        let node = Arc::clone(&self.node);
+        let log = Log::new(node, Increment::nowhere(), Policy::EverySecond);
+        let log = self.log.get_or_init(|| Arc::new(log));
+        self.start_log(log)?;
+        Ok(log)
+    }
+
+    fn end_log(&self) {
+        self.node.stop_journal();
+        let Some(log) = self.log.get() else { return };
+        match log.end(self.common.clock.now().ms) {
+            Ok(()) => say::notice(format_args!("changes are no longer logged")),
+            Err(why) => say::warning(format_args!("the append-only file's end is lost: {why}")),
+        }
+    }
+}
