@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run server bench guide test test-all crash lint fmt clean
+.PHONY: help run server bench guide test test-all crash starts lint fmt clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test-all:  ## the same, and what takes many servers: sentinels, a cluster, prima
 
 crash:  ## kill a server that is written to, over and over: ROUNDS=200, SEED=N repeats a run
 	@$(PYTHON) tools/suites.py crash
+
+starts:  ## 32 processes start `embedded:` at once, over and over: ROUNDS=200
+	@ROUNDS=$${ROUNDS:-200} $(PYTHON) tools/suites.py starts
 
 lint:  ## rustfmt, clippy, ruff, and the house rules
 	@$(PYTHON) tools/suites.py lint

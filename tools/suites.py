@@ -1,10 +1,11 @@
 """Runs the suites behind `make test` and `make lint`, and says at the end what each one said.
 
-`suites.py test`, `test-all`, `lint` or `crash` runs all of a group, `suites.py test clients django`
-only those. What always holds: a suite that is named but can't run is a failure, never a silent
-skip; the exit status is 0 only if every suite passed; the closing table has one line per suite with
-the last line that its own runner printed. Cargo's suites run first and alone (they use every
-core), the others two at a time with servers of their own, their output kept until they end.
+`suites.py test`, `test-all`, `lint`, `crash` or `starts` runs all of a group, `suites.py test
+clients django` only those. What always holds: a suite that is named but can't run is a failure,
+never a silent skip; the exit status is 0 only if every suite passed; the closing table has one line
+per suite with the last line that its own runner printed. Cargo's suites run first and alone (they
+use every core), the others two at a time with servers of their own, their output kept until they
+end.
 
 The server under test is SESSILE_SERVER_BIN, or else the `quick` profile, built here first.
 """
@@ -92,7 +93,13 @@ LINT = [
     ),
 ]
 CRASH = [Suite("crash", (PY, "tests/durable/crash.py"), alone=True)]
-GROUPS = {"test": TEST, "test-all": ALL, "crash": CRASH, "lint": LINT}
+STARTS = [
+    Suite(
+        "python-starts",
+        (*PYTEST, "--timeout=0", "-k", "start_at_once", "python/tests/test_embedded.py"),
+    ),
+]
+GROUPS = {"test": TEST, "test-all": ALL, "crash": CRASH, "starts": STARTS, "lint": LINT}
 
 
 def run_group(group: str, only: Sequence[str]) -> bool:

@@ -114,6 +114,53 @@ def test_no_program_is_an_error_that_names_the_places(home, monkeypatch, tmp_pat
         open_engine(f"embedded:{home}").ping()
 
 
+@pytest.mark.parametrize("kind", ["absent", "a folder", "not executable", "no program"])
+def test_a_wrong_program_is_an_error_that_names_it(home, monkeypatch, tmp_path, kind):
+    wrong = tmp_path / "not-sessile"
+    if kind == "a folder":
+        wrong.mkdir()
+    elif kind != "absent":
+        wrong.write_bytes(b"\0\1\2 neither a script nor a program")
+        wrong.chmod(0o755 if kind == "no program" else 0o644)
+    monkeypatch.setenv("SESSILE_SERVER_BIN", str(wrong))
+    with pytest.raises(ConfigurationError, match="not-sessile"):
+        open_engine(f"embedded:{home}").ping()
+
+
+def test_a_program_is_found_from_wherever_it_was_named(home, monkeypatch):
+    program = Path(server_bin())
+    monkeypatch.chdir(program.parent)
+    monkeypatch.setenv("SESSILE_SERVER_BIN", f"./{program.name}")
+    engine = open_engine(f"embedded:{home}")
+    engine.ping()
+    engine.close()
+
+
+def test_lists_of_processes_show_the_program(home):
+    engine = open_engine(f"embedded:{home}")
+    engine.ping()
+    engine.close()
+    (pid,) = pids(home)
+    assert Path(f"/proc/{pid}/comm").read_text() == "sessile\n"
+    assert Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"/sessile")
+
+
+def test_a_long_log_is_put_aside_by_the_next_start(home):
+    engine = open_engine(f"embedded:{home}")
+    engine.ping()
+    log, aside = home / "server.log", home / "server.log.1"
+    for size, moves in ((embedded.LOG_MAX // 2, False), (embedded.LOG_MAX, True)):
+        pid = pids(home)[-1]
+        with log.open("a") as text:
+            text.write("x" * size + "\n")
+        os.kill(pid, signal.SIGKILL)
+        engine.ping()
+        assert aside.exists() == moves
+    assert "x" * 80 in aside.read_text() and "x" * 80 not in log.read_text()
+    assert len(pids(home)) == 1
+    engine.close()
+
+
 def test_a_server_that_was_killed_is_started_again_and_has_everything(home):
     engine = open_engine(f"embedded:{home}")
     keys = [key() for _ in range(200)]
@@ -202,6 +249,71 @@ def test_a_long_path_goes_through_the_runtime_directory(home, monkeypatch, tmp_p
     assert not (deep / "sock").exists()
     engine.close()
     end_embedded(deep)
+
+
+def test_a_link_in_a_shared_folder_is_refused(home, monkeypatch, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    mine = tmp_path / "mine"
+    mine.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(shared))
+    (shared / f"sessile-{os.geteuid()}").symlink_to(mine)
+    with pytest.raises(ConfigurationError, match="is a link"):
+        open_engine(f"embedded:{home / ('long' * 30)}").ping()
+    assert not list(mine.iterdir())
+
+
+def test_a_link_is_followed_if_it_is_ours_or_roots(home, monkeypatch):
+    home.mkdir(mode=0o700)
+    link = home.with_name("link")
+    link.symlink_to(home)
+    embedded.private(link)
+    monkeypatch.setattr(os, "geteuid", lambda: 4321)
+    os.chown(link, 1234, -1, follow_symlinks=False) if os.getuid() == 0 else None
+    with pytest.raises(ConfigurationError, match=r"is a link|another user"):
+        embedded.private(link)
+
+
+def test_a_child_never_keeps_a_lock(home, monkeypatch):
+    """A fork in the moment between opening the lock and noting it waits until it's noted."""
+    home.mkdir(mode=0o700)
+    opened, forking = threading.Event(), threading.Event()
+    real = os.open
+
+    def slow(path, *arguments):
+        descriptor = real(path, *arguments)
+        if str(path).endswith("/lock"):
+            opened.set()
+            forking.wait(10)
+            time.sleep(0.2)  # as long as a fork would take that didn't wait
+        return descriptor
+
+    place = embedded.Home(home)
+    monkeypatch.setattr(place, "_note_start", lambda lock: None)
+    monkeypatch.setattr(place, "_start", lambda lock: None)
+    monkeypatch.setattr(os, "open", slow)
+    opener = threading.Thread(target=place.start_if_free)
+    opener.start()
+    assert opened.wait(10)
+    forking.set()
+    child = os.fork()
+    if child == 0:
+        os._exit(1 if holds(home / "lock") else 0)
+    opener.join()
+    assert os.waitpid(child, 0)[1] == 0
+    assert not holds(home / "lock") and not embedded.held
+
+
+def holds(file: Path) -> bool:
+    """Whether this process has a file open."""
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            if descriptor.readlink() == file:
+                return True
+        except FileNotFoundError:  # that by which they are listed
+            pass
+    return False
 
 
 def test_children_of_a_fork_share_the_server(home):

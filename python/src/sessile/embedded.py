@@ -11,16 +11,20 @@ Not for several machines: a folder and its lock belong to one.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +54,15 @@ PATH_MAX = 103
 AWAY = (FileNotFoundError, ConnectionError)
 """What a connection attempt says if no server runs, or one that is just ending."""
 
+LOG_MAX = 1024 * 1024
+"""Bytes of the server's log above which a start puts it aside, in the place of the one before."""
+NEVER = {errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EISDIR}
+"""What the system says of a file that is no program."""
+
 held: set[int] = set()
 """Descriptors of locks that this process is just handing to a server."""
+gate = threading.RLock()
+"""Held by whoever changes `held`, and by whoever forks: no child finds a lock that isn't there."""
 
 
 class StillLoading(ConnectionError):
@@ -69,9 +80,10 @@ def forget_locks() -> None:
     """A child that was forked meanwhile must not keep the lock of a server that it didn't start."""
     while held:
         os.close(held.pop())
+    gate.release()
 
 
-os.register_at_fork(after_in_child=forget_locks)
+os.register_at_fork(before=gate.acquire, after_in_parent=gate.release, after_in_child=forget_locks)
 
 
 class Home:
@@ -90,8 +102,9 @@ class Home:
         Raises SessionUnavailable if it can't be started, ConfigurationError if it never could.
         """
         self._prepare()
-        lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        held.add(lock)
+        with gate:
+            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            held.add(lock)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -100,8 +113,9 @@ class Home:
             self._note_start(lock)
             self._start(lock)
         finally:
-            held.discard(lock)
-            os.close(lock)
+            with gate:
+                held.discard(lock)
+                os.close(lock)
 
     def told(self) -> str:
         """The last lines of the server's log."""
@@ -114,7 +128,8 @@ class Home:
     def _prepare(self) -> None:
         """Makes the folder, or sees to it that it's ours alone."""
         private(self.folder)
-        private(self.socket.parent)
+        if self.socket.parent != self.folder:
+            private(self.socket.parent, may_be_link=False)
         note = self.folder / ".gitignore"
         if not note.exists():
             note.write_text("*\n")
@@ -149,6 +164,7 @@ class Home:
             "http-port": self.http,
             "daemonize": "yes",
         }
+        self._put_log_aside()
         command = [binary()]
         for name, value in options.items():
             command += (f"--{name}", str(value))
@@ -164,10 +180,18 @@ class Home:
                 timeout=PATIENCE,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
+            if isinstance(error, OSError) and error.errno in NEVER:
+                raise ConfigurationError(f"{command[0]} is no program: {error}") from error
             raise SessionUnavailable(f"{command[0]} can't be started: {error}") from error
         if done.returncode:
             said = done.stdout.decode(errors="replace").strip()
             raise SessionUnavailable(f"{command[0]} doesn't start: {said[-500:]}")
+
+    def _put_log_aside(self) -> None:
+        """Begins a new log if there is much in it. A server that runs has no lock to give us."""
+        with suppress(FileNotFoundError):
+            if self.log.stat().st_size > LOG_MAX:
+                self.log.replace(self.log.with_name("server.log.1"))
 
     def unreachable(self) -> SessionUnavailable:
         return SessionUnavailable(
@@ -224,13 +248,18 @@ def socket_of(folder: Path) -> Path:
     return base / f"sessile-{os.geteuid()}" / f"{name}.sock"
 
 
-def private(folder: Path) -> None:
-    """Makes a folder that nobody else may enter. Raises ConfigurationError if others may."""
+def private(folder: Path, *, may_be_link: bool = True) -> None:
+    """Makes a folder that nobody else may enter. Raises ConfigurationError if others may.
+
+    Where everybody may make files, a link in its place could be anybody's.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
+        named, found = folder.lstat(), folder.stat()
     except OSError as error:
         raise ConfigurationError(f"embedded URL: {folder} can't be used: {error}") from None
+    if stat.S_ISLNK(named.st_mode) and not (may_be_link and named.st_uid in (0, os.geteuid())):
+        raise ConfigurationError(f"embedded URL: {folder} is a link, and must be a folder")
     if found.st_uid != os.geteuid():
         raise ConfigurationError(f"embedded URL: {folder} belongs to another user")
     if found.st_mode & 0o077:
@@ -243,7 +272,10 @@ def binary() -> str:
     """The server's program. Raises ConfigurationError, which says where it was looked for."""
     chosen = os.environ.get("SESSILE_SERVER_BIN")
     if chosen:
-        return chosen
+        program = shutil.which(chosen)
+        if program is None:
+            raise ConfigurationError(f"SESSILE_SERVER_BIN: {chosen} is no program")
+        return str(Path(program).absolute())
     places = [Path(sysconfig.get_path("scripts")), Path(sys.executable).parent]
     for place in places:
         if os.access(place / "sessile", os.X_OK):

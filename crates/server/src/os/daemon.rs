@@ -3,8 +3,11 @@
 //! A fresh process instead of a fork: nothing inherited has to be undone, and it makes no difference
 //! what was done before. The child knows by an environment variable that it is the one.
 
+use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 const MARK: &str = "SESSILE_IN_BACKGROUND";
@@ -17,8 +20,12 @@ pub fn in_background() -> bool {
 /// Starts this program again with the same arguments, detached from terminal and session, with
 /// `input` as its standard input (for a configuration that came from there). Returns its id.
 pub fn detach(input: Option<&[u8]>) -> io::Result<u32> {
-    let mut command = Command::new("/proc/self/exe");
-    command.args(std::env::args_os().skip(1)).env(MARK, "1");
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(program());
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    command.args(arguments).env(MARK, "1");
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::null()).stderr(Stdio::null());
     // SAFETY: the closure makes one system call and allocates nothing, so it may run between fork
@@ -34,4 +41,15 @@ pub fn detach(input: Option<&[u8]>) -> io::Result<u32> {
         pipe.write_all(bytes)?;
     }
     Ok(child.id())
+}
+
+/// This program's file: by its name, which lists of processes then show, unless another file has
+/// that name by now.
+fn program() -> PathBuf {
+    let own = PathBuf::from("/proc/self/exe");
+    let identity = |path: &PathBuf| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    match std::env::current_exe() {
+        Ok(named) if identity(&named).is_some() && identity(&named) == identity(&own) => named,
+        _ => own,
+    }
 }
