@@ -20,7 +20,7 @@ from sessile.errors import ConfigurationError
 from sessile.settings import Settings
 from sessile.urls import parse
 
-__all__ = ["eviction", "fit_for_production", "settings_are_good"]
+__all__ = ["eviction", "fit_for_production", "on_redis", "settings_are_good"]
 
 OWN = "sessile.django"
 DJANGO_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -141,18 +141,16 @@ def on_volume() -> bool:
     return base.exists() and base.stat().st_dev != Path("/").stat().st_dev
 
 
-def eviction(ours: Settings) -> str:
-    """What a Redis server evicts when it's full; empty if it isn't one or doesn't tell."""
-    address = parse(ours.url)
-    if address.scheme not in ("redis", "rediss", "valkey", "valkeys"):
-        return ""
-    import redis
+def on_redis(ours: Settings) -> bool:
+    """Whether sessions are in a Redis or Valkey, of whichever kind."""
+    return parse(ours.url).scheme.partition("+")[0] in ("redis", "rediss", "valkey", "valkeys")
 
-    url = ours.url.partition("?")[0].replace("valkeys:", "rediss:").replace("valkey:", "redis:")
-    try:
-        with redis.Redis.from_url(
-            url, socket_timeout=1, socket_connect_timeout=1, protocol=2
-        ) as client:
-            return str(client.info("memory").get("maxmemory_policy", ""))
-    except (redis.RedisError, OSError, ValueError):
+
+def eviction(ours: Settings) -> str:
+    """What Redis evicts when it's full, the worst of all primaries; empty if none tells."""
+    if not on_redis(ours):
         return ""
+    from sessile.redis_health import policies
+
+    found = sorted(policies(ours.url))
+    return found[0] if found else ""  # allkeys-* comes first

@@ -14,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from sessile.contract import Changes, Life
-from sessile.django.checks import eviction, fit_for_production, settings_are_good
+from sessile.django.checks import fit_for_production, on_redis, settings_are_good
 from sessile.django.config import configured
 from sessile.django.devices import devices, end_device, end_devices
 from sessile.errors import NotSupported, SessileError
@@ -79,8 +79,10 @@ def examined() -> Iterator[tuple[bool, str]]:
         yield True, f"encryption: keys that open values: {len(keys)}, of which {seals}"
     for finding in fit_for_production():
         yield not finding.is_serious(), f"{finding.id}: {finding.msg}"
-    if policy := eviction(ours):
-        yield not policy.startswith("allkeys-"), f"eviction: {policy}"
+    if on_redis(ours):
+        from sessile.redis_health import examined as nodes_of
+
+        yield from nodes_of(ours.url)
     try:
         began = time.perf_counter()
         ours.engine().ping()
