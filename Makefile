@@ -3,10 +3,11 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run server bench guide test test-all crash starts lint fmt clean
+.PHONY: help run server bench guide instructions lost-updates test test-all crash starts lint fmt
+.PHONY: clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run:  ## build all, start an empty store and the demo shop in front of it (Ctrl-C ends both)
 	@$(PYTHON) tools/run.py demo
@@ -19,6 +20,17 @@ bench:  ## a minute or two: the shop workload on Sessile and what else is instal
 
 guide:  ## a quarter of an hour: every workload and what Django pays, as a report (build/guide/)
 	@$(PYTHON) tools/bench.py guide $(ARGS)
+
+instructions:  ## instructions per command, counted by callgrind: an error if one takes 3 % more than before
+	cargo build --release --locked -q -p sessile-server --features valgrind --target-dir target/valgrind
+	@$(PYTHON) tools/measure_instructions.py --sessile target/valgrind/release/sessile \
+		--against docs/measurements/instructions.json $(ARGS)
+
+UPDATES ?= 100000
+lost-updates:  ## parallel requests of one session under gunicorn and uvicorn, ours and others: what is lost
+	@$(PYTHON) tools/setup_venv.py demo tests python > /dev/null
+	cargo build --release --locked -q -p sessile-server
+	@.venv/bin/python tools/lost_updates.py --updates $(UPDATES) $(ARGS)
 
 test:  ## every test: cargo, corpus, transcripts, hostile input, real clients, Django's own suites
 	@$(PYTHON) tools/suites.py test

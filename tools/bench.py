@@ -1,10 +1,11 @@
 """`make bench` and `make guide`: builds what is measured, measures it beside what is installed.
 
 `bench.py bench` runs the shop workload in two rounds and writes build/bench/; `bench.py guide` runs
-every workload in three rounds, then measures what a request pays in Django, and writes
-build/guide/. Further arguments go to `sessile-bench compare`. What is written: report.html,
-report.md, raw.json, and sessions.json of the guide. Keep the machine quiet meanwhile: the spread
-over the rounds, which the report shows, tells whether it was.
+every workload in three rounds, then measures what a request pays in Django and what is often said
+of session stores, and writes build/guide/. Further arguments go to `sessile-bench compare`. What
+is written: report.html, report.md, raw.json, and sessions.json and claims.json of the guide; with
+these in docs/measurements/, `tools/guide.py` makes docs/guide.md. Keep the machine quiet meanwhile:
+the spread over the rounds, which the report shows, tells whether it was.
 
 Standard library only.
 """
@@ -16,6 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import native
 from servers import ROOT, StartError, target_dir
 from setup_venv import SetupError, ensure, say
 
@@ -47,14 +49,16 @@ def compare(place: Path, what: str, out: Path, more: list[str]) -> None:
         raise SetupError("the comparison failed, see above")
 
 
-def django(place: Path, out: Path) -> None:
-    """What a request pays in Django with each engine."""
+def in_python(place: Path, out: Path, what: str) -> None:
+    """Runs `measure_WHAT.py`, which writes WHAT.json."""
     python = ensure("demo", "tests", "python")
-    say("what a request pays in Django")
+    if not native.build():
+        raise SetupError("the native module of the Python package does not build, see above")
+    say(f"measuring {what} in Python")
     environment = dict(os.environ, SESSILE_SERVER_BIN=str(place / "sessile"))
-    command = [python, "tools/measure_sessions.py", "--json", str(out / "sessions.json")]
+    command = [python, f"tools/measure_{what}.py", "--json", str(out / f"{what}.json")]
     if subprocess.run(command, cwd=ROOT, check=False, env=environment).returncode:
-        raise SetupError("measuring Django failed, see above")
+        raise SetupError(f"measuring {what} failed, see above")
 
 
 def main() -> int:
@@ -68,7 +72,8 @@ def main() -> int:
         place = build()
         compare(place, what, out, more)
         if what == "guide":
-            django(place, out)
+            in_python(place, out, "sessions")
+            in_python(place, out, "claims")
     except (SetupError, StartError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

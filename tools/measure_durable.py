@@ -22,6 +22,8 @@ import tempfile
 import time
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from servers import free_port
 
@@ -36,7 +38,9 @@ class Server:
         words = [*command, "--port", str(self.port), "--dir", str(folder)]
         begun = time.monotonic()
         self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL, cwd=folder)
-        self.client = redis.Redis(port=self.port, socket_timeout=WAIT_SECONDS)
+        # Its own pauses between retries would be counted as loading.
+        never = Retry(NoBackoff(), 0)
+        self.client = redis.Redis(port=self.port, socket_timeout=WAIT_SECONDS, retry=never)
         while True:
             try:
                 self.client.dbsize()

@@ -10,6 +10,7 @@ mod slow;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use commands::memcached::{Counters, Settings};
 use commands::{Client, Standing};
@@ -67,18 +68,20 @@ pub fn service(
 /// the heap give back what it doesn't use: that costs milliseconds, which no request should wait
 /// for. It ends with the node.
 fn tend_memory(node: &Arc<Node>) -> std::io::Result<()> {
-    const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
-    // Two milliseconds of a processor that a worker may want: less than one request in a hundred
-    // should notice.
+    const PAUSE: Duration = Duration::from_millis(100);
     const GROUPS_AT_ONCE: usize = 1;
+    // Some milliseconds of a processor that a worker may want, each time: less than one request in a
+    // hundred should notice.
+    const PART: u32 = 128;
     let node = Arc::downgrade(node);
     let work = move || {
         machine::be_modest();
         while let Some(node) = node.upgrade() {
+            let begun = Instant::now();
             node.arena().join_groups(GROUPS_AT_ONCE);
             drop(node);
             heap::give_back();
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(PAUSE.max(begun.elapsed().saturating_mul(PART)));
         }
     };
     std::thread::Builder::new().name("pages".to_owned()).spawn(work).map(drop)

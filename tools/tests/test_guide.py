@@ -1,0 +1,64 @@
+"""The guide's numbers are those of its run, each of them traceable, and none was typed in."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import guide
+
+MEASURED = re.compile(r"\d[\d ,.]*\s?(?:ms|µs|us|bytes|MiB|/s|%)(?!\w)")
+QUOTED = re.compile(r"“[^”]*”")
+LINK = re.compile(r"\[([^\]]+)\]\(([^)#]+)(#[^)]*)?\)")
+
+
+def test_the_guide_is_what_its_run_makes_it() -> None:
+    assert guide.GUIDE.read_text() == guide.filled(guide.TEMPLATE.read_text())
+
+
+def test_no_number_was_typed_in() -> None:
+    """What was measured stands in braces, what others say in quotes."""
+    text = guide.BRACES.sub("", QUOTED.sub("", guide.TEMPLATE.read_text()))
+    assert [found for found in MEASURED.findall(text) if found.strip()] == []
+
+
+def test_every_link_leads_to_a_file_and_a_heading() -> None:
+    links = LINK.findall(guide.GUIDE.read_text())
+    assert len(links) > 60
+    for _, file, anchor in links:
+        path = guide.GUIDE.parent / file
+        assert path.is_file(), file
+        if anchor:
+            titles = re.findall(r"^## (.*)$", path.read_text(), re.MULTILINE)
+            known = {re.sub(r"[^a-z0-9 -]", "", t.lower()).replace(" ", "-") for t in titles}
+            assert anchor[1:] in known, anchor
+
+
+def test_numbers_are_medians_of_the_raw_rounds(tmp_path: Path) -> None:
+    rounds = [{"closed": {"rate": rate, "server_us": 2.0}} for rate in (100.0, 900.0, 300.0)]
+    rounds[0]["open"] = {"quantiles": [[0.5, 0.25], [0.99, 1.5]]}
+    rows = [{"target": "a string", "rounds": rounds}, {"target": "b string", "rounds": rounds[:1]}]
+    raw = {
+        "targets": [{"name": "a string", "server": "a"}, {"name": "b string", "server": "b"}],
+        "workloads": [{"name": "shop", "title": "A shop, busy", "rows": rows}],
+    }
+    targets = {"x on y://": {"load": {"p50": 12.34}}}
+    files = {"raw": raw, "sessions": {"targets": targets}, "claims": {"c": {"d": 7}}}
+    for name, what in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(what))
+    template = (
+        "<!-- run: docs/r -->\n{{shop: a string: throughput}} {{shop: a string: p99}} "
+        "{{shop: a string: throughput / shop: b string: throughput}} {{best shop: a: throughput}} "
+        "{{sessions: x on y://: load p50}} {{claims: c > d}}"
+    )
+    assert guide.filled(template, lambda _: tmp_path) == (
+        "[300/s](r/report.md#a-shop-busy) [1.50 ms](r/report.md#a-shop-busy) "
+        "[3.00](r/report.md#a-shop-busy) [300/s](r/report.md#a-shop-busy) "
+        "[12.3 µs](r/sessions.json) [7.00](r/claims.json)"
+    )
+    for wrong in ("shop: c string: p99", "shop: b string: p99.9", "shop: a string: x", "claims: e"):
+        with pytest.raises(guide.GuideError):
+            guide.filled(f"<!-- run: docs/r -->\n{{{{{wrong}}}}}", lambda _: tmp_path)
