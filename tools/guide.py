@@ -6,7 +6,8 @@ In the template, `{{...}}` stands for something measured, and becomes a number t
 run: `{{WORKLOAD: TARGET: FIGURE}}` the median over the rounds of raw.json, `{{sessions: TARGET:
 load p50}}` what a request pays in Django, `{{claims: a > b > c}}` a value of claims.json. `X / Y`
 in one pair of braces is their ratio. `{{best WORKLOAD: SERVER: FIGURE}}` is the best of a server's
-ways of storing. A name that isn't there is an error. `--check` says whether the guide is what it would be.
+ways of storing. A name that isn't there is an error. `--check` says whether the guide is what it
+would be.
 
 Standard library only.
 """
