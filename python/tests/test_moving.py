@@ -1,7 +1,8 @@
 """Moving in from each of Django's engines and from Flask-Session's keys, and back.
 
-Old engines are Django's own, on Debian's redis-server, on memcached and on SQLite. Each test
-signs in with the old engine, goes on with ours, and where records are mirrored goes back.
+Old engines are Django's own, on Debian's redis-server, on memcached and on SQLite; sessions move to
+redis-server, to our own, and to memcached. Each test signs in with the old engine, goes on with
+ours, and where records are mirrored goes back.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ from django.test import Client as OneSiteClient
 from flask import Flask
 from flask import session as flask_session
 
-import django_site  # noqa: F401  (configures Django)
-from proxy import Proxy
+import django_site
 from sessile.django import SessionStore
 from sessile.django.config import configured
 from sessile.django.moving import OldEngine
@@ -36,6 +36,10 @@ from stores import World
 BACKENDS = "django.contrib.sessions.backends."
 OURS = "sessile.django.SessionMiddleware"
 ENGINES = ["db", "cached_db", "cache-redis", "cache-django_redis", "cache-memcached"]
+TARGETS = ["redis", "sessile", "memcached"]
+WAYS = [(engine, target) for target in (*TARGETS, "encrypted") for engine in ENGINES]
+"""Old engines, and where sessions move to."""
+KEYS = ["the newest key of this test, long enough", "an older key of this test, long enough"]
 
 
 class Client(OneSiteClient):
@@ -75,15 +79,36 @@ def cache_of(name: str, world: World, port: int) -> dict[str, Any]:
     return {"default": {"BACKEND": backend, "LOCATION": place or world.memcached()[0]}}
 
 
-@pytest.fixture(params=ENGINES)
-def move(request: pytest.FixtureRequest, site: Proxy, world: World) -> Any:
-    if request.param.endswith("db"):
+def url_of(target: str, world: World) -> str:
+    """Where sessions move to."""
+    if target == "memcached":
+        return "memcached://" + ",".join(world.memcached())
+    if target == "redis":
+        return world.redis().url
+    return f"sessile://127.0.0.1:{world.sessile().port}"
+
+
+@pytest.fixture(params=TARGETS)
+def target(request: pytest.FixtureRequest, world: World) -> Any:
+    """The URL of a store that sessions move to, which the site has."""
+    django_site.users()
+    url = url_of(request.param, world)
+    with override_settings(SESSILE_URL=url):
+        yield url
+
+
+@pytest.fixture(params=WAYS, ids="-to-".join)
+def move(request: pytest.FixtureRequest, world: World) -> Any:
+    name, target = request.param
+    django_site.users()
+    if name.endswith("db"):
         with override_settings(INSTALLED_APPS=["django.contrib.sessions"]):
             call_command("migrate", "sessions", verbosity=0)
-    name = request.param
     port = world.redis().port if "memcached" not in name else 0
     chosen = Move(name, cache_of(name, world, port))
-    yield chosen
+    keys = KEYS if target == "encrypted" else None
+    with override_settings(SESSILE_URL=url_of(target, world), SESSILE_ENCRYPTION_KEYS=keys):
+        yield chosen
     with override_settings(CACHES=chosen.cache):
         caches["default"].clear()
         caches["default"].close()
@@ -216,7 +241,7 @@ def test_asynchronous_requests_move_too(move: Move) -> None:
     assert user_of(client) == "ada"
 
 
-def test_signed_cookies_become_sessions(site: Proxy) -> None:
+def test_signed_cookies_become_sessions(target: str) -> None:
     client, engine = Client(), BACKENDS + "signed_cookies"
     with override_settings(SESSION_ENGINE=engine):
         client.get("/sign_in?name=ada")
@@ -229,7 +254,7 @@ def test_signed_cookies_become_sessions(site: Proxy) -> None:
         Moving(OldEngine(engine), "mirror")
 
 
-def test_a_sign_out_between_reading_and_creating_is_not_undone(site: Proxy, world: World) -> None:
+def test_a_sign_out_between_reading_and_creating_is_not_undone(target: str, world: World) -> None:
     client = redis.Redis(port=world.redis().port)
 
     class SignedOutMeanwhile(RedisKeys):
@@ -248,14 +273,14 @@ def test_a_sign_out_between_reading_and_creating_is_not_undone(site: Proxy, worl
     assert browser.get("/read").json()["hits"] is None
 
 
-def test_flask_sessions_move_and_are_mirrored(world: World) -> None:
+def test_flask_sessions_move_and_are_mirrored(target: str, world: World) -> None:
     msgpack = pytest.importorskip("msgspec").msgpack
     server = world.redis()
     client = redis.Redis(port=server.port)
     for way in ("move", "mirror"):
         app = Flask(way)
         app.config.update(SESSION_REDIS=client, SESSILE_SOURCE="flask-session", SESSILE_MOVING=way)
-        app.config["SESSILE_URL"] = server.url
+        app.config["SESSILE_URL"] = target
         Sessile(app)
 
         @app.get("/")
@@ -291,7 +316,9 @@ FENCES = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGE = FENCES.findall((Path(__file__).resolve().parents[2] / "docs/moving-in.md").read_text())
 
 
-@pytest.mark.parametrize("move", ["cached_db"], indirect=True)
+@pytest.mark.parametrize(
+    "move", [("cached_db", target) for target in TARGETS], indirect=True, ids=TARGETS
+)
 def test_the_steps_of_the_page_keep_everybody_signed_in(move: Move) -> None:
     steps = [text for info, text in PAGE if info == "python settings"]
     assert len(steps) == 4

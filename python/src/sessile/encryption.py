@@ -5,12 +5,13 @@ Each leaf is sealed by itself with AES-256-GCM, so that requests still merge lea
 ```text
 leaf   01 | key id 4 | nonce 12 | sealed bytes of the leaf, its stamp too | tag 16
 \@seal 01 | salt 16  | (key id 4 | mark 16) for each handle, the newest first
+salt      SHA-256("... salt", namespace, the handle that it was created under), cut
 key id    HMAC(key, "... key"), cut
 leaf key  HMAC(key, "... leaf", namespace, salt)
 mark      HMAC(key, "... seal", namespace, salt, handle), cut
 ```
 
-HMAC is that of SHA-256. Each session has a salt, which survives rotation, and by it a key of its
+HMAC is that of SHA-256. A session's salt survives rotation, and gives it a key of its
 own; the associated data of a leaf are namespace, salt and the leaf's name. So a value opens at no
 other path and in no other session, and a session's fields are worth nothing under a handle that has
 no mark. Nonces are random: with a key per session, two of a million writes to one session are the
@@ -23,6 +24,7 @@ Not for hiding names, sizes, users and times, nor for noticing that an old state
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
@@ -101,7 +103,10 @@ class Ring:
         """The seal of a new session. `handle` is its key in the store, here as below."""
         if self.newest is None:
             return Seal(self, b"", b"")
-        salt = urandom(SALT)
+        # Not random: a session made again under its id, as it may be while an app moves in, opens
+        # what a request that knew the one before still writes.
+        about = b"\0".join((DOMAIN + b"salt", self.namespace, handle[-HANDLE:]))
+        salt = hashlib.sha256(about).digest()[:SALT]
         return Seal(self, salt, VERSION + salt + self.entry(self.newest, salt, handle))
 
     def seal(self, field: bytes, handle: bytes) -> Seal:

@@ -150,15 +150,19 @@ class Moved(Session):
         if old is not None and old.document:
             self._data, self.changed = dict(old.document), True
 
-    def _take_over(self, id: str, note: Mapping[bytes, bytes] | None = None) -> Plan[bool]:
+    def _take_over(self, id: str) -> Plan[bool]:
         """Creates ours from the old record; whether there is a session now."""
         old: Old | None = yield self.ask("read", id)
         if old is None or self._ended_here(id, old):
+            # Since we looked here first, another request may have taken it over.
+            for key in self._keys(id):
+                if (yield methodcaller("load", key)) is not None:
+                    return True
             if old is not None:
                 yield self.ask("remove", id)
             return False
         document = {name: value for name, value in old.document.items() if name != MARK}
-        fields = {**self.settings.codec.encode(document), **(note or {})}
+        fields = {**self.settings.codec.encode(document), **self._beginning(document)}
         key, user = self._keys(id)[0], self.settings.user(self.settings.user_of(document))
         life = lasting(self.settings, document, old.seconds)
         version = yield methodcaller("create", key, fields, life, user=user or None)
@@ -175,6 +179,10 @@ class Moved(Session):
     def _taken(self, id: str, key: bytes) -> Plan[None]:
         """What becomes of the old record."""
         yield self.ask("remove", id)
+
+    def _beginning(self, document: dict[Any, Any]) -> dict[bytes, bytes]:
+        """What stands beside a document that was taken over."""
+        return {}
 
     def _ended_here(self, id: str, old: Old) -> bool:
         """Whether an old record is one that outlived our session."""
@@ -217,6 +225,10 @@ class Mirrored(Moved):
 
     def _taken(self, id: str, key: bytes) -> Plan[None]:
         yield from self._write_back(id, key)
+
+    def _beginning(self, document: dict[Any, Any]) -> dict[bytes, bytes]:
+        # So that an old record that goes from now on is known to have been there.
+        return {NOTE: json.dumps([digest(self.settings, document)]).encode()}
 
     def _ended_here(self, id: str, old: Old) -> bool:
         mark, _, moment = str(old.document.get(MARK, "")).partition(" ")

@@ -31,6 +31,8 @@ __all__ = ["async_sealed", "sealed"]
 LOG = logging.getLogger("sessile.sessions")
 TRIES = 64
 """How often a change is tried that depends on what is there."""
+NO_VERSION = 0
+"""A version that no session has: with it only that can be done which needs none."""
 SOUND, STALE = b"0", b"1"
 """How `Loaded.seal` begins: whether all is sealed as it would be now."""
 
@@ -135,12 +137,12 @@ class Plans:
             return (yield step(closed_by(seal, changes), seal, expected))  # type: ignore[no-any-return]
         for _ in range(TRIES):
             found = yield methodcaller("load", key)
-            if not isinstance(found, Loaded):
-                # There is nothing that the changes could be made to, now or later.
-                return (yield step(Changes(), None, expected))  # type: ignore[no-any-return]
-            seal = self._ring.seal(found.fields.get(SEAL, b""), key)
-            version = found.version if expected is None else expected
-            whole, seal = self._merged(key, found, seal, changes)
+            whole, version = Changes(), expected or NO_VERSION
+            seal = None
+            if isinstance(found, Loaded):
+                seal = self._ring.seal(found.fields.get(SEAL, b""), key)
+                version = found.version if expected is None else expected
+                whole, seal = self._merged(key, found, seal, changes)
             try:
                 return (yield step(whole, seal, version))  # type: ignore[no-any-return]
             except SessionConflict:
