@@ -3,8 +3,8 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run server bench guide instructions lost-updates test test-all crash starts lint fmt
-.PHONY: clean
+.PHONY: help run server bench guide instructions lost-updates test test-all crash powerloss starts
+.PHONY: lint fmt clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ test-all:  ## the same, and what takes many servers: sentinels, a cluster, prima
 
 crash:  ## kill a server that is written to, over and over: ROUNDS=200, SEED=N repeats a run
 	@$(PYTHON) tools/suites.py crash
+
+powerloss:  ## cut the power at thousands of moments: STATES=3000, SEED=N repeats a run
+	@$(PYTHON) tools/suites.py powerloss
 
 starts:  ## 32 processes start `embedded:` at once, over and over: ROUNDS=200
 	@ROUNDS=$${ROUNDS:-200} $(PYTHON) tools/suites.py starts

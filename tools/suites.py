@@ -1,7 +1,7 @@
 """Runs the suites behind `make test` and `make lint`, and says at the end what each one said.
 
-`suites.py test`, `test-all`, `lint`, `crash` or `starts` runs all of a group, `suites.py test
-clients django` only those. What always holds: a suite that is named but can't run is a failure,
+`suites.py test`, or the name of another of GROUPS, runs all of a group, `suites.py test clients
+django` only those suites. What always holds: a suite that is named but can't run is a failure,
 never a silent skip; the exit status is 0 only if every suite passed; the closing table has one line
 per suite with the last line that its own runner printed. Cargo's suites run first and alone (they
 use every core), the others two at a time with servers of their own, their output kept until they
@@ -93,13 +93,21 @@ LINT = [
     ),
 ]
 CRASH = [Suite("crash", (PY, "tests/durable/crash.py"), alone=True)]
+POWERLOSS = [Suite("powerloss", (PY, "tests/durable/power.py"), alone=True)]
 STARTS = [
     Suite(
         "python-starts",
         (*PYTEST, "--timeout=0", "-k", "start_at_once", "python/tests/test_embedded.py"),
     ),
 ]
-GROUPS = {"test": TEST, "test-all": ALL, "crash": CRASH, "starts": STARTS, "lint": LINT}
+GROUPS = {
+    "test": TEST,
+    "test-all": ALL,
+    "crash": CRASH,
+    "powerloss": POWERLOSS,
+    "starts": STARTS,
+    "lint": LINT,
+}
 
 
 def run_group(group: str, only: Sequence[str]) -> bool:

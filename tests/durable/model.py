@@ -27,6 +27,7 @@ TOMBSTONE_MS = 50_000
 REMEMBERED = 30
 """How many sessions that are gone a client asks for again."""
 
+ENDED = ("ended", "tombstone", "alias")
 State = dict[str, tuple]
 Change = tuple[str, "tuple | None"]
 
@@ -38,6 +39,8 @@ class Step:
     commands: list[tuple[object, ...]]
     changes: list[Change] = field(default_factory=list)
     right: Callable[[list[object]], bool] = lambda replies: True
+    revokes: bool = False
+    """Whether it ends a session: its answer waits for the disk under every policy."""
 
     @property
     def replies(self) -> int:
@@ -58,11 +61,20 @@ class Client:
         self.rng = rng
         self.db = int(number % 5 == 0)
         self.acked: State = {}
+        self.steps: list[Step] = []
+        """All that were asked for since the last check."""
         self.pending: deque[Step] = deque()
         self.now: State = {}
         self.sessions = 0
         self.acknowledged = 0
         self.gone: deque[str] = deque()
+
+    def again(self) -> Client:
+        """The same client, who knows nothing yet, but no name that was used is used again."""
+        other = Client(self.number, self.rng)
+        other.sessions = self.sessions
+        other.gone = deque(self.gone)
+        return other
 
     def next_step(self) -> Step:
         """A step at random; from here on it counts as asked for."""
@@ -70,8 +82,10 @@ class Client:
             (make,) = self.rng.choices(self.KINDS, self.WEIGHTS)
             step = make(self)
             if step is not None:
+                step.revokes = any(at and at[0] in ENDED for _, at in step.changes)
                 apply(self.now, step.changes)
                 self.pending.append(step)
+                self.steps.append(step)
                 return step
 
     def told(self, replies: list[object]) -> None:
@@ -92,18 +106,19 @@ class Client:
             yield state
 
     def settle(self, seen: Seen) -> int:
-        """Takes over the state that the store is in, and answers how many steps of those that
-        weren't acknowledged it has; raises AssertionError if it may be in none like it."""
+        """Takes over the state that the store is in, and answers how many of the pending steps it
+        has, at most; raises AssertionError if it may be in none like it."""
         complaints = []
-        for count, state in enumerate(self.states()):
+        for count, state in reversed(list(enumerate(map(dict, self.states())))):
             wrong = differences(state, seen)
             if not wrong:
-                self.acked = dict(state)
+                self.acked = state
                 self.now = dict(state)
                 self.pending.clear()
+                self.steps.clear()
                 return count
-            complaints.append(wrong)
-        lines = "\n".join(f"  after {n} more: {'; '.join(w)}" for n, w in enumerate(complaints))
+            complaints.append((count, wrong))
+        lines = "\n".join(f"  after {n} more: {'; '.join(w)}" for n, w in reversed(complaints))
         steps = "\n".join(f"  {step.commands}" for step in self.pending)
         raise AssertionError(
             f"client {self.number}: no state fits\n{lines}\nnot acknowledged:\n{steps}"

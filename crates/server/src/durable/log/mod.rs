@@ -312,6 +312,7 @@ impl Log {
     pub fn flush(&self, now_ms: u64) -> io::Result<()> {
         self.append_waiting(&mut lock(&self.out), now_ms);
         self.sync()?;
+        self.release(now_ms);
         if self.has_failed() { Err(io::Error::other("the log has failed before")) } else { Ok(()) }
     }
 
@@ -485,6 +486,7 @@ impl Log {
             }
             // What went wrong is remembered in `failed`.
             let _ = self.sync();
+            self.release(now_ms());
             self.ring();
             orders = lock(&self.orders);
             if policy == Policy::EverySecond && !orders.sync && !orders.stop {
@@ -583,10 +585,22 @@ impl Log {
         if out.increment.as_ref().is_some_and(|now| Arc::ptr_eq(&now.medium, &medium)) {
             out.synced_size = out.synced_size.max(size);
         }
-        if self.policy() != Policy::Always {
+        Ok(())
+    }
+
+    /// After a sync: what was appended meanwhile is safe too, unless it has to wait for another
+    /// sync, which begins at once.
+    fn release(&self, now_ms: u64) {
+        if self.policy() == Policy::Always || self.has_failed() {
+            return;
+        }
+        let out = lock(&self.out);
+        if self.policy() == Policy::EverySecond && self.is_late(&out, now_ms) {
+            drop(out);
+            self.order(|orders| orders.sync = true, &self.to_sync);
+        } else {
             self.node.journal().set_safe(self.appended.load(Ordering::Acquire));
         }
-        Ok(())
     }
 
     fn fail(&self, what: &str, error: &io::Error) {

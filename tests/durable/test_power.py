@@ -1,0 +1,88 @@
+"""Power losses, the short run (`make powerloss` is the long one), and whether a loss would be seen.
+
+Random tests print their seed; SEED repeats one, STATES makes them longer.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+import platter
+from crash import POLICIES
+from power import Power, memory
+from tracing import Call
+
+STATES = int(os.environ.get("STATES", 150))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A folder on which syncs cost nothing, if there is one."""
+    with tempfile.TemporaryDirectory(prefix="power-", dir=memory() or tmp_path) as name:
+        yield Path(name)
+
+
+def power_on(root, policy: str) -> Power:
+    seed = int(os.environ.get("SEED", 0)) or time.time_ns() % 1_000_000
+    print(f"SEED={seed}")
+    return Power(root, policy, seed)
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_power_losses_take_nothing_that_had_to_last(root, policy):
+    power = power_on(root, policy)
+    power.run(STATES, recordings=2)
+    print(power)
+    assert power.states >= STATES - 1
+    assert power.acknowledged > 100
+
+
+def test_a_sync_that_lies_would_be_seen(root, monkeypatch):
+    """Syncs do nothing: states are found in which something is missing that was acknowledged."""
+    monkeypatch.setattr(platter.Disk, "_sync", lambda self, what, began: None)
+    power = power_on(root, "always")
+    with pytest.raises(AssertionError, match=r"cut after event"):
+        power.run(100, recordings=1)
+
+
+def call(name: str, began: int, fd: int = -1, result: int = 0, *texts: bytes) -> Call:
+    return Call(name, began, 0.0, fd, result, texts, "", 0)
+
+
+def test_what_was_not_synced_may_be_missing_or_torn_and_nothing_else(tmp_path):
+    folder, into = tmp_path / "data", tmp_path / "disks"
+    folder.mkdir()
+    into.mkdir()
+    (folder / "old").write_bytes(b"old")
+    at = os.fsencode(folder)
+    disk = platter.Disk(folder)
+    calls = [
+        call("openat", 0, -1, 5, at + b"/new"),
+        call("write", 1, 5, 4, b"safe"),
+        call("fsync", 2, 5),
+        call("write", 3, 5, 600, b"x" * 600),
+        call("rename", 4, -1, 0, at + b"/new", at + b"/old"),
+    ]
+    for number, one in enumerate(calls):
+        disk.follow(number, one)
+    rng = random.Random(1)
+    found = set()
+    for number in range(300):
+        some = into / str(number)
+        some.mkdir()
+        disk.after_power_loss(rng, (rng.choice(platter.WAYS), rng.choice(platter.WAYS)), some)
+        content = {path.name: path.read_bytes() for path in some.iterdir()}
+        new = content.get("new", content["old"])
+        assert new == b"old" or new[:4] == b"safe", "what was synced is there"
+        assert set(new[4:]) <= set(b"x\0") or new == b"old"
+        found.add((tuple(sorted(content)), content["old"][:4], len(new)))
+    names = {(names, old) for names, old, _ in found}
+    assert names == {(("old",), b"old"), (("new", "old"), b"old"), (("old",), b"safe")}
+    assert {4, 604} < {size for *_, size in found}, "nothing, all, and torn"
