@@ -4,7 +4,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run server bench guide instructions lost-updates test test-all crash powerloss starts
-.PHONY: lint fmt clean
+.PHONY: cancellations lint fmt clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ crash:  ## kill a server that is written to, over and over: ROUNDS=200, SEED=N r
 
 powerloss:  ## cut the power at thousands of moments: STATES=3000, SEED=N repeats a run
 	@$(PYTHON) tools/suites.py powerloss
+
+cancellations:  ## cancels operations of the async engines anywhere: ROUNDS=10000, SEED=N repeats a run
+	@ROUNDS=$${ROUNDS:-10000} $(PYTHON) tools/suites.py cancellations
 
 starts:  ## 32 processes start `embedded:` at once, over and over: ROUNDS=200
 	@ROUNDS=$${ROUNDS:-200} $(PYTHON) tools/suites.py starts

@@ -100,12 +100,19 @@ STARTS = [
         (*PYTEST, "--timeout=0", "-k", "start_at_once", "python/tests/test_embedded.py"),
     ),
 ]
+CANCELLATIONS = [
+    Suite(
+        "python-cancellations",
+        (*PYTEST, "--timeout=0", "python/tests/test_cancellation.py"),
+    ),
+]
 GROUPS = {
     "test": TEST,
     "test-all": ALL,
     "crash": CRASH,
     "powerloss": POWERLOSS,
     "starts": STARTS,
+    "cancellations": CANCELLATIONS,
     "lint": LINT,
 }
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI, Request
+from starlette.testclient import TestClient
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -35,7 +37,7 @@ def test_django() -> None:
 def test_flask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flask import Flask, session
 
-    monkeypatch.setenv("SESSILE_URL", "memory:readme-flask")
+    monkeypatch.setenv("SESSILE_URL", "memory:readme")
     app = Flask("readme", instance_path=str(tmp_path))
     exec(example("sessile.flask"), {"app": app})
 
@@ -49,10 +51,7 @@ def test_flask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_fastapi() -> None:
-    from fastapi import FastAPI, Request
-    from starlette.testclient import TestClient
-
-    text = example("sessile.starlette").replace("embedded:/srv/app/sessions", "memory:readme-asgi")
+    text = example("sessile.starlette").replace("embedded:/srv/app/sessions", "memory:asgi")
     assert "memory:" in text
     app = FastAPI()
     exec(text, {"app": app})
