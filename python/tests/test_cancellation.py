@@ -25,11 +25,16 @@ FOREVER = Life()
 SESSIONS = 6
 
 
+def new_key() -> bytes:
+    """A key that no session ever had."""
+    return f"cancel:{os.urandom(24).hex()}".encode()
+
+
 class Session:
     """One session, and what is known of it."""
 
     def __init__(self, number: int) -> None:
-        self.key = f"cancel:{os.urandom(24).hex()}".encode()
+        self.key = new_key()
         self.mark = b"%d" % number
         self.answered = 0
         self.unknown = 0
@@ -50,12 +55,15 @@ class Session:
         self.answered += 1
 
     async def rotate(self, engine: Any) -> None:
-        """To a new key; if that is cancelled, whichever of the two is there is the session."""
-        old, new = self.key, f"cancel:{os.urandom(24).hex()}".encode()
+        """To a new key. If that is cancelled, the session is under one of the two; under which may
+        change as long as what was sent is on its way, so another session goes on in its place."""
+        old, new = self.key, new_key()
         try:
             await engine.rotate(old, new, Changes(), FOREVER)
         except asyncio.CancelledError:
-            self.key = new if isinstance(await settled(engine, old, new), Loaded) else old
+            self.check(await under_one(engine, old, new))
+            self.key, self.answered, self.unknown = new_key(), 0, 0
+            await self.create(engine)
             raise
         self.key = new
 
@@ -67,20 +75,16 @@ class Session:
         assert self.answered <= int(fields[b"n"]) <= self.answered + self.unknown
 
 
-async def settled(engine: Any, old: bytes, new: bytes) -> Any:
-    """The session under the new key, or None once it's certain that the old one stays."""
+async def under_one(engine: Any, old: bytes, new: bytes) -> Any:
+    """The session under whichever of two keys it is."""
     ends = time.monotonic() + 20
-    seen = 0
-    while True:
-        found = await engine.load(new)
-        if isinstance(found, Loaded):
-            return found
-        # What was sent may still be on its way to the server.
-        seen = seen + 1 if isinstance(await engine.load(old), Loaded) else 0
-        if seen > 3:
-            return None
-        assert time.monotonic() < ends, "neither key has the session"
-        await asyncio.sleep(0.002)
+    while time.monotonic() < ends:
+        # If it moves between the two looks, it's found the next time.
+        for key in (old, new):
+            found = await engine.load(key)
+            if isinstance(found, Loaded):
+                return found
+    raise AssertionError("neither key has the session")
 
 
 async def rounds(url: str, seed: int, rotates: bool) -> None:
