@@ -72,7 +72,8 @@ def address(case: Case, rivals: Store, ours: Store, folder: str) -> str:
     if case.store == "memcached":
         return rivals.memcached if case.engine != "sessile" else f"memcached://{rivals.memcached}"
     if case.store == "embedded":
-        return f"embedded:{folder}/embedded"
+        # Nobody else ends this server.
+        return f"embedded:{folder}/embedded?idle=1"
     return f"sessile://{ours.host}:{ours.port}"
 
 
