@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,35 @@ def test_processes_share_a_file(tmp_path: Path) -> None:
     loaded = open_engine(f"file://{tmp_path}/sessions").load(b"k")
     assert isinstance(loaded, Loaded)
     assert loaded.fields == {b"n": b"160"}
+
+
+def test_a_new_file_that_another_holds_is_waited_for(tmp_path: Path) -> None:
+    """Many processes may open a file at its first moment; SQLite lets one of them set it up."""
+    path = tmp_path / "sessions"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE held (n)")
+        other.execute("BEGIN IMMEDIATE")
+        failed = open_engine(f"file:{path}?timeout=0.05")
+        with pytest.raises(SessionUnavailable, match="locked"):
+            failed.create(b"k", FIELDS, Life())
+        tried = threading.Event()
+        created: list[int | None] = []
+
+        def create() -> None:
+            engine = open_engine(f"file:{path}?timeout=20")
+            tried.set()
+            created.append(engine.create(b"k", FIELDS, Life()))
+            engine.close()
+
+        thread = threading.Thread(target=create)
+        thread.start()
+        tried.wait()
+        thread.join(0.1)
+        assert not created
+        other.execute("COMMIT")
+        thread.join()
+        failed.close()
+    assert created and created[0] is not None
 
 
 def test_only_the_owner_may_read(tmp_path: Path) -> None:

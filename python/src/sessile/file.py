@@ -30,6 +30,8 @@ FORMAT = 1
 SWEEP_MAX = 20
 """How many dead entries one write removes at most."""
 SYNCS = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
+PAUSE = 0.005
+"""Seconds between two tries to get a lock that SQLite doesn't wait for."""
 TABLES = """
 CREATE TABLE IF NOT EXISTS entries (
     key BLOB PRIMARY KEY, user TEXT NOT NULL, ends INTEGER, entry BLOB NOT NULL
@@ -111,7 +113,7 @@ class FileEngine(Ruled):
             self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False
         )
         try:
-            database.execute("PRAGMA journal_mode = WAL")
+            self._use_wal(database)
             database.execute(f"PRAGMA synchronous = {self._sync}")
             (format_found,) = database.execute("PRAGMA user_version").fetchone()
             if format_found not in (0, FORMAT):
@@ -122,6 +124,18 @@ class FileEngine(Ruled):
             database.close()
             raise
         return database
+
+    def _use_wal(self, database: sqlite3.Connection) -> None:
+        # This one statement doesn't wait for a lock by itself, whatever the connection's timeout.
+        ends = time.monotonic() + self._timeout
+        while True:
+            try:
+                database.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > ends:
+                    raise
+            time.sleep(PAUSE)
 
 
 def create_tables(database: sqlite3.Connection) -> None:
