@@ -63,6 +63,8 @@ FIGURES: dict[str, tuple[Callable[[Round], float | None], str, bool]] = {
     "p99": (quantile(0.99), "ms", False),
     "p99.9": (quantile(0.999), "ms", False),
     "memory": (plain("bytes_per_session"), "bytes", False),
+    "items": (plain("items"), "", True),
+    "fill": (plain("fill_rate"), "/s", True),
     "found": (closed("found"), "%", True),
     "event p99": (plain("event_p99_ms"), "ms", False),
     "event longest": (plain("event_most_ms"), "ms", False),
