@@ -81,8 +81,6 @@ pub struct Journal {
     safe: AtomicU64,
     /// The position up to which whoever reads is told what there is, if it's past `safe`.
     seen: AtomicU64,
-    /// Nothing becomes safe at the moment: whoever reads doesn't wait for it.
-    stuck: AtomicBool,
     /// The position up to which everything is on the disk.
     synced: AtomicU64,
     /// Whether who revokes something waits for the disk.
@@ -121,7 +119,6 @@ impl Default for Journal {
             taken: AtomicU64::new(0),
             safe: AtomicU64::new(0),
             seen: AtomicU64::new(0),
-            stuck: AtomicBool::new(false),
             synced: AtomicU64::new(0),
             holds_revocations: AtomicBool::new(false),
             revoked: AtomicU64::new(0),
@@ -167,8 +164,7 @@ impl Journal {
             return Until { safe: u64::MAX, own: u64::MAX, synced: u64::MAX };
         }
         let own = self.safe.load(Ordering::Acquire);
-        let seen = if self.stuck.load(Ordering::Acquire) { u64::MAX } else { own };
-        let safe = seen.max(self.seen.load(Ordering::Acquire));
+        let safe = own.max(self.seen.load(Ordering::Acquire));
         Until { safe, own, synced: self.synced() }
     }
 
@@ -177,14 +173,15 @@ impl Journal {
         self.synced.load(Ordering::Acquire)
     }
 
-    /// Replies that tell of nothing that their own request did may leave up to there.
+    /// Replies that tell of nothing that their own request did may leave up to there; `u64::MAX` if
+    /// nothing becomes safe at the moment.
     pub fn set_seen(&self, position: u64) {
         self.seen.fetch_max(position, Ordering::AcqRel);
     }
 
-    /// Says whether nothing becomes safe at the moment, so that who only reads needn't wait.
-    pub fn set_stuck(&self, stuck: bool) {
-        self.stuck.store(stuck, Ordering::Release);
+    /// Whoever reads waits again until what he has seen is safe.
+    pub fn unset_seen(&self) {
+        self.seen.store(0, Ordering::Release);
     }
 
     /// Everything up to there is on the disk.

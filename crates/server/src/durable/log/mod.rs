@@ -259,7 +259,7 @@ impl Log {
         (out.synced_size, out.unsynced_since) = (0, 0);
         self.appended.store(self.node.journal().synced(), Ordering::Release);
         self.failed.store(false, Ordering::Release);
-        self.node.journal().set_stuck(false);
+        self.node.journal().unset_seen();
         self.on.store(true, Ordering::Release);
     }
 
@@ -405,11 +405,11 @@ impl Log {
         self.failed.store(false, Ordering::Release);
         drop(out);
         if self.sync().is_ok() {
-            self.node.journal().set_stuck(false);
+            self.node.journal().unset_seen();
             crate::log::notice(format_args!("the append-only file is whole again"));
         }
         if self.has_failed() {
-            self.node.journal().set_stuck(true);
+            self.node.journal().set_seen(u64::MAX);
         }
         self.ring();
     }
@@ -606,7 +606,7 @@ impl Log {
     fn fail(&self, what: &str, error: &io::Error) {
         let failed_before = self.failed.swap(true, Ordering::AcqRel);
         // Whoever only reads goes on; replies that tell of a write never leave.
-        self.node.journal().set_stuck(true);
+        self.node.journal().set_seen(u64::MAX);
         if !failed_before {
             crate::log::warning(format_args!(
                 "can't {what} the append-only file: {error}; writes are refused from now on"
