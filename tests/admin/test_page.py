@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from servers import Store, free_port
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 POINTS = 5
 WAIT_MS = 60_000
 
@@ -52,19 +50,6 @@ def load(port: int, ended: threading.Event) -> None:
                     pipe.get(key)
                 pipe.execute_command("SESSION.CREATE", f"{draw.getrandbits(128):032x}", "IDLE", 600)
                 pipe.execute()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chosen = os.environ.get("CHROMIUM")
-    program = chosen or next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.fail("no Chromium: apt-get install chromium, or name one in CHROMIUM")
-    with sync_playwright() as driver:
-        # Its sandbox needs privileges that a container hasn't, and it sees no page but ours.
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def points(page: Page) -> dict[str, int]:

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 RAW = Path(__file__).with_name("raw.json")
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 OVERLAPS = """() => {
     const found = [];
     for (const svg of document.querySelectorAll("svg")) {
@@ -44,19 +41,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["cargo", "run", "-q", "--locked", "--profile", "quick", "-p", "sessile-bench", "--"]
     subprocess.run([*command, "report", str(RAW), "--out", str(folder)], cwd=ROOT, check=True)
     return folder / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chosen = os.environ.get("CHROMIUM")
-    program = chosen or next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.fail("no Chromium: apt-get install chromium, or name one in CHROMIUM")
-    with sync_playwright() as driver:
-        # Its sandbox needs privileges that a container hasn't, and it sees no page but ours.
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def opened(browser: Browser, report: Path, scheme: str, width: int) -> Page:
