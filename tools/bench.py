@@ -18,27 +18,14 @@ import sys
 from pathlib import Path
 
 import native
-from servers import ROOT, StartError, target_dir
+from run import build
+from servers import ROOT, StartError
 from setup_venv import SetupError, ensure, say
 
 TERMS = {
     "bench": ("--workloads", "shop", "--rounds", "2"),
     "guide": ("--rounds", "3"),
 }
-
-
-def build() -> Path:
-    """Builds the server and the generator; answers where they are."""
-    say("building the server and the load generator (the first time takes a few minutes)")
-    command = ["cargo", "build", "--release", "--locked", "--quiet"]
-    command += ["-p", "sessile-server", "-p", "sessile-bench"]
-    try:
-        done = subprocess.run(command, cwd=ROOT, check=False)
-    except FileNotFoundError:
-        raise SetupError("no cargo: install Rust (https://rustup.rs), then try again") from None
-    if done.returncode:
-        raise SetupError("the build failed, see above")
-    return target_dir() / "release"
 
 
 def compare(place: Path, what: str, out: Path, more: list[str]) -> None:
@@ -69,7 +56,8 @@ def main() -> int:
         return 2
     out = ROOT / "build" / what
     try:
-        place = build()
+        say("building the server and the load generator, unless they are up to date")
+        place = build("sessile-server", "sessile-bench")
         compare(place, what, out, more)
         if what == "guide":
             in_python(place, out, "sessions")

@@ -41,29 +41,32 @@ class Stop(Exception):
     """Someone asked us to end."""
 
 
-def build() -> str:
-    """Builds the release binary and returns its path; SESSILE_SERVER_BIN skips the build."""
-    chosen = os.environ.get("SESSILE_SERVER_BIN")
-    if chosen:
-        return chosen
+def server_binary() -> str:
+    """The server, built first; SESSILE_SERVER_BIN names another and skips the build."""
+    return os.environ.get("SESSILE_SERVER_BIN") or str(build("sessile-server") / "sessile")
+
+
+def build(*packages: str) -> Path:
+    """Builds packages for release and returns where their programs are."""
     cargo = shutil.which("cargo") or shutil.which("cargo", path=str(Path.home() / ".cargo/bin"))
     if not cargo:
         raise SetupError("no cargo: install Rust 1.95 or newer (https://rustup.rs), then try again")
     if not shutil.which("cc"):
         raise SetupError("no C compiler (cc), which Rust links with: install gcc or clang")
-    binary = target_dir() / "release" / "sessile"
-    if not binary.exists():
-        say("building the release binary (the first time takes a minute or two)")
-    command = [cargo, "build", "--release", "--locked", "--quiet", "-p", "sessile-server"]
+    place = target_dir() / "release"
+    if not place.exists():
+        say("building (the first time takes a minute or two)")
+    command = [cargo, "build", "--release", "--locked", "--quiet"]
+    command += [word for package in packages for word in ("-p", package)]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         raise SetupError("the build failed, see above")
-    return str(binary)
+    return place
 
 
 def demo() -> None:
     """Runs the shop until told to stop."""
     python = ensure("demo")
-    binary = str((ROOT / build()).resolve())
+    binary = str((ROOT / server_binary()).resolve())
     web_port = pick("WEB_PORT", 8000, lambda: next_free(8001))
     http_port = pick("HTTP_PORT", 8090, lambda: next_free(8091))
     with tempfile.TemporaryDirectory(prefix="sessile-") as folder, tempfile.TemporaryFile() as log:
@@ -196,7 +199,7 @@ def end_server(home: Path) -> None:
 
 def server(arguments: list[str]) -> None:
     """Becomes the server: same terminal, same process id, so that signals reach it directly."""
-    binary = str((ROOT / build()).resolve())
+    binary = str((ROOT / server_binary()).resolve())
     os.execv(binary, [binary, *arguments])
 
 
