@@ -116,6 +116,24 @@ impl Standing {
     }
 }
 
+/// What a request waits for that is to be run again then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Awaited {
+    /// That everything up to this position of the journal is on the disk.
+    Disk(u64),
+    /// Nothing that can happen here: its time has to pass.
+    Nothing,
+}
+
+/// A request that waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// For what.
+    pub awaited: Awaited,
+    /// Until then at most, in Unix milliseconds; `u64::MAX` for ever.
+    pub until: u64,
+}
+
 /// A connected client.
 #[derive(Debug)]
 pub struct Client {
@@ -145,6 +163,12 @@ pub struct Client {
     pub watched: BTreeSet<WatchedKey>,
     /// Its last command, or the one that is being executed.
     pub command: Number,
+    /// Where the journal stood after its last change; 0 if it has changed nothing.
+    pub wrote: u64,
+    /// What its present command waits for; it has been run before if there is something.
+    pub waiting: Option<Waiting>,
+    /// Whether the commands of its transaction are being executed.
+    pub executing: bool,
     /// Whether the connection ends once the reply is sent.
     pub close: bool,
 }
@@ -166,6 +190,9 @@ impl Client {
             watch: None,
             watched: BTreeSet::new(),
             command: Number(0),
+            wrote: 0,
+            waiting: None,
+            executing: false,
             close: false,
         }
     }

@@ -96,6 +96,8 @@ pub enum Again {
     Full,
     /// It needs all shards.
     AllShards,
+    /// It waits for what [`Client::waiting`] says.
+    Later,
 }
 
 /// Executes a command under the locks that [`locks`] asked for. Answers the nanoseconds that it
@@ -120,6 +122,10 @@ pub fn run(ctx: &mut Ctx<'_>, row: &'static Row, args: Args<'_>) -> Result<Optio
         Err(Failure::Beyond) => {
             ctx.reply.truncate(start);
             return Err(Again::AllShards);
+        }
+        Err(Failure::Later) => {
+            ctx.reply.truncate(start);
+            return Err(Again::Later);
         }
     }
     settle(ctx.client, &mut ctx.reply, start);
@@ -154,7 +160,7 @@ fn call_timed(
     let start = ctx.host.ticks_ns();
     let outcome = (row.handler)(ctx, args);
     let took = ctx.host.ticks_ns().saturating_sub(start);
-    if !matches!(outcome, Err(Failure::Full | Failure::Beyond)) {
+    if !matches!(outcome, Err(Failure::Full | Failure::Beyond | Failure::Later)) {
         command.took(took, row.is_brief());
     }
     count(command, &outcome);
@@ -167,7 +173,7 @@ fn count(command: &Command, outcome: &Outcome) {
     match outcome {
         Ok(()) => {}
         Err(Failure::Error(_)) => command.failed(),
-        Err(Failure::Full | Failure::Beyond) => return,
+        Err(Failure::Full | Failure::Beyond | Failure::Later) => return,
     }
     command.called();
 }
@@ -186,6 +192,7 @@ pub const ENDED_IN_MEMORY: &str = "MISCONF ended in memory, not on disk: the AOF
 /// Answers a request that was admitted but can't be run with an error line (without `-`).
 pub fn refuse(client: &mut Client, counters: &Counters, line: &str, reply: &mut Reply<'_>) {
     let start = reply.len();
+    client.waiting = None;
     counters.rejected(client.command);
     fail(counters, line, reply);
     settle(client, reply, start);

@@ -15,6 +15,9 @@ pub enum Failure {
     /// It needs shards that aren't locked, and has changed nothing; the caller locks all and runs
     /// it again.
     Beyond,
+    /// What [`Client::waiting`](crate::Client::waiting) names has to come first; nothing was
+    /// changed, and the caller runs it again then. Inside a transaction nothing waits.
+    Later,
 }
 
 impl Failure {

@@ -73,6 +73,10 @@ pub trait Host: fmt::Debug {
     fn save(&self, background: bool) -> Result<(), String>;
     /// Has the base of the log written anew by another thread. The error is what follows `ERR `.
     fn rewrite_log(&self) -> Result<(), String>;
+    /// How far the log is on the disk.
+    fn on_disk(&self) -> OnDisk;
+    /// Has what was written so far brought to the disk at once. Waits for nothing.
+    fn hurry_log(&self);
     /// When the last snapshot was written, Unix seconds.
     fn last_save_s(&self) -> u64;
     /// A value as DUMP answers it.
@@ -81,6 +85,24 @@ pub trait Host: fmt::Debug {
     fn restore(&self, payload: &[u8], secret: &HashKey) -> Result<OwnedValue, String>;
     /// Ends the server, or takes that back. The error is what follows `ERR `.
     fn shutdown(&self, how: Shutdown) -> Result<(), String>;
+}
+
+/// How far the log is on the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnDisk {
+    /// Changes aren't logged.
+    NoLog,
+    /// At the moment nothing can be said: the log has failed, or its base isn't there yet.
+    Unknown,
+    /// Up to this position of the journal.
+    To(u64),
+}
+
+impl OnDisk {
+    /// Whether that position is on the disk.
+    pub fn has(self, position: u64) -> bool {
+        matches!(self, Self::To(end) if position <= end)
+    }
 }
 
 /// How SHUTDOWN is meant.
@@ -254,6 +276,10 @@ impl Host for Nobody {
     fn rewrite_log(&self) -> Result<(), String> {
         Err("there are no files".to_owned())
     }
+    fn on_disk(&self) -> OnDisk {
+        OnDisk::NoLog
+    }
+    fn hurry_log(&self) {}
     fn last_save_s(&self) -> u64 {
         0
     }

@@ -64,6 +64,9 @@ impl Flags {
     /// last.
     pub const REVOKES: Self = Self(1 << 17);
 
+    /// May answer later than it's asked ([`Failure::Later`]).
+    pub const BLOCKING: Self = Self(1 << 18);
+
     /// Whether all of `other` are set.
     #[inline]
     pub const fn has(self, other: Self) -> bool {
@@ -194,6 +197,7 @@ mod tests {
             Flags::NO_SCRIPT,
             Flags::BEYOND,
             Flags::REVOKES,
+            Flags::BLOCKING,
         ];
         let bits = all.iter().fold(0, |bits, flag| bits | flag.0);
         assert_eq!(bits.count_ones() as usize, all.len());

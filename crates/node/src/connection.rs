@@ -1,7 +1,7 @@
 //! A connection's state and a worker's scratch space.
 
 use crate::Until;
-use commands::{Client, Counters};
+use commands::{Client, Counters, Waiting};
 use protocol::args::Span;
 use protocol::resp::{Decoder, RespLimits};
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub struct Served {
     pub until: Until,
     /// Nothing more is served before that time (Unix milliseconds).
     pub pause_until: Option<u64>,
+    /// The next request isn't done with: it's to be served again once that has come.
+    pub waiting: Option<Waiting>,
 }
 
 /// What a worker reuses from request to request.

@@ -25,6 +25,7 @@ mod resp;
 mod survey;
 mod turn;
 
+pub use commands::{Awaited, Waiting};
 pub use connection::{Connection, Served, Worker};
 pub use journal::{Format, Journal, Taken, Until};
 pub use memcached::{McAround, McConnection};

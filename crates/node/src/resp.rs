@@ -1,7 +1,7 @@
 //! RESP requests: a batch decoded, fetched ahead, and executed one by one.
 //!
 //! What always holds: requests of a connection are executed in their order; one that has to wait
-//! (CLIENT PAUSE) leaves its bytes and those after it in the input; what ends a pause never waits.
+//! (CLIENT PAUSE, WAITAOF) leaves its bytes and those after it in the input; what ends a pause never waits.
 
 use crate::ahead::BATCH;
 use crate::connection::{Connection, Decoded, Served, Worker};
@@ -146,8 +146,12 @@ impl Node {
             }
             Some(Outcome::DoneInline { consumed }) => {
                 let owned = connection.decoder.take_inline();
+                if !self.execute(connection, around, owned.as_args(), None, out, served) {
+                    // It waits: its bytes stay.
+                    connection.decoder = Decoder::default();
+                    return false;
+                }
                 served.consumed += consumed;
-                self.execute(connection, around, owned.as_args(), None, out, served);
                 !served.close
             }
             Some(Outcome::Fail(fail)) => {
@@ -248,9 +252,19 @@ impl Node {
         };
         for tries in 0..TRIES {
             let starved = self.is_short() && dispatch::takes_memory(&connection.client, row);
-            if !starved && self.run((connection, row, writes), around, args, hashed, out).is_ok() {
-                served.close |= connection.client.close;
-                return true;
+            if !starved {
+                match self.run((connection, row, writes), around, args, hashed, out) {
+                    Ok(()) => {
+                        served.close |= connection.client.close;
+                        return true;
+                    }
+                    Err(Again::Later) => {
+                        served.requests -= 1;
+                        served.waiting = connection.client.waiting;
+                        return false;
+                    }
+                    Err(Again::Full | Again::AllShards) => {}
+                }
             }
             if !self.make_room(tries, around.now.ms) {
                 break;
@@ -368,7 +382,12 @@ impl Node {
         };
         let outcome = dispatch::run(&mut ctx, row, args);
         let until = locked.end();
-        connection.until = connection.until.and(if writes { until } else { until.seen() });
+        if writes {
+            connection.until = connection.until.and(until);
+            connection.client.wrote = connection.client.wrote.max(until.own);
+        } else {
+            connection.until = connection.until.and(until.seen());
+        }
         if let Some(nanoseconds) = outcome? {
             around.world.took(&connection.client, args, nanoseconds / 1000);
         }

@@ -146,6 +146,8 @@ pub struct Registry {
     pub evicted: AtomicU64,
     /// Bytes that wait in all connections' own buffers.
     pub buffered: AtomicU64,
+    /// Connections whose request waits for something.
+    pub blocked: AtomicU64,
 }
 
 impl Registry {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub use crate::os::clock::Now;
 use crate::os::wake::Wake;
 use crate::registry::Entry;
-pub use node::Until;
+pub use node::{Awaited, Until, Waiting};
 
 /// Which language a connection speaks: decided by the listener it came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +72,11 @@ pub trait Service: Send + Sync + 'static {
         false
     }
 
+    /// Whether what a request waits for has come, or will never; see [`Served::waiting`].
+    fn has_come(&self, _: Awaited) -> bool {
+        true
+    }
+
     /// How far the journal has come; see [`Served::until`].
     fn reached(&self) -> Until {
         Until { safe: u64::MAX, own: u64::MAX, synced: u64::MAX }
@@ -96,6 +101,9 @@ pub struct Served {
     pub until: Until,
     /// Serve nothing more of this connection before that time (ms since the Unix epoch).
     pub pause_until: Option<u64>,
+    /// Serve nothing more of this connection before that has come or its time is over. The rest
+    /// begins with the request that waits.
+    pub waiting: Option<Waiting>,
     /// Something the administrator should read (an HTTP request on a data port); logged with the
     /// peer's address, at most once a minute.
     pub complaint: Option<&'static str>,

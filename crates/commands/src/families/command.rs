@@ -61,6 +61,7 @@ const FLAG_NAMES: &[(Flags, &str)] = &[
     (Flags::DENYOOM, "denyoom"),
     (Flags::ADMIN, "admin"),
     (Flags::NO_SCRIPT, "noscript"),
+    (Flags::BLOCKING, "blocking"),
     (Flags::LOADING, "loading"),
     (Flags::STALE, "stale"),
     (Flags::SKIP_SLOWLOG, "skip_slowlog"),
@@ -75,6 +76,9 @@ const DANGEROUS: &[&str] = &["FLUSHALL", "FLUSHDB", "INFO", "KEYS", "RESTORE", "
 /// Commands about the keyspace that the docs list in another group.
 const KEYSPACE: &[&str] = &["DBSIZE", "FLUSHALL", "FLUSHDB", "SWAPDB"];
 
+/// Commands about the connection that the docs list in another group.
+const CONNECTION: &[&str] = &["WAITAOF"];
+
 /// What clients of a cluster, and those who compare answers, are told of commands beyond their
 /// rows. Source: COMMAND INFO of Redis 7.0.
 const TIPS: &[(&[&str], &[&str])] = &[
@@ -83,6 +87,7 @@ const TIPS: &[(&[&str], &[&str])] = &[
         &["request_policy:multi_shard", "response_policy:agg_sum"],
     ),
     (&["mget"], &["request_policy:multi_shard"]),
+    (&["waitaof"], &["request_policy:all_shards", "response_policy:agg_min"]),
     (&["mset"], &["request_policy:multi_shard", "response_policy:all_succeeded"]),
     (&["msetnx"], &["request_policy:multi_shard", "response_policy:agg_min"]),
     (&["dbsize"], &["request_policy:all_shards", "response_policy:agg_sum"]),
@@ -199,7 +204,7 @@ impl Named {
         let listed = |names: &[&str]| self.container.is_none() && names.contains(&name);
         let admin = flags.has(Flags::ADMIN);
         let all = [
-            ("@keyspace", grouped("generic") || listed(KEYSPACE)),
+            ("@keyspace", grouped("generic") && !listed(CONNECTION) || listed(KEYSPACE)),
             ("@read", flags.has(Flags::READONLY)),
             ("@write", flags.has(Flags::WRITE)),
             ("@hash", grouped("hash")),
@@ -207,8 +212,9 @@ impl Named {
             ("@admin", admin),
             ("@fast", flags.has(Flags::FAST)),
             ("@slow", !flags.has(Flags::FAST)),
+            ("@blocking", flags.has(Flags::BLOCKING)),
             ("@dangerous", admin || listed(DANGEROUS)),
-            ("@connection", grouped("connection")),
+            ("@connection", grouped("connection") || listed(CONNECTION)),
             ("@transaction", grouped("transactions")),
         ];
         all.iter().filter(|(_, belongs)| *belongs).map(|(name, _)| *name).collect()

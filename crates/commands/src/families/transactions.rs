@@ -149,7 +149,10 @@ fn exec(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
         return Ok(());
     }
     let db = ctx.client.db;
-    if let Err(full) = execute(ctx, &transaction.queued) {
+    ctx.client.executing = true;
+    let executed = execute(ctx, &transaction.queued);
+    ctx.client.executing = false;
+    if let Err(full) = executed {
         ctx.client.transaction = Some(transaction);
         ctx.client.db = db;
         return Err(full);
@@ -189,8 +192,9 @@ fn execute(ctx: &mut Ctx<'_>, queued: &[Queued]) -> Outcome {
             Err(failure) => {
                 let line = match &failure {
                     Failure::Error(line) => line,
-                    // All shards are locked for a transaction that may go beyond its keys'.
-                    Failure::Full | Failure::Beyond => OUT_OF_MEMORY,
+                    // All shards are locked for a transaction that may go beyond its keys', and
+                    // nothing waits in one.
+                    Failure::Full | Failure::Beyond | Failure::Later => OUT_OF_MEMORY,
                 };
                 ctx.reply.truncate(start);
                 fail(ctx.counters, line, &mut ctx.reply);

@@ -15,6 +15,7 @@ use crate::log as say;
 use crate::os::wake::Wake;
 use crate::os::{heap, machine};
 use crate::workers::Common;
+use commands::host::OnDisk;
 use node::Node;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -72,6 +73,8 @@ pub struct Durable {
     pub(super) busy: AtomicBool,
     /// If so, it's a rewrite.
     rewriting: AtomicBool,
+    /// The log's base is on the disk: what is in the log can be read again.
+    pub(super) founded: AtomicBool,
     ending: AtomicBool,
     pub(super) facts: Mutex<Facts>,
     retry_ms: AtomicU64,
@@ -102,6 +105,7 @@ impl Durable {
             progress: Progress::default(),
             busy: AtomicBool::new(false),
             rewriting: AtomicBool::new(false),
+            founded: AtomicBool::new(true),
             ending: AtomicBool::new(false),
             facts: Mutex::new(facts),
             retry_ms: AtomicU64::new(0),
@@ -179,6 +183,24 @@ impl Durable {
     /// Whether nothing may be written, since the log isn't whole.
     pub fn refuses_writes(&self) -> bool {
         self.log().is_some_and(|log| log.has_failed())
+    }
+
+    /// How far the log is on the disk.
+    pub fn on_disk(&self) -> OnDisk {
+        match self.log() {
+            None => OnDisk::NoLog,
+            Some(log) if log.has_failed() || !self.founded.load(Ordering::Acquire) => {
+                OnDisk::Unknown
+            }
+            Some(log) => OnDisk::To(log.synced()),
+        }
+    }
+
+    /// Has what was written so far brought to the disk, under whichever policy.
+    pub fn hurry_log(&self) {
+        if let Some(log) = self.log() {
+            log.hurry();
+        }
     }
 
     /// Syncs of the log, and delayed ones, if there is one. Waits for no worker.
@@ -329,6 +351,8 @@ impl Durable {
         match &done {
             Ok(bytes) => {
                 facts.base_bytes = *bytes;
+                self.founded.store(true, Ordering::Release);
+                lock(&self.bells).iter().for_each(|bell| bell.ring());
                 say::notice(format_args!("the append-only file was rewritten: {bytes} bytes"));
             }
             Err(what) => say::warning(format_args!("can't rewrite the append-only file: {what}")),

@@ -52,6 +52,7 @@ impl Durable {
         if let Some(files) = lock(&self.files).as_mut() {
             files.begin_anew();
         }
+        self.founded.store(false, Ordering::Release);
         self.node.start_journal(FORMAT);
         let log = match self.log.get() {
             Some(log) => {

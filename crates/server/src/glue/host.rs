@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use commands::host::{ClientFacts, Host, LatencyEvent, MemoryFacts, Shutdown, SlowEntry, Tally};
+use commands::host::{
+    ClientFacts, Host, LatencyEvent, MemoryFacts, OnDisk, Shutdown, SlowEntry, Tally,
+};
 use commands::{Client, Counters, Standing, Totals};
 use engine::{HashKey, OwnedItem, OwnedValue};
 use node::{Node, World};
@@ -402,6 +404,14 @@ impl Host for ServerHost {
 
     fn rewrite_log(&self) -> Result<(), String> {
         self.durable.rewrite_in_background()
+    }
+
+    fn on_disk(&self) -> OnDisk {
+        self.durable.on_disk()
+    }
+
+    fn hurry_log(&self) {
+        self.durable.hurry_log();
     }
 
     fn last_save_s(&self) -> u64 {

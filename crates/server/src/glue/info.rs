@@ -107,7 +107,7 @@ fn clients(host: &ServerHost, out: &mut String) {
     line(out, "maxclients", host.config().maxclients);
     line(out, "client_recent_max_input_buffer", most(|e| e.input.load(Ordering::Relaxed)));
     line(out, "client_recent_max_output_buffer", most(|e| e.output.load(Ordering::Relaxed)));
-    line(out, "blocked_clients", 0);
+    line(out, "blocked_clients", host.common.registry.blocked.load(Ordering::Relaxed));
 }
 
 fn memory(host: &ServerHost, tally: &Tally, out: &mut String) {

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use commands::host::{Host, OnDisk};
 use commands::memcached::{Counters, Settings};
 use commands::{Client, Standing};
 use engine::{Arena, HashKey, Policy, VERSION_BITS};
@@ -24,7 +25,7 @@ use crate::os::arena::Mapping;
 use crate::os::wake::Wake;
 use crate::os::{heap, machine};
 use crate::registry::Entry;
-use crate::service::{Dialect, Now, Served, Service, Until};
+use crate::service::{Awaited, Dialect, Now, Served, Service, Until};
 use crate::workers::Common;
 use crate::workers::acceptor::Stopper;
 
@@ -248,6 +249,7 @@ impl Service for Glue {
             swallow: served.swallow,
             until: served.until,
             pause_until: served.pause_until,
+            waiting: served.waiting,
             complaint: served.http.then_some(complaint),
         }
     }
@@ -279,6 +281,14 @@ impl Service for Glue {
 
     fn lost(&self) -> bool {
         self.host.durable.refuses_writes()
+    }
+
+    fn has_come(&self, awaited: Awaited) -> bool {
+        let Awaited::Disk(position) = awaited else { return false };
+        match self.host.on_disk() {
+            OnDisk::NoLog => true,
+            on_disk => on_disk.has(position),
+        }
     }
 
     #[inline]

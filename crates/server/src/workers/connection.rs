@@ -13,7 +13,7 @@ use crate::live::Live;
 use crate::os::poll::Interest;
 use crate::os::socket::{self, Moved};
 use crate::registry::{Entry, Registry, Traffic};
-use crate::service::{Now, Service, Until};
+use crate::service::{Awaited, Now, Service, Until};
 
 /// How far along its life a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,10 @@ pub(super) struct Connection<C> {
     partial_bytes: u64,
     /// Until when nothing is served (ms; 0: now).
     pub(super) pause_ms: u64,
+    /// What its next request waits for, until `pause_ms` at most.
+    pub(super) awaits: Option<Awaited>,
+    /// The worker's list of those who wait has it.
+    pub(super) listed: bool,
     /// Since when more than the soft limit of replies waits (ms; 0: not now).
     pub(super) over_ms: u64,
     /// When lingering ends (ms).
@@ -85,6 +89,8 @@ impl<C> Connection<C> {
             partial_ms: 0,
             partial_bytes: 0,
             pause_ms: 0,
+            awaits: None,
+            listed: false,
             over_ms: 0,
             linger_ms: 0,
             until: Until::default(),
@@ -261,6 +267,12 @@ impl<C> Connection<C> {
                 self.want = 0;
                 return (at, served.complaint);
             }
+            if let Some(waiting) = served.waiting {
+                self.awaits = Some(waiting.awaited);
+                self.pause_ms = waiting.until;
+                self.want = 0;
+                return (at, served.complaint);
+            }
             if self.swallow > 0 && left > 0 {
                 self.want = 0;
                 continue;
@@ -319,7 +331,8 @@ impl<C> Connection<C> {
             }
             self.begin(now_ms);
         }
-        if idle_ms > 0 && passed(seen, idle_ms) && !self.entry.exempt.load(Ordering::Relaxed) {
+        let may_idle = self.awaits.is_some() || self.entry.exempt.load(Ordering::Relaxed);
+        if idle_ms > 0 && passed(seen, idle_ms) && !may_idle {
             return Some("");
         }
         None
@@ -382,6 +395,15 @@ impl<C> Connection<C> {
         true
     }
 
+    /// Its request waits no longer, whatever comes of it. False if none did.
+    pub(super) fn end_wait(&mut self, registry: &Registry) -> bool {
+        let waited = self.awaits.take().is_some();
+        if waited {
+            registry.blocked.fetch_sub(1, Ordering::Relaxed);
+        }
+        waited
+    }
+
     /// Tells the registry what the buffers hold now.
     pub(super) fn account(&mut self, registry: &Registry) {
         let held = (self.input.capacity() + self.output.capacity()) as u64;
@@ -402,6 +424,7 @@ impl<C> Connection<C> {
     pub(super) fn retire(mut self, registry: &Registry) -> (Arc<Entry>, C) {
         registry.buffered.fetch_sub(self.accounted, Ordering::Relaxed);
         self.accounted = 0;
+        self.end_wait(registry);
         (self.entry, self.client)
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Worker<S: Service> {
     resume: Vec<u64>,
     /// Connections whose replies wait until the service is safe.
     parked: Vec<u64>,
+    /// Connections whose next request waits for something.
+    waiting: Vec<u64>,
     turn: u64,
     now: Now,
     /// When the connections' deadlines are looked at next (ms).
@@ -92,6 +94,7 @@ impl<S: Service> Worker<S> {
             spans: Vec::new(),
             resume: Vec::new(),
             parked: Vec::new(),
+            waiting: Vec::new(),
             turn: 0,
             now,
             sweep_ms: u64::MAX,
@@ -119,6 +122,7 @@ impl<S: Service> Worker<S> {
             self.go_on(&mut state);
             self.due_ms = self.service.end_of_turn(&mut state, self.now);
             self.release(&mut state);
+            self.wake();
             self.flush(&mut state);
             if self.now.ms >= self.sweep_ms {
                 self.sweep(&mut state);
@@ -348,6 +352,12 @@ impl<S: Service> Worker<S> {
             self.resume.push(token);
         }
         let pause_ms = connection.pause_ms;
+        if connection.awaits.is_some() {
+            self.common.registry.blocked.fetch_add(1, Ordering::Relaxed);
+            if !std::mem::replace(&mut connection.listed, true) {
+                self.waiting.push(token);
+            }
+        }
         if connection.waiting_output() > 0
             && !connection.parked
             && !connection.until.is_past(self.service.reached())
@@ -392,6 +402,25 @@ impl<S: Service> Worker<S> {
                 self.resume.push(token);
             }
             self.settle(state, token);
+        }
+    }
+
+    /// Has requests served again in the next turn that have what they waited for.
+    fn wake(&mut self) {
+        for token in std::mem::take(&mut self.waiting) {
+            let Some(connection) = self.connections.get_mut(token) else { continue };
+            if connection.awaits.is_some_and(|awaited| !self.service.has_come(awaited)) {
+                self.waiting.push(token);
+                continue;
+            }
+            connection.listed = false;
+            if connection.end_wait(&self.common.registry) {
+                connection.pause_ms = 0;
+                if connection.may_serve() {
+                    connection.again = true;
+                    self.resume.push(token);
+                }
+            }
         }
     }
 
@@ -513,6 +542,7 @@ impl<S: Service> Worker<S> {
             let Some(connection) = self.connections.get_mut(token) else { continue };
             if connection.pause_ms > 0 && connection.pause_ms <= self.now.ms {
                 connection.pause_ms = 0;
+                connection.end_wait(&self.common.registry);
                 if connection.waiting_input() > 0 {
                     connection.again = true;
                     self.resume.push(token);
@@ -524,7 +554,9 @@ impl<S: Service> Worker<S> {
                 Some("") => self.close(state, token),
                 Some(reason) => self.evict(state, token, reason),
                 None if connection.pause_ms > 0 => {
-                    let at = connection.pause_ms;
+                    // A pause may be long, and who doesn't read his replies meanwhile goes.
+                    let soonest = if connection.over_ms > 0 { next } else { u64::MAX };
+                    let at = connection.pause_ms.min(soonest);
                     self.sweep_by(at);
                 }
                 None if connection.has_deadline(&self.common.live) => self.sweep_by(next),

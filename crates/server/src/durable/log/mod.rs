@@ -299,6 +299,11 @@ impl Log {
         }
     }
 
+    /// Has what the journal holds appended and synced at once, under whichever policy.
+    pub fn hurry(&self) {
+        self.order(|orders| orders.sync = true, &self.to_sync);
+    }
+
     /// Changes the policy from now on.
     pub fn set_policy(&self, policy: Policy) {
         self.policy.store(policy as u8, Ordering::Release);
