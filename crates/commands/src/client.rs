@@ -121,6 +121,8 @@ impl Standing {
 pub enum Awaited {
     /// That everything up to this position of the journal is on the disk.
     Disk(u64),
+    /// The end of the reload of that number.
+    Reload(u64),
     /// Nothing that can happen here: its time has to pass.
     Nothing,
 }

@@ -77,6 +77,11 @@ pub trait Host: fmt::Debug {
     fn on_disk(&self) -> OnDisk;
     /// Has what was written so far brought to the disk at once. Waits for nothing.
     fn hurry_log(&self);
+    /// Has the store emptied and loaded again by another thread; the number of that reload. The
+    /// error is what follows `ERR `.
+    fn reload(&self, how: Reload) -> Result<u64, String>;
+    /// How a reload went; `None` while it goes on. The error is what follows `ERR `.
+    fn reloaded(&self, number: u64) -> Option<Result<(), String>>;
     /// When the last snapshot was written, Unix seconds.
     fn last_save_s(&self) -> u64;
     /// A value as DUMP answers it.
@@ -103,6 +108,17 @@ impl OnDisk {
     pub fn has(self, position: u64) -> bool {
         matches!(self, Self::To(end) if position <= end)
     }
+}
+
+/// From what the store is loaded again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reload {
+    /// From a snapshot that is written first.
+    Saved,
+    /// From the snapshot that is there.
+    AsItIs,
+    /// From the log.
+    Log,
 }
 
 /// How SHUTDOWN is meant.
@@ -280,6 +296,12 @@ impl Host for Nobody {
         OnDisk::NoLog
     }
     fn hurry_log(&self) {}
+    fn reload(&self, _: Reload) -> Result<u64, String> {
+        Err("there are no files".to_owned())
+    }
+    fn reloaded(&self, _: u64) -> Option<Result<(), String>> {
+        None
+    }
     fn last_save_s(&self) -> u64 {
         0
     }

@@ -79,6 +79,10 @@ pub const FILL_ITEMS: usize = 128;
 pub const FILL_BYTES: usize = 256 << 10;
 /// Batches of them that may wait for such a thread.
 pub const FILL_WAITING: usize = 8;
+/// How long a reload waits for the workers to come to the end of their turns (ms).
+pub const RELOAD_QUIET_MS: u64 = 10_000;
+/// Reloads of which it's remembered what went wrong.
+pub const RELOAD_FAILURES: usize = 16;
 /// Depth of `include` in configuration files.
 pub const INCLUDE_DEPTH: usize = 16;
 /// Bytes of one configuration file.

@@ -2,8 +2,10 @@
 
 use super::keys::encoding_of;
 use super::support::{is, keyless, text};
+use crate::client::{Awaited, Waiting};
 use crate::context::Ctx;
 use crate::failure::Failure;
+use crate::host::Reload;
 use crate::limits::DEBUG_SLEEP_MAX_MS;
 use crate::ops::glob;
 use crate::row::{Flags, Outcome, Row};
@@ -26,6 +28,8 @@ const CLOSED: Failure = Failure::text(
      configuration file, and then restart the server.",
 );
 
+const RELOAD_OPTIONS: Failure = Failure::text("ERR DEBUG RELOAD has the option NOSAVE only");
+
 /// The double that PROTOCOL answers with, as Redis does.
 const DOUBLE: f64 = 3141.0 / 1000.0;
 
@@ -36,10 +40,15 @@ const HELP: &[&str] = &[
     "    Accepted without effect.",
     "ERROR <message>",
     "    Answers with that error.",
+    "LOADAOF",
+    "    Empties the store and loads the append-only file again. Meanwhile clients get LOADING.",
     "OBJECT <key>",
     "    Tells how a value is kept.",
     "PROTOCOL <type>",
     "    Answers with a value of that type.",
+    "RELOAD [NOSAVE]",
+    "    Writes a snapshot, empties the store and loads the snapshot again. Meanwhile clients get",
+    "    LOADING. NOSAVE loads the one that is there; not with an append-only file.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Whether expired keys are removed on their own.",
     "SLEEP <seconds>",
@@ -65,6 +74,10 @@ fn debug(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
             ctx.reply.array(HELP.len());
             HELP.iter().for_each(|line| ctx.reply.simple(line));
         }
+        2 if is(name, "LOADAOF") => return reload(ctx, Reload::Log),
+        2 if is(name, "RELOAD") => return reload(ctx, Reload::Saved),
+        3 if is(name, "RELOAD") && is(args.at(2), "NOSAVE") => return reload(ctx, Reload::AsItIs),
+        _ if is(name, "RELOAD") => return Err(RELOAD_OPTIONS),
         3 if is(name, "ERROR") => return Err(Failure::made(text(args.at(2)).into_owned())),
         3 if is(name, "OBJECT") => return object(ctx, args.at(2)),
         3 if is(name, "PROTOCOL") => return protocol(ctx, args.at(2)),
@@ -88,6 +101,28 @@ fn debug(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
             )));
         }
     }
+    Ok(())
+}
+
+/// Begins a reload, or, run again, answers how it went.
+fn reload(ctx: &mut Ctx<'_>, how: Reload) -> Outcome {
+    if ctx.client.executing {
+        return Err(Failure::text("ERR the store can't be loaded again inside a transaction"));
+    }
+    let failed = |what| Failure::made(format!("ERR {what}"));
+    let number = match ctx.client.waiting.take() {
+        Some(Waiting { awaited: Awaited::Reload(number), .. }) => number,
+        _ => ctx.host.reload(how).map_err(failed)?,
+    };
+    match ctx.host.reloaded(number) {
+        Some(outcome) => outcome.map_err(failed)?,
+        None => {
+            let awaited = Awaited::Reload(number);
+            ctx.client.waiting = Some(Waiting { awaited, until: u64::MAX });
+            return Err(Failure::Later);
+        }
+    }
+    ctx.reply.ok();
     Ok(())
 }
 
@@ -152,5 +187,7 @@ mod tests {
         let mut store = Store::new();
         let refused = store.run("DEBUG SLEEP 0");
         assert!(refused.starts_with("-ERR DEBUG command not allowed. If the enable-debug-command"));
+        assert_eq!(store.run("DEBUG RELOAD"), refused);
+        assert_eq!(store.run("DEBUG LOADAOF"), refused);
     }
 }

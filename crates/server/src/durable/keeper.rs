@@ -9,6 +9,7 @@ use super::aof::Files;
 use super::folder::Folder;
 use super::log::{Facts as LogFacts, Log, Policy};
 use super::progress::{Loading, Progress};
+use super::reload::Reloads;
 use super::snapshot::{self, Options};
 use crate::config::{Config, Store};
 use crate::log as say;
@@ -75,6 +76,7 @@ pub struct Durable {
     rewriting: AtomicBool,
     /// The log's base is on the disk: what is in the log can be read again.
     pub(super) founded: AtomicBool,
+    pub(super) reloads: Reloads,
     ending: AtomicBool,
     pub(super) facts: Mutex<Facts>,
     retry_ms: AtomicU64,
@@ -106,6 +108,7 @@ impl Durable {
             busy: AtomicBool::new(false),
             rewriting: AtomicBool::new(false),
             founded: AtomicBool::new(true),
+            reloads: Reloads::default(),
             ending: AtomicBool::new(false),
             facts: Mutex::new(facts),
             retry_ms: AtomicU64::new(0),
@@ -216,6 +219,11 @@ impl Durable {
         self.node.journal().hold_revocations(config.session_revocation_fsync);
     }
 
+    /// Wakes every worker for a turn.
+    pub(super) fn ring(&self) {
+        lock(&self.bells).iter().for_each(|bell| bell.ring());
+    }
+
     /// How it stands.
     pub fn facts(&self) -> Facts {
         Facts {
@@ -246,7 +254,8 @@ impl Durable {
         let wanted = save.unwrap_or_else(|| !self.store.config().save.is_empty());
         let wanted = wanted && !self.is_loading();
         let saved = if wanted { self.save() } else { Ok(()) };
-        flushed.and(saved)
+        flushed.and(saved)?;
+        self.reloads.lost.get().map_or(Ok(()), Clone::clone)
     }
 
     /// The log, if changes are logged.
@@ -273,11 +282,22 @@ impl Durable {
     }
 
     pub(super) fn spawn(self: &Arc<Self>, name: &str, work: fn(&Self)) -> Result<(), String> {
+        self.start(name, move |durable| {
+            work(durable);
+            durable.busy.store(false, Ordering::Release);
+        })
+    }
+
+    /// Starts a thread, which says itself when its turn is over.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        name: &str,
+        work: impl FnOnce(&Self) + Send + 'static,
+    ) -> Result<(), String> {
         let durable = Arc::clone(self);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             machine::be_modest();
             work(&durable);
-            durable.busy.store(false, Ordering::Release);
         });
         match thread {
             Ok(thread) => {
@@ -303,7 +323,7 @@ impl Durable {
     }
 
     /// Writes a snapshot, and notes how it went.
-    fn write_snapshot(&self) -> Result<(), String> {
+    pub(super) fn write_snapshot(&self) -> Result<(), String> {
         let config = self.store.config();
         let begun = self.common.clock.now().ms;
         let changes = self.changes();
@@ -352,7 +372,7 @@ impl Durable {
             Ok(bytes) => {
                 facts.base_bytes = *bytes;
                 self.founded.store(true, Ordering::Release);
-                lock(&self.bells).iter().for_each(|bell| bell.ring());
+                self.ring();
                 say::notice(format_args!("the append-only file was rewritten: {bytes} bytes"));
             }
             Err(what) => say::warning(format_args!("can't rewrite the append-only file: {what}")),

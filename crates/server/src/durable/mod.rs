@@ -18,5 +18,6 @@ pub mod load;
 pub mod log;
 mod opening;
 pub mod progress;
+mod reload;
 pub mod snapshot;
 mod switch;

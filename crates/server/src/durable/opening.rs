@@ -48,14 +48,23 @@ impl Durable {
             say::notice(format_args!("DB loaded: {keys} keys in {took} ms"));
         }
         lock(&self.facts).saved_changes = self.changes();
-        self.loading.store(false, Ordering::Release);
-        // The workers have what is overdue before them.
-        lock(&self.bells).iter().for_each(|bell| bell.ring());
+        self.end_loading();
         Ok(())
     }
 
+    /// The store is whole: everybody may see it.
+    pub(super) fn end_loading(&self) {
+        self.loading.store(false, Ordering::Release);
+        // The workers have what is overdue before them.
+        self.ring();
+    }
+
     /// Loads the snapshot, if there is one.
-    fn load_snapshot(&self, config: &Config, now_ms: u64) -> Result<Option<u64>, String> {
+    pub(super) fn load_snapshot(
+        &self,
+        config: &Config,
+        now_ms: u64,
+    ) -> Result<Option<u64>, String> {
         let path = Path::new(&config.dir).join(&config.dbfilename);
         if !path.exists() {
             if !config.save.is_empty() {

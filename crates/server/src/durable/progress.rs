@@ -47,6 +47,8 @@ impl Progress {
     /// That a load begins at that time (Unix milliseconds).
     pub fn begin(&self, now_ms: u64) {
         self.began_ms.store(now_ms, Ordering::Relaxed);
+        self.total.store(0, Ordering::Relaxed);
+        self.read.store(0, Ordering::Relaxed);
     }
 
     /// That there is one more file to read.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use commands::host::{
-    ClientFacts, Host, LatencyEvent, MemoryFacts, OnDisk, Shutdown, SlowEntry, Tally,
+    ClientFacts, Host, LatencyEvent, MemoryFacts, OnDisk, Reload, Shutdown, SlowEntry, Tally,
 };
 use commands::{Client, Counters, Standing, Totals};
 use engine::{HashKey, OwnedItem, OwnedValue};
@@ -412,6 +412,15 @@ impl Host for ServerHost {
 
     fn hurry_log(&self) {
         self.durable.hurry_log();
+    }
+
+    fn reload(&self, how: Reload) -> Result<u64, String> {
+        let stopper = self.stopper.clone();
+        self.durable.reload(how, move || stopper.stop())
+    }
+
+    fn reloaded(&self, number: u64) -> Option<Result<(), String>> {
+        self.durable.reloaded(number)
     }
 
     fn last_save_s(&self) -> u64 {

@@ -8,7 +8,7 @@ mod info;
 mod memcached;
 mod slow;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -135,6 +135,8 @@ pub struct Scratch {
     served: Arc<admin::Requests>,
     /// The settings' generation that `settings` is of.
     generation: u64,
+    /// The last reload that this worker knows of.
+    knows: Arc<AtomicU64>,
 }
 
 impl Scratch {
@@ -189,6 +191,7 @@ impl Service for Glue {
             counters: self.host.counters.add(),
             settings: memcached::settings(&self.host.config()),
             served: self.host.served.get(index).map(Arc::clone).unwrap_or_default(),
+            knows: self.host.durable.add_worker(),
             ..Scratch::default()
         }
     }
@@ -284,10 +287,11 @@ impl Service for Glue {
     }
 
     fn has_come(&self, awaited: Awaited) -> bool {
-        let Awaited::Disk(position) = awaited else { return false };
-        match self.host.on_disk() {
-            OnDisk::NoLog => true,
-            on_disk => on_disk.has(position),
+        match (awaited, self.host.on_disk()) {
+            (Awaited::Disk(_), OnDisk::NoLog) => true,
+            (Awaited::Disk(position), on_disk) => on_disk.has(position),
+            (Awaited::Reload(number), _) => self.host.reloaded(number).is_some(),
+            (Awaited::Nothing, _) => false,
         }
     }
 
@@ -309,6 +313,11 @@ impl Service for Glue {
         }
         if self.host.durable.is_loading() {
             // Time stands still for what is in files. Whoever has read them rings.
+            let begun = self.host.durable.reload_begun();
+            if self.host.durable.is_loading() {
+                // It's that reload, or none was.
+                worker.knows.store(begun, Ordering::Release);
+            }
             return u64::MAX;
         }
         let next = self.node.end_of_turn(node::Now { ms: now.ms, us: now.us }, heap::held());
