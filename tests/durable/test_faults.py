@@ -243,6 +243,46 @@ def test_reads_go_on_while_a_sync_takes_seconds(folder):
             assert not written or client.exists(*(f"w:{number}:{n}" for n in range(written)))
 
 
+def test_reads_of_other_keys_go_on_under_always_while_a_sync_takes_seconds(folder):
+    """Who reads what is being written waits with the writer; nobody else does."""
+    server = ours(folder, *LOG, "--appendfsync", "always")
+    names = [f"k:{n}" for n in range(20)]
+    server.client.mset(dict.fromkeys(names, 1))
+    server.client.execute_command("SESSION.CREATE", "s", "USER", "ann", "SET", 1, "a", "1")
+    answers = [reads_beside_a_write(server, folder, f"w:{n}", names) for n in range(3)]
+    server.kill()
+    # One name of many thousands is taken for the written one.
+    assert True in answers, "the reads waited for the sync"
+
+
+def reads_beside_a_write(server: Server, folder: Path, key: str, names: list[str]) -> bool:
+    """Whether reads of some keys are answered while a write of another waits for its sync."""
+    answered = threading.Event()
+
+    def write() -> None:
+        with closing(one_try(server.port)) as other:
+            other.set(key, 2)
+            answered.set()
+
+    def size() -> int:
+        return sum(path.stat().st_size for path in increments(folder) if path.exists())
+
+    writer, client = threading.Thread(target=write), server.client
+    with fault(server, "fdatasync:delay_enter=3000000", *increments(folder)):
+        before = size()
+        writer.start()
+        while size() == before:
+            assert not answered.is_set()
+        assert [client.get(name) for name in names] == [b"1"] * len(names)
+        assert client.execute_command("SESSION.LOAD", "s", "PEEK")
+        in_time = not answered.is_set()
+        assert client.get(key) == b"2"
+        writer.join(SECONDS)
+        # Who reads it was told when the writer was, or the write wasn't held at all.
+        assert answered.is_set()
+    return in_time
+
+
 class Small:
     """A server whose folder is a disk of a few megabytes of its own."""
 

@@ -24,6 +24,8 @@ pub trait Shards {
     /// The shard of that number. A reference to another one may be invalid afterwards, so a
     /// handler holds one at a time.
     fn shard(&mut self, number: usize) -> &mut Shard;
+    /// The command's reply tells of more than of its one key: of one that the key stands for, say.
+    fn ask_for_more(&mut self) {}
 }
 
 /// What a handler works with.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! effect          -> records in the group of the thread     (its shard is locked)
-//! locks let go    -> the group joins the journal as a whole; its shards note the position
+//! locks let go    -> the group joins the journal as a whole; its shards and keys note the position
 //! reply           -> leaves once the journal is safe up to all that the reply has seen
 //! ```
 //!
@@ -12,7 +12,8 @@
 //! Not for: files, and what is safe: whoever writes takes the bytes and says so.
 
 use crate::limits::JOURNAL_WAITING_MAX;
-use engine::{Effect, Journal as Recorder};
+use crate::touched::{Places, Touched};
+use engine::{Effect, Journal as Recorder, KeyHash};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -87,6 +88,7 @@ pub struct Journal {
     holds_revocations: AtomicBool,
     /// The position after the last revocation that somebody waits for.
     revoked: AtomicU64,
+    touched: Touched,
 }
 
 /// Records that nobody has taken yet.
@@ -122,6 +124,7 @@ impl Default for Journal {
             synced: AtomicU64::new(0),
             holds_revocations: AtomicBool::new(false),
             revoked: AtomicU64::new(0),
+            touched: Touched::default(),
         }
     }
 }
@@ -155,6 +158,13 @@ impl Journal {
     #[inline]
     pub fn safe(&self) -> u64 {
         if self.is_on() { self.safe.load(Ordering::Acquire) } else { u64::MAX }
+    }
+
+    /// The position after the last effect on a key, or on one that shares its place. The key's
+    /// shard is locked.
+    #[inline]
+    pub(crate) fn last_of(&self, key: KeyHash) -> u64 {
+        self.touched.last(key)
     }
 
     /// How far it has come.
@@ -291,6 +301,7 @@ impl Journal {
         group.emptied.clear();
         let end = self.end() + (waiting.bytes.len() - before) as u64;
         self.end.store(end, Ordering::Release);
+        self.touched.note(&mut group.places, end);
         let revokes = std::mem::take(&mut group.revokes);
         if !revokes || !self.holds_revocations.load(Ordering::Relaxed) {
             return Until { safe: end, own: end, synced: 0 };
@@ -313,6 +324,8 @@ struct Group {
     /// Databases that were emptied since the last record of another kind. Emptying happens in
     /// every shard that has keys, under all locks, and is told once.
     emptied: SmallVec<[usize; 4]>,
+    /// What they are on.
+    places: Places,
     /// Whether one of them revokes something.
     revokes: bool,
 }
@@ -345,6 +358,10 @@ impl Recorder for Tap {
             let before = group.bytes.len();
             (self.format.effect)(effect, &mut group.bytes);
             if group.bytes.len() > before {
+                match effect {
+                    Effect::Key { key, .. } => group.places.add(key.hash),
+                    Effect::Clear { .. } | Effect::Swap { .. } => group.places.add_all(),
+                }
                 group.parts.push((db, group.bytes.len()));
                 group.revokes |= effect.revokes();
             }

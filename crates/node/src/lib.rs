@@ -23,6 +23,7 @@ mod memcached;
 mod memory;
 mod resp;
 mod survey;
+mod touched;
 mod turn;
 
 pub use commands::{Awaited, Waiting};

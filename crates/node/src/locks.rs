@@ -6,7 +6,7 @@
 
 use crate::{Kept, Node, Until};
 use commands::Shards;
-use engine::{HashKey, Shard};
+use engine::{HashKey, KeyHash, Shard};
 use smallvec::SmallVec;
 use std::ops::{Deref, DerefMut};
 use std::sync::MutexGuard;
@@ -17,7 +17,9 @@ pub(crate) struct Locked<'n> {
     /// The common case is one shard, which needs no list.
     first: Option<Held<'n>>,
     more: Vec<Held<'n>>,
-    /// The latest position in the journal of any shard that was held, and of what was revoked.
+    /// The only key that is asked for.
+    only: Option<KeyHash>,
+    /// The latest position in the journal of anything that was asked for, and of what was revoked.
     until: Until,
 }
 
@@ -63,14 +65,15 @@ impl Drop for Held<'_> {
 impl<'n> Locked<'n> {
     /// Locks nothing yet: shards are locked one at a time, as they are asked for.
     pub(crate) fn in_turn(node: &'n Node) -> Self {
-        Self { node, first: None, more: Vec::new(), until: Until::default() }
+        Self { node, first: None, more: Vec::new(), only: None, until: Until::default() }
     }
 
-    /// Locks one shard.
+    /// Locks the shard of a key, for a request that tells of this key alone.
     #[inline]
-    pub(crate) fn one(node: &'n Node, number: usize) -> Self {
+    pub(crate) fn one(node: &'n Node, key: KeyHash) -> Self {
         let mut locked = Self::in_turn(node);
-        locked.take(number);
+        locked.only = Some(key);
+        locked.take(key.shard(node.shard_count()));
         locked
     }
 
@@ -123,7 +126,11 @@ impl<'n> Locked<'n> {
             if let Some(until) = added {
                 held.kept.position = until.safe;
             }
-            self.until.safe = self.until.safe.max(held.kept.position);
+            let position = match self.only {
+                Some(key) => self.node.journal.last_of(key),
+                None => held.kept.position,
+            };
+            self.until.safe = self.until.safe.max(position);
         }
     }
 }
@@ -154,6 +161,10 @@ impl Shards for Locked<'_> {
         self.first.iter().chain(&self.more).any(|held| held.number == number)
     }
 
+    fn ask_for_more(&mut self) {
+        self.only = None;
+    }
+
     /// A shard that isn't held is locked now, after all others are let go: right for commands
     /// that walk over shards, and no deadlock for anyone else.
     #[inline]
@@ -164,6 +175,7 @@ impl Shards for Locked<'_> {
             match self.more.iter().position(is_it) {
                 Some(at) => return self.more.get_mut(at).expect("a place in the list"),
                 None => {
+                    self.only = None;
                     self.let_go();
                     self.take(number);
                 }

@@ -175,7 +175,7 @@ impl Node {
 
     fn locked_for(&self, request: &Request<'_>, hashed: Option<(&[u8], KeyHash)>) -> Locked<'_> {
         match (hashed, request) {
-            (Some((_, hash)), _) => Locked::one(self, hash.shard(self.shard_count())),
+            (Some((_, hash)), _) => Locked::one(self, hash),
             (None, Request::FlushAll { .. }) => Locked::all(self),
             (None, _) => Locked::in_turn(self),
         }

@@ -328,7 +328,7 @@ impl Node {
         let locked = match hashed {
             Some((key, hash)) if row.keys == Keys::FIRST && !row.flags.has(Flags::NOT_QUEUED) => {
                 let fits = key.len() <= KEY_MAX;
-                fits.then(|| Locked::one(self, hash.shard(self.shards.len())))
+                fits.then(|| Locked::one(self, hash))
             }
             _ => self.lock_for(client, row, args),
         };

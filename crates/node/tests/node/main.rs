@@ -20,3 +20,4 @@ mod sessions;
 mod support;
 mod survey;
 mod threads;
+mod waits;

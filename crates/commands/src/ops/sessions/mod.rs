@@ -110,8 +110,8 @@ pub fn resolve<'k>(ctx: &mut Ctx<'_>, name: &'k [u8]) -> Result<Target<'k>, Fail
                 owner = Some(entry.user().to_vec());
                 let target = entry.hash().and_then(|hash| hash.get(TARGET, 0));
                 let Some(target) = target else { return Ok(Target::Gone) };
-                let target = target.value.to_vec();
-                name = Cow::Owned(target);
+                name = Cow::Owned(target.value.to_vec());
+                ctx.shards.ask_for_more();
             }
         }
     }
