@@ -5,6 +5,8 @@ usage: measure_durable.py --sessile BIN [--rounds 5] [--sessions 1000000] [--jso
 
 everysec   SETs per second with the log under everysec, over those without a log
 always     SETs per second of 50 clients under always, over redis-server's, and syncs for them
+slow       p99 of GETs that are due every 2 ms while 50 others write and each sync takes 3 s, over
+           the p99 with syncs as the disk makes them; strace delays them
 files      seconds to write a snapshot of the sessions and to load it, over redis-server's
 
 Rounds are interleaved; medians are quoted. Servers run on free ports and in folders of their own.
@@ -12,9 +14,12 @@ Rounds are interleaved; medians are quoted. Servers run on free ports and in fol
 
 import argparse
 import json
+import multiprocessing
 import pathlib
 import platform
+import select
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -28,6 +33,11 @@ from redis.retry import Retry
 from servers import free_port
 
 WAIT_SECONDS = 300
+READ_KEYS = 100
+READS_PER_SECOND = 500
+READ_SECONDS = 10
+WRITERS = 50
+WRITE_EVERY = 0.01
 
 
 class Server:
@@ -124,7 +134,7 @@ def always(options):
         "sessile always": [options.sessile, "--memcached-port", "0", *log],
         "redis always": ["redis-server", "--save", "", *log],
     }
-    requests, syncs = 20_000, []
+    requests, syncs = 100_000, []
 
     def work(server):
         before = server.client.info("persistence").get("sessile_aof_syncs")
@@ -139,6 +149,89 @@ def always(options):
     # redis-server doesn't tell of its own.
     print(f"{part}: {statistics.median(syncs):.0f} syncs of sessile for 1,000 SETs")
     return found | {"sessile syncs per 1,000": syncs}
+
+
+def reads(port, seconds):
+    """The 99th percentile (ms) of GETs of one client, each counted from when it was due.
+
+    Those that couldn't be sent until the end count with the time that they waited so far.
+    """
+    took, total = [], int(seconds * READS_PER_SECOND)
+    with socket.create_connection(("127.0.0.1", port)) as wire:
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        begun = time.monotonic()
+        for n in range(total):
+            due = begun + n / READS_PER_SECOND
+            if time.monotonic() > begun + seconds:
+                left = range(n, total)
+                took += [time.monotonic() - begun - m / READS_PER_SECOND for m in left]
+                break
+            time.sleep(max(0, due - time.monotonic()))
+            wire.sendall(b"GET read:%d\r\n" % (n % READ_KEYS))
+            assert wire.recv(4096).startswith(b"$3")
+            took.append(time.monotonic() - due)
+    return statistics.quantiles(took, n=100)[98] * 1000
+
+
+def write_on(port):
+    """Clients that have one SET each every few milliseconds, unless the last one isn't answered."""
+    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(WRITERS)]
+    poll = select.poll()
+    wires = {wire.fileno(): wire for wire in idle}
+    for wire in idle:
+        poll.register(wire, select.POLLIN)
+    value, n = b"x" * 500, 0
+    while True:
+        for wire in idle:
+            n += 1
+            wire.sendall(b"*3\r\n$3\r\nSET\r\n$7\r\nw%06d\r\n$500\r\n%s\r\n" % (n % 100_000, value))
+        time.sleep(WRITE_EVERY)
+        idle = [wires[ready] for ready, _ in poll.poll(1000)]
+        for wire in idle:
+            if wire.recv(4096) != b"+OK\r\n":
+                return
+
+
+def slow(options):
+    bare = ["strace", "-D", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null"]
+    bare += ["-e", "trace=fdatasync"]
+    ways = {"as they are": bare, "3 s": [*bare, "-e", "inject=fdatasync:delay_enter=3000000"]}
+    products = {
+        "sessile": [options.sessile, "--memcached-port", "0"],
+        "redis": ["redis-server", "--save", ""],
+    }
+    out = {}
+    for policy in ("everysec", "always"):
+        log = ["--appendonly", "yes", "--appendfsync", policy]
+        for _ in range(options.rounds):
+            for product, way in ((p, w) for p in products for w in ways):
+                with tempfile.TemporaryDirectory() as folder:
+                    server = Server([*ways[way], *products[product], *log], folder)
+                    found = read_beside_writers(server)
+                out.setdefault(f"{policy}, {product}, syncs {way}", []).append(found)
+        for name in products:
+            quiet, late = (out[f"{policy}, {name}, syncs {way}"] for way in ways)
+            ratio = statistics.median(a / b for a, b in zip(late, quiet, strict=True))
+            middles = (statistics.median(quiet), statistics.median(late))
+            print(f"slow, {policy}: {name:8} p99 of GET %.2f ms, %.2f ms" % middles, end=" ")
+            print(f"with syncs of 3 s: {ratio:.2f}")
+    return out
+
+
+def read_beside_writers(server):
+    server.client.mset({f"read:{n}": "one" for n in range(READ_KEYS)})
+    # Nothing that is read waits for the disk any more.
+    server.client.set("last", 1)
+    writers = multiprocessing.Process(target=write_on, args=(server.port,))
+    writers.start()
+    try:
+        found = reads(server.port, READ_SECONDS)
+        assert writers.is_alive(), "a write was refused"
+        return found
+    finally:
+        writers.kill()
+        writers.join()
+        server.stop()
 
 
 def fill(client, count):
@@ -184,7 +277,7 @@ def files(options):
     return out
 
 
-PARTS = {"everysec": everysec, "always": always, "files": files}
+PARTS = {"everysec": everysec, "always": always, "slow": slow, "files": files}
 
 
 def main():
