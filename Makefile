@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run server bench guide instructions lost-updates test test-all crash powerloss starts
+.PHONY: help run server bench guide guarantees instructions lost-updates test test-all crash powerloss starts
 .PHONY: cancellations lint fmt clean
 
 help:  ## this list
@@ -25,6 +25,10 @@ instructions:  ## instructions per command, counted by callgrind: an error if on
 	cargo build --release --locked -q -p sessile-server --features valgrind --target-dir target/valgrind
 	@$(PYTHON) tools/measure_instructions.py --sessile target/valgrind/release/sessile \
 		--against docs/measurements/instructions.json $(ARGS)
+
+guarantees:  ## docs/guarantees.md anew: what each engine promises, and the tests that prove it
+	@$(PYTHON) tools/setup_venv.py demo tests python > /dev/null
+	@.venv/bin/python tools/guarantees.py $(ARGS)
 
 UPDATES ?= 100000
 lost-updates:  ## parallel requests of one session under gunicorn and uvicorn, ours and others: what is lost

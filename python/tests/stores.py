@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -31,8 +31,9 @@ from servers import RIVALS, StartError, Store, server_bin
 from sessile.contract import AsyncEngine, Engine, Life
 from sessile.file import FileEngine
 from sessile.memory import MemoryEngine
+from sessile.promises import INDEXED, Promise
 from sessile.ruled import Async
-from sessile.sealed import async_sealed, sealed
+from sessile.sealed import AsyncSealed, Sealed, async_sealed, sealed
 from sessile.urls import open_async_engine, open_engine
 
 SEALING = (b"the newest key of all the tests here", b"one that sealed before, and opens")
@@ -50,8 +51,24 @@ class Bench:
     """Lets that many seconds pass."""
     tag: str = ""
     """What all keys of this test share, so that a cluster keeps them together."""
-    indexed: bool = True
-    """Whether a user's sessions can be listed, ended together and limited."""
+
+    @property
+    def promises(self) -> frozenset[Promise]:
+        """What the engine declares."""
+        engine = self.engine._engine if isinstance(self.engine, Awaited) else self.engine
+        return cast(frozenset[Promise], engine.promises)
+
+    @property
+    def indexed(self) -> bool:
+        """Whether a user's sessions can be listed, ended together and limited."""
+        return self.promises >= INDEXED
+
+    def encrypted(self) -> Any:
+        """An engine over this one that encrypts."""
+        inner = self.engine._engine if isinstance(self.engine, Awaited) else self.engine
+        if isinstance(inner, (Sealed, AsyncSealed)):
+            pytest.skip("encrypts already, and the whole contract runs over it")
+        return sealed(self.engine, SEALING, "test")
 
     def key(self) -> bytes:
         """A key that no session ever had."""
@@ -285,7 +302,6 @@ def own_socket(face: str, world: World) -> AbstractContextManager[Bench]:
 def memcached(face: str, world: World) -> Iterator[Bench]:
     """`memcached://` on two of Debian's memcached."""
     with at("memcached://" + ",".join(world.memcached()), face) as bench:
-        bench.indexed = False
         yield bench
 
 
@@ -293,7 +309,6 @@ def memcached(face: str, world: World) -> Iterator[Bench]:
 def memcached_on_sessile(face: str, world: World) -> Iterator[Bench]:
     """`memcached://` on our own server."""
     with at("memcached://" + world.sessile().memcached, face) as bench:
-        bench.indexed = False
         yield bench
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from sessile.contract import ROTATED, Changes, Life, Push
 from sessile.errors import DocumentError, SessionConflict
+from sessile.promises import Promise
 from stores import FIELDS, Bench, together
 
 NONE = Changes()
@@ -266,6 +267,7 @@ def test_merge_refuses_what_makes_no_sense_and_changes_nothing(
     assert (dict(loaded.fields), loaded.version) == (fields, version)
 
 
+@pytest.mark.proves(Promise.MERGE)
 def test_merge_of_parallel_saves_loses_nothing(bench: Bench) -> None:
     key = bench.session()
 
@@ -294,6 +296,18 @@ def test_merge_of_a_large_patch(bench: Bench) -> None:
     assert bench.fields(key) == {b"k.0": many[b"k.0"]}
 
 
+@pytest.mark.proves(Promise.ENCRYPTION)
+def test_encryption_hides_values_and_merges_all_the_same(bench: Bench) -> None:
+    above, key = bench.encrypted(), bench.key()
+    assert above.create(key, {b"name": b'"Ann"', b"n": b"41"}, FOREVER)
+    changes = Changes(set={b"town": b'"Ulm"'}, increment={b"n": 1}, push=[Push(b"l", b'"Eve"')])
+    assert above.save(key, changes, FOREVER)
+    expected = {b"name": b'"Ann"', b"n": b"42", b"town": b'"Ulm"', b"l": b'["Eve"]'}
+    assert above.load(key).fields == expected
+    stored = b"".join(bench.fields(key).values())
+    assert not any(word in stored for word in (b"Ann", b"Ulm", b"Eve"))
+
+
 # no revival
 
 
@@ -307,6 +321,7 @@ def test_revival_never_by_a_save(bench: Bench, changes: Changes) -> None:
     assert bench.lists(user)
 
 
+@pytest.mark.proves(Promise.REVIVAL)
 def test_revival_never_by_saves_that_race_with_the_end(bench: Bench) -> None:
     for _ in range(10):
         key = bench.session()
@@ -367,6 +382,7 @@ def test_conflict_if_somebody_else_was_faster(bench: Bench) -> None:
     assert bench.fields(key)[b"a"] == b"1"
 
 
+@pytest.mark.proves(Promise.CONFLICT)
 def test_conflict_for_all_but_one_of_many(bench: Bench) -> None:
     key = bench.session()
     version = bench.engine.load(key).version
@@ -392,6 +408,7 @@ def test_idle_ends_what_nobody_uses(bench: Bench) -> None:
     assert bench.engine.save(key, NONE, Life(idle=60)) is None
 
 
+@pytest.mark.proves(Promise.IDLE)
 def test_idle_is_rearmed_by_use(bench: Bench) -> None:
     uses = [
         lambda key: bench.engine.load(key, slide=True),
@@ -432,6 +449,7 @@ def test_idle_never_passes_the_absolute_deadline(bench: Bench) -> None:
         assert bench.engine.load(key).idle_left <= 101_000
 
 
+@pytest.mark.proves(Promise.MAX)
 def test_max_ends_a_session_in_use(bench: Bench) -> None:
     key = bench.session(Life(idle=60, maximum=1))
     bench.forward(0.5)
@@ -498,6 +516,7 @@ def test_repeat_of_a_create(bench: Bench) -> None:
     assert bench.engine.create(key, FIELDS, FOREVER, token=b"t2") is None
 
 
+@pytest.mark.proves(Promise.REPEAT)
 def test_repeat_of_a_save(bench: Bench) -> None:
     key = bench.session()
     changes = Changes(increment={b"n": 1}, push=[Push(b"l", b"1")])

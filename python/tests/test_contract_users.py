@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sessile.contract import ROTATED, Changes, Life
+from sessile.promises import Promise
 from stores import FIELDS, Bench, together
 
 NONE = Changes()
@@ -30,6 +31,7 @@ def test_rotation_moves_the_session_with_its_patch(bench: Bench) -> None:
     assert 990_000 < after.absolute_left <= 1_001_000
 
 
+@pytest.mark.proves(Promise.TOMBSTONE)
 @pytest.mark.parametrize(
     ("before", "options"),
     [
@@ -97,6 +99,7 @@ def test_rotation_twice_at_one_moment_signs_in_both(bench: Bench) -> None:
         assert bench.lists(user, *news)
 
 
+@pytest.mark.proves(Promise.ROTATION)
 def test_rotation_is_one_step(bench: Bench) -> None:
     """Whoever looks at both keys while one becomes the other finds the session every time."""
     keys = [bench.session()] + [bench.key() for _ in range(20)]
@@ -131,6 +134,7 @@ def test_rotation_does_not_overwrite(bench: Bench) -> None:
 # grace
 
 
+@pytest.mark.proves(Promise.GRACE)
 def test_grace_leaves_an_alias(bench: Bench) -> None:
     key, new = bench.session(user="ann"), bench.key()
     assert bench.engine.rotate(key, new, NONE, FOREVER, grace=30)
@@ -247,6 +251,7 @@ def test_index_follows_the_user(bench: Bench) -> None:
     assert [row.key for row in bench.engine.sessions_of(bob)] == [new]
 
 
+@pytest.mark.proves(Promise.INDEX)
 def test_index_end_all(bench: Bench) -> None:
     user, other = bench.user(), bench.user()
     keys = [bench.session(user=user) for _ in range(4)]
@@ -320,6 +325,7 @@ def test_limit_is_met_by_a_rotation_within_the_user(bench: Bench) -> None:
     assert {row.key for row in bench.engine.sessions_of(user)} == {other, new}
 
 
+@pytest.mark.proves(Promise.LIMIT)
 def test_limit_holds_for_a_hundred_parallel_sign_ins(bench: Bench) -> None:
     user = bench.user()
     keys = [bench.key() for _ in range(100)]

@@ -23,6 +23,7 @@ from servers import server_bin
 from sessile import embedded
 from sessile.contract import Life
 from sessile.errors import ConfigurationError, SessionUnavailable
+from sessile.promises import Promise
 from sessile.settings import at_home
 from sessile.urls import open_async_engine, open_engine
 from stores import FIELDS, end_embedded
@@ -161,6 +162,7 @@ def test_a_long_log_is_put_aside_by_the_next_start(home):
     engine.close()
 
 
+@pytest.mark.proves(Promise.RESTART, "embedded")
 def test_a_server_that_was_killed_is_started_again_and_has_everything(home):
     engine = open_engine(f"embedded:{home}")
     keys = [key() for _ in range(200)]
@@ -188,6 +190,7 @@ def test_asyncio_finds_a_server_that_was_killed(home):
     asyncio.run(work())
 
 
+@pytest.mark.proves(Promise.OUTAGE, "embedded")
 def test_too_many_starts_are_an_error_that_quotes_the_log(home):
     engine = open_engine(f"embedded:{home}")
     engine.ping()

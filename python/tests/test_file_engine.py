@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -12,10 +15,12 @@ import pytest
 
 from sessile.contract import Changes, Life, Loaded
 from sessile.errors import ConfigurationError, SessionUnavailable
+from sessile.promises import Promise
 from sessile.urls import open_engine
 from stores import FIELDS
 
 FOREVER = Life()
+ENV = {"PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
 
 
 def test_processes_share_a_file(tmp_path: Path) -> None:
@@ -40,6 +45,29 @@ def test_processes_share_a_file(tmp_path: Path) -> None:
     loaded = open_engine(f"file://{tmp_path}/sessions").load(b"k")
     assert isinstance(loaded, Loaded)
     assert loaded.fields == {b"n": b"160"}
+
+
+@pytest.mark.proves(Promise.RESTART, "file")
+def test_what_was_confirmed_outlives_a_process_that_was_killed(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from sessile.contract import Changes, Life
+from sessile.urls import open_engine
+engine = open_engine(sys.argv[1])
+assert engine.create(b"stays", {b"a": b"1"}, Life(), user="ann")
+assert engine.create(b"ended", {b"a": b"1"}, Life(), user="ann")
+assert engine.save(b"stays", Changes(set={b"a": b"2"}), Life())
+assert engine.end(b"ended") == 1
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    url = f"file://{tmp_path / 'sessions'}"
+    done = subprocess.run([sys.executable, "-c", script, url], check=False, env=ENV)
+    assert done.returncode == -signal.SIGKILL
+    engine = open_engine(url)
+    assert engine.load(b"stays").fields == {b"a": b"2"}
+    assert engine.load(b"ended") is None
+    assert [row.key for row in engine.sessions_of("ann")] == [b"stays"]
+    engine.close()
 
 
 def test_a_new_file_that_another_holds_is_waited_for(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 from fleets import ClusterFleet, RedisServer, SentinelFleet, wait_until
 from sessile.contract import Changes, Life, Loaded
 from sessile.errors import SessionUnavailable
+from sessile.promises import Promise
 from sessile.redis_cluster import slot_of
 from sessile.urls import open_async_engine, open_engine
 from stores import FIELDS, Awaited
@@ -114,6 +115,8 @@ def key_of(tag: int) -> bytes:
     return b"t:{%04d}" % tag + b"%032x" % tag
 
 
+@pytest.mark.proves(Promise.OUTAGE, "sentinel")
+@pytest.mark.proves(Promise.FAILOVER, "sentinel")
 @pytest.mark.parametrize("face", ["sync", "async"])
 def test_failover_under_sentinels(sentinels: SentinelFleet, face: str) -> None:
     engine = engine_at(sentinels.url, face)
@@ -138,6 +141,8 @@ def test_failover_under_sentinels(sentinels: SentinelFleet, face: str) -> None:
     finish(engine)
 
 
+@pytest.mark.proves(Promise.OUTAGE, "cluster")
+@pytest.mark.proves(Promise.FAILOVER, "cluster")
 @pytest.mark.parametrize("face", ["sync", "async"])
 def test_failover_of_one_shard(cluster: ClusterFleet, face: str) -> None:
     engine = engine_at(cluster.url, face)

@@ -27,6 +27,7 @@ from sessile.errors import (
 )
 from sessile.memcached import MemcachedEngine, Ring, time_to_live
 from sessile.memcached_wire import Answer, Answers, name_of
+from sessile.promises import Promise
 from sessile.rules import Alias, Record, Tombstone
 from sessile.urls import open_engine
 from sessile.wire import MORE, ProtocolError
@@ -282,6 +283,7 @@ def test_a_rotation_and_an_end_at_one_moment_leave_no_session_signed_in(
 # servers
 
 
+@pytest.mark.proves(Promise.OUTAGE, "memcached")
 def test_a_server_that_is_gone_is_an_error_for_its_sessions_only() -> None:
     servers = [Memcached().start() for _ in range(2)]
     engine = open_engine("memcached://" + ",".join(one.place for one in servers) + "?timeout=2")

@@ -22,6 +22,7 @@ from fleets import RedisServer, certificate, wait_until
 from losing import Losing
 from sessile.contract import Changes, Life, Loaded, Push
 from sessile.errors import SessileError, SessionUnavailable
+from sessile.promises import Promise
 from sessile.urls import open_async_engine, open_engine
 from stores import FIELDS, World, tag, together
 
@@ -59,6 +60,7 @@ def sockets() -> int:
 # outages
 
 
+@pytest.mark.proves(Promise.OUTAGE, "redis")
 def test_outage_is_told_at_once_and_passes(server: RedisServer) -> None:
     engine = open_engine(server.url)
     one = key()

@@ -14,6 +14,7 @@ import pytest
 
 from sessile import ConfigurationError, SessionConflict, SessionUnavailable, wire
 from sessile.contract import ROTATED, Changes, Life, Loaded, Push
+from sessile.promises import Promise
 from sessile.sessile_plan import Plans
 from sessile.urls import open_async_engine, open_engine
 from sessile.wire import MORE, ProtocolError, Refused, Replies, pack
@@ -221,6 +222,7 @@ def test_more_than_was_asked_ends_the_connection(ask):
     assert isinstance(found[0], SessionUnavailable)
 
 
+@pytest.mark.proves(Promise.OUTAGE, "sessile")
 def test_an_outage_is_not_asked_again_and_again(ask):
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
+from sessile.promises import Promise
+
 __all__ = [
     "ROTATED",
     "AsyncEngine",
@@ -129,6 +131,10 @@ class Engine(Protocol):
     `user=None` leaves the user as it is, `""` clears it.
     """
 
+    @property
+    def promises(self) -> frozenset[Promise]:
+        """What holds on this engine; docs/guarantees.md is made from it."""
+
     def create(
         self,
         key: bytes,
@@ -209,6 +215,9 @@ class Engine(Protocol):
 @runtime_checkable
 class AsyncEngine(Protocol):
     """`Engine` with `await`."""
+
+    @property
+    def promises(self) -> frozenset[Promise]: ...
 
     async def create(
         self,

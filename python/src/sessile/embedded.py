@@ -30,6 +30,8 @@ from typing import Any
 
 from sessile.errors import ConfigurationError, SessionUnavailable
 from sessile.pool import AsyncLink, AsyncPool, Link, Pool, Target
+from sessile.promises import Promise
+from sessile.sessile import PROMISES as SERVER
 from sessile.sessile import AsyncSessileEngine, SessileEngine
 from sessile.sessile_plan import plain
 from sessile.urls import Address
@@ -37,6 +39,7 @@ from sessile.wire import Refused, pack
 
 __all__ = ["Home", "open_async_engine", "open_engine"]
 
+PROMISES = SERVER | {Promise.RESTART}
 OPTIONS = {
     "timeout": "seconds to get a reply (5)",
     "pool": "connections of one process or event loop, at most (64)",
@@ -312,9 +315,9 @@ def parts_of(address: Address) -> tuple[Target, Home]:
 
 def open_engine(address: Address) -> Any:
     """The engine at `embedded:...`; no I/O."""
-    return SessileEngine(EmbeddedPool(*parts_of(address)))
+    return SessileEngine(EmbeddedPool(*parts_of(address)), PROMISES)
 
 
 def open_async_engine(address: Address) -> Any:
     """The engine at `embedded:...` for asyncio; no I/O."""
-    return AsyncSessileEngine(AsyncEmbeddedPool(*parts_of(address)))
+    return AsyncSessileEngine(AsyncEmbeddedPool(*parts_of(address)), PROMISES)

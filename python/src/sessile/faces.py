@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sessile.contract import Changes, Life, Listed, Loaded, Rotated
+from sessile.promises import EVERYWHERE, INDEXED, Promise, needs
 
 __all__ = ["AsyncFace", "Face"]
 
@@ -19,6 +20,8 @@ class Face:
     """`sessile.contract.Engine` over plans."""
 
     _plans: Any
+    promises: frozenset[Promise] = EVERYWHERE | INDEXED
+    """What holds on this engine; docs/guarantees.md is made from it."""
 
     def _run(self, plan: Any) -> Any:
         raise NotImplementedError
@@ -33,6 +36,8 @@ class Face:
         limit: int | None = None,
         token: bytes | None = None,
     ) -> int | None:
+        if limit is not None:
+            needs(Promise.LIMIT, self.promises)
         return self._run(self._plans.create(key, fields, life, user, limit, token))
 
     def load(self, key: bytes, *, slide: bool = False) -> Loaded | Rotated | None:
@@ -65,6 +70,8 @@ class Face:
         create: Mapping[bytes, bytes] | None = None,
         token: bytes | None = None,
     ) -> int | None:
+        if limit is not None:
+            needs(Promise.LIMIT, self.promises)
         plan = self._plans.rotate(
             key, new_key, changes, life, expected, user, limit, grace, hard, create, token
         )
@@ -77,9 +84,11 @@ class Face:
         return self._run(self._plans.touch(key))
 
     def sessions_of(self, user: str, names: Sequence[bytes] = ()) -> list[Listed]:
+        needs(Promise.INDEX, self.promises)
         return self._run(self._plans.sessions_of(user, names)) if user else []
 
     def end_all(self, user: str, *, keep: bytes | None = None) -> int:
+        needs(Promise.INDEX, self.promises)
         return self._run(self._plans.end_all(user, keep)) if user else 0
 
     def exists(self, key: bytes) -> bool:
@@ -93,6 +102,8 @@ class AsyncFace:
     """`sessile.contract.AsyncEngine` over plans."""
 
     _plans: Any
+    promises: frozenset[Promise] = EVERYWHERE | INDEXED
+    """What holds on this engine; docs/guarantees.md is made from it."""
 
     async def _run(self, plan: Any) -> Any:
         raise NotImplementedError
@@ -107,6 +118,8 @@ class AsyncFace:
         limit: int | None = None,
         token: bytes | None = None,
     ) -> int | None:
+        if limit is not None:
+            needs(Promise.LIMIT, self.promises)
         return await self._run(self._plans.create(key, fields, life, user, limit, token))
 
     async def load(self, key: bytes, *, slide: bool = False) -> Loaded | Rotated | None:
@@ -139,6 +152,8 @@ class AsyncFace:
         create: Mapping[bytes, bytes] | None = None,
         token: bytes | None = None,
     ) -> int | None:
+        if limit is not None:
+            needs(Promise.LIMIT, self.promises)
         plan = self._plans.rotate(
             key, new_key, changes, life, expected, user, limit, grace, hard, create, token
         )
@@ -151,9 +166,11 @@ class AsyncFace:
         return await self._run(self._plans.touch(key))
 
     async def sessions_of(self, user: str, names: Sequence[bytes] = ()) -> list[Listed]:
+        needs(Promise.INDEX, self.promises)
         return await self._run(self._plans.sessions_of(user, names)) if user else []
 
     async def end_all(self, user: str, *, keep: bytes | None = None) -> int:
+        needs(Promise.INDEX, self.promises)
         return await self._run(self._plans.end_all(user, keep)) if user else 0
 
     async def exists(self, key: bytes) -> bool:

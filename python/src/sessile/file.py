@@ -21,6 +21,7 @@ from pathlib import Path
 
 from sessile import rules
 from sessile.errors import ConfigurationError, SessionUnavailable
+from sessile.promises import EVERYWHERE, INDEXED, Promise
 from sessile.ruled import Async, Ruled
 from sessile.urls import Address
 
@@ -49,6 +50,8 @@ def now_ms() -> int:
 
 class FileEngine(Ruled):
     """`sessile.contract.Engine` over a SQLite file. `clock` answers Unix milliseconds."""
+
+    promises = EVERYWHERE | INDEXED | {Promise.RESTART}
 
     def __init__(
         self,

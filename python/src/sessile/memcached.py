@@ -32,6 +32,7 @@ from sessile.errors import (
 from sessile.faces import AsyncFace, Face
 from sessile.memcached_wire import Answer, Answers, name_of
 from sessile.pool import AsyncPool, Pool, Target
+from sessile.promises import EVERYWHERE, Promise
 from sessile.sessile_plan import new_token
 from sessile.urls import Address
 
@@ -50,6 +51,7 @@ VALUE_MAX = 1024 * 1024 - 1024
 RELATIVE_MAX = 30 * 86400
 """Seconds; memcached takes more for a moment, in Unix seconds."""
 MOMENT_MAX = 2**31 - 1
+PROMISES = EVERYWHERE | {Promise.OUTAGE}
 NO_INDEX = "memcached has no index of users: {} needs another engine"
 
 T = TypeVar("T")
@@ -137,7 +139,6 @@ class Plans:
         limit: int | None,
         token: bytes | None,
     ) -> Plan[int | None]:
-        unlimited(limit)
         mark = token or new_token()
         return self._transact(lambda view: rules.create(view, key, fields, life, user, None, mark))
 
@@ -173,7 +174,6 @@ class Plans:
         create: Mapping[bytes, bytes] | None,
         token: bytes | None,
     ) -> Plan[int | None]:
-        unlimited(limit)
         mark = token or new_token()
 
         def work(view: Snapshot) -> int | None:
@@ -214,12 +214,6 @@ class Plans:
     def exists(self, key: bytes) -> Plan[bool]:
         return self._transact(lambda view: rules.exists(view, key))
 
-    def sessions_of(self, user: str, names: Sequence[bytes]) -> NoReturn:
-        raise NotSupported(NO_INDEX.format("listing a user's sessions"))
-
-    def end_all(self, user: str, keep: bytes | None) -> NoReturn:
-        raise NotSupported(NO_INDEX.format("ending all of a user's sessions"))
-
     def ping(self) -> Plan[None]:
         checked((yield Ask(None, b"mn\r\n")))
 
@@ -242,11 +236,6 @@ class Plans:
             if (yield from commit(view)):
                 return answer
         raise SessionUnavailable("too many others change the same session")
-
-
-def unlimited(limit: int | None) -> None:
-    if limit is not None:
-        raise NotSupported(NO_INDEX.format("a limit of sessions"))
 
 
 def read(key: bytes) -> Plan[Read]:
@@ -368,6 +357,8 @@ class Ring:
 class MemcachedEngine(Face):
     """`sessile.contract.Engine` on memcached."""
 
+    promises = PROMISES
+
     def __init__(self, targets: Sequence[Target]) -> None:
         self._plans = Plans()
         self._ring = Ring([str(target) for target in targets])
@@ -393,6 +384,8 @@ class MemcachedEngine(Face):
 
 class AsyncMemcachedEngine(AsyncFace):
     """`sessile.contract.AsyncEngine` on memcached."""
+
+    promises = PROMISES
 
     def __init__(self, targets: Sequence[Target]) -> None:
         self._plans = Plans()

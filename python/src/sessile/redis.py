@@ -30,6 +30,7 @@ class RedisEngine(Face):
         self._plans = given.plans(clock)
         self._topology = given.topology()
         self._timeout = given.timeout
+        self.promises = given.promises()
         self._pools = Pools(given, clock)
 
     def _run(self, plan: Plan[Any]) -> Any:
@@ -47,6 +48,7 @@ class AsyncRedisEngine(AsyncFace):
         self._plans = given.plans(clock)
         self._topology = given.topology()
         self._timeout = given.timeout
+        self.promises = given.promises()
         self._pools = AsyncPools(given, clock)
 
     async def _run(self, plan: Plan[Any]) -> Any:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sessile.errors import ConfigurationError
+from sessile.promises import EVERYWHERE, INDEXED, Promise
 from sessile.redis_ask import Address as Node
 from sessile.redis_cluster import Cluster, ClusterPlans
 from sessile.redis_conduct import Sentinel, Single, Topology
@@ -38,6 +39,7 @@ OPTIONS = {
     "sentinel_username": "login of the sentinels",
     "sentinel_password": "login of the sentinels",
 }
+PROMISES = EVERYWHERE | INDEXED | {Promise.OUTAGE}
 PORT, SENTINEL_PORT = 6379, 26379
 
 
@@ -62,6 +64,11 @@ class Settings:
     def plans(self, clock: ServerClock) -> Plans:
         kind = ClusterPlans if self.kind == "cluster" else Plans
         return kind(self.shape, clock)
+
+    def promises(self) -> frozenset[Promise]:
+        """What the engine promises on servers of this kind."""
+        follows = self.kind in {"sentinel", "cluster"}
+        return PROMISES | ({Promise.FAILOVER} if follows else set())
 
     def topology(self) -> Topology:
         if self.kind == "sentinel":

@@ -87,6 +87,7 @@ class Async(AsyncFace):
         """`waits` says that calls may take time, so that they need a thread."""
         self.engine = engine
         self._waits = waits
+        self.promises = engine.promises
 
     async def _run(self, plan: Plan) -> Any:
         return await asyncio.to_thread(plan, self.engine) if self._waits else plan(self.engine)

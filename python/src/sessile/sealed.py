@@ -228,6 +228,7 @@ class Sealed(Face):
     def __init__(self, engine: Engine, ring: Ring) -> None:
         self.engine = engine
         self._plans = Plans(ring)
+        self.promises = engine.promises
 
     def _run(self, plan: Plan[Any]) -> Any:
         return run(self.engine, plan)
@@ -242,6 +243,7 @@ class AsyncSealed(AsyncFace):
     def __init__(self, engine: AsyncEngine, ring: Ring) -> None:
         self.engine = engine
         self._plans = Plans(ring)
+        self.promises = engine.promises
 
     async def _run(self, plan: Plan[Any]) -> Any:
         return await arun(self.engine, plan)

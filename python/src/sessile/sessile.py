@@ -14,6 +14,7 @@ from typing import Any
 from sessile.errors import ConfigurationError
 from sessile.faces import AsyncFace, Face
 from sessile.pool import AsyncPool, Pool, Target
+from sessile.promises import EVERYWHERE, INDEXED, Promise
 from sessile.sessile_plan import Plans, Request, plain
 from sessile.urls import Address
 from sessile.wire import pack
@@ -30,6 +31,7 @@ OPTIONS = {
     "key": "file of its key, for sessiles://",
 }
 PORT = 6379
+PROMISES = EVERYWHERE | INDEXED | {Promise.OUTAGE}
 
 
 class SessileEngine(Face):
@@ -37,8 +39,9 @@ class SessileEngine(Face):
 
     _plans = Plans()
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, promises: frozenset[Promise] = PROMISES) -> None:
         self._pool = pool
+        self.promises = promises
 
     def _run(self, plan: Request) -> Any:
         return plan.read(self._pool.exchange(plan.data))
@@ -52,8 +55,9 @@ class AsyncSessileEngine(AsyncFace):
 
     _plans = Plans()
 
-    def __init__(self, pool: AsyncPool) -> None:
+    def __init__(self, pool: AsyncPool, promises: frozenset[Promise] = PROMISES) -> None:
         self._pool = pool
+        self.promises = promises
 
     async def _run(self, plan: Request) -> Any:
         return plan.read(await self._pool.exchange(plan.data))
