@@ -11,11 +11,12 @@ import pytest
 from stores import World
 
 SCRIPT = Path(__file__).with_name("third_party.py")
-CASES = ("rest_framework", "hijack", "formtools", "allauth", "flask_login")
+CASES = ("rest_framework", "hijack", "formtools", "allauth", "flask_login", "channels")
+OAUTH = ("authlib_django", "authlib_flask", "authlib_starlette")
 
 
 @pytest.mark.parametrize("store", ["redis", "sessile"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES + OAUTH)
 def test_a_package_works_from_sign_in_to_sign_out(case: str, store: str, world: World) -> None:
     url = world.redis().url
     if store == "sessile":

@@ -7,8 +7,11 @@ Run by test_third_party.py: each case has its own settings, and Django takes the
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
+
+import third_party_oauth
 
 URL = sys.argv[2] if len(sys.argv) > 2 else "memory:"
 
@@ -274,7 +277,102 @@ def flask_login() -> None:
     assert client.get("/whoami").text.startswith("None")
 
 
-CASES = (rest_framework, hijack, formtools, allauth, flask_login)
+def authlib_django() -> None:
+    """Signing in by another site, in Django."""
+    third_party_oauth.django(configure, routes)
+
+
+def authlib_flask() -> None:
+    """The same in Flask."""
+    third_party_oauth.flask(URL)
+
+
+def authlib_starlette() -> None:
+    """The same in Starlette."""
+    third_party_oauth.starlette(URL)
+
+
+def channels() -> None:
+    """The signed-in user and the session in a WebSocket's consumer, and back in a view."""
+    configure("channels")
+    from asgiref.sync import async_to_sync, sync_to_async
+    from asgiref.testing import ApplicationCommunicator
+    from channels.auth import AuthMiddlewareStack
+    from channels.generic.websocket import AsyncJsonWebsocketConsumer
+    from django.contrib.sessions.backends.base import UpdateError
+    from django.http import JsonResponse
+    from django.test import Client
+    from django.urls import path
+
+    class Consumer(AsyncJsonWebsocketConsumer):
+        async def receive_json(self, content: Any, **_: Any) -> None:
+            session = self.scope["session"]
+            session["said"] = [*session.get("said", []), content["say"]]
+            await session.asave()
+            name = self.scope["user"].get_username()
+            await self.send_json({"name": name, "n": session.get("n", 0)})
+
+    def count(request: Any) -> Any:
+        request.session["n"] = request.session.get("n", 0) + 1
+        return JsonResponse(dict(request.session))
+
+    app = AuthMiddlewareStack(Consumer.as_asgi())
+
+    async def talk(client: Any, *words: str, between: Any = None) -> list[Any]:
+        cookies = "; ".join(f"{name}={one.value}" for name, one in client.cookies.items())
+        headers = [(b"cookie", cookies.encode())]
+        scope = {"type": "websocket", "path": "/", "headers": headers, "subprotocols": []}
+        socket = ApplicationCommunicator(app, scope)
+        await socket.send_input({"type": "websocket.connect"})
+        assert (await socket.receive_output(10))["type"] == "websocket.accept"
+        heard = []
+        for word in words:
+            text = json.dumps({"say": word})
+            await socket.send_input({"type": "websocket.receive", "text": text})
+            heard.append(json.loads((await socket.receive_output(10))["text"]))
+            if between is not None:
+                await sync_to_async(between)()
+        await socket.send_input({"type": "websocket.disconnect", "code": 1000})
+        await socket.wait(10)
+        return heard
+
+    routes(path("count", count))
+    user("ann")
+    client = Client()
+    assert client.login(username="ann", password="pass")
+    assert client.get("/count").json()["n"] == 1
+    # A view changes the session while the socket is open: neither undoes the other.
+    heard = async_to_sync(talk)(client, "a", "b", between=lambda: client.get("/count"))
+    assert [one["name"] for one in heard] == ["ann", "ann"]
+    seen = client.get("/count").json()
+    assert (seen["said"], seen["n"]) == (["a", "b"], 4)
+    stranger = Client()
+    stranger.get("/count")
+    assert async_to_sync(talk)(stranger, "c") == [{"name": "", "n": 1}]
+    assert stranger.get("/count").json()["said"] == ["c"]
+    # Signed out while the socket is open: what it saves late revives nothing.
+    cookie = client.cookies["sessionid"].value
+    try:
+        async_to_sync(talk)(client, "d", "e", between=client.logout)
+    except UpdateError:
+        pass
+    else:
+        raise AssertionError("saved into a session that was signed out")
+    client.cookies["sessionid"] = cookie
+    assert name_of(client) == ""
+
+
+CASES = (
+    rest_framework,
+    hijack,
+    formtools,
+    allauth,
+    flask_login,
+    channels,
+    authlib_django,
+    authlib_flask,
+    authlib_starlette,
+)
 
 if __name__ == "__main__":
     {case.__name__: case for case in CASES}[sys.argv[1]]()
