@@ -18,7 +18,7 @@ server:  ## build and run the server alone; ARGS="--port 7000" passes arguments
 bench:  ## a minute or two: the shop workload on Sessile and what else is installed (build/bench/)
 	@$(PYTHON) tools/bench.py bench $(ARGS)
 
-guide:  ## a quarter of an hour: every workload and what Django pays, as a report (build/guide/)
+guide:  ## a quarter of an hour: every workload and what Django and Flask pay, as a report (build/guide/)
 	@$(PYTHON) tools/bench.py guide $(ARGS)
 
 instructions:  ## instructions per command, counted by callgrind: an error if one takes 3 % more than before

@@ -1,10 +1,11 @@
 """`make bench` and `make guide`: builds what is measured, measures it beside what is installed.
 
 `bench.py bench` runs the shop workload in two rounds and writes build/bench/; `bench.py guide` runs
-every workload in three rounds, then measures what a request pays in Django and what is often said
-of session stores, and writes build/guide/. Further arguments go to `sessile-bench compare`. What
-is written: report.html, report.md, raw.json, and sessions.json and claims.json of the guide; with
-these in docs/measurements/, `tools/guide.py` makes docs/guide.md. Keep the machine quiet meanwhile:
+every workload in three rounds, then measures what a request pays in Django and in Flask and what is
+often said of session stores, and writes build/guide/. Further arguments go to `sessile-bench compare`. What
+is written: report.html, report.md, raw.json; of the guide also sessions.json, flask.json, claims.json
+and facts.json (which commit and binaries, when, how long). With these in docs/measurements/,
+`tools/guide.py` makes docs/guide.md. Keep the machine quiet meanwhile:
 the spread over the rounds, which the report shows, tells whether it was.
 
 Standard library only.
@@ -12,10 +13,16 @@ Standard library only.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import platform
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import native
 from run import build
@@ -48,6 +55,28 @@ def in_python(place: Path, out: Path, what: str) -> None:
         raise SetupError(f"measuring {what} failed, see above")
 
 
+def git(*words: str) -> str:
+    """What git says; nothing outside a clone."""
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def facts_of(place: Path) -> dict[str, Any]:
+    """What is measured, and where."""
+    binaries = ("sessile", "sessile-bench")
+    sums = {name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in binaries}
+    return {
+        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": ["tools/bench.py", *sys.argv[1:]],
+        "commit": git("rev-parse", "HEAD"),
+        "changed since": git("status", "--porcelain").splitlines(),
+        "sha256": sums,
+        "machine": f"{platform.platform()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "seconds": {},
+    }
+
+
 def main() -> int:
     """Does what the first argument names."""
     what, more = (sys.argv[1] if len(sys.argv) > 1 else ""), sys.argv[2:]
@@ -58,10 +87,17 @@ def main() -> int:
     try:
         say("building the server and the load generator, unless they are up to date")
         place = build("sessile-server", "sessile-bench")
-        compare(place, what, out, more)
+        out.mkdir(parents=True, exist_ok=True)
+        facts = facts_of(place)
+        parts = {"compare": lambda: compare(place, what, out, more)}
         if what == "guide":
-            in_python(place, out, "sessions")
-            in_python(place, out, "claims")
+            for part in ("sessions", "flask", "claims"):
+                parts[part] = lambda part=part: in_python(place, out, part)
+        for part, measure in parts.items():
+            begun = time.monotonic()
+            measure()
+            facts["seconds"][part] = round(time.monotonic() - begun)
+        (out / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
     except (SetupError, StartError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -4,7 +4,8 @@
 
 In the template, `{{...}}` stands for something measured, and becomes a number that links to its
 run: `{{WORKLOAD: TARGET: FIGURE}}` the median over the rounds of raw.json, `{{sessions: TARGET:
-load p50}}` what a request pays in Django, `{{claims: a > b > c}}` a value of claims.json. `X / Y`
+load p50}}` what a request pays in Django, `{{flask: TARGET: read p50}}` in Flask, `{{claims: a > b
+> c}}` a value of claims.json, `{{facts: commit}}` one of facts.json. `X / Y`
 in one pair of braces is their ratio. `{{best WORKLOAD: SERVER: FIGURE}}` is the best of a server's
 ways of storing. A name that isn't there is an error. `--check` says whether the guide is what it
 would be.
@@ -87,21 +88,21 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        names = ("raw", "sessions", "claims")
-        files = {name: folder / f"{name}.json" for name in names}
-        self.raw, self.sessions, self.claims = (
-            json.loads(file.read_text()) for file in files.values()
-        )
+        names = ("raw", "sessions", "flask", "claims", "facts")
+        read = {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
+        self.raw, self.facts, self.claims = read["raw"], read["facts"], read["claims"]
+        self.frameworks = {name: read[name] for name in ("sessions", "flask")}
 
     def number(self, name: str) -> tuple[float, str, str]:
         """What a name stands for: value, unit, and the file and place that it's from."""
         if name.startswith("best "):
             return self.best(name.removeprefix("best "))
         where, _, rest = name.partition(": ")
-        if where == "sessions":
+        if where in self.frameworks:
             target, _, figure = rest.rpartition(": ")
-            what, _, part = figure.partition(" ")
-            return self.path(self.sessions, ["targets", target, what, part]), "µs", "sessions.json"
+            what, _, part = figure.rpartition(" ")
+            path = ["targets", target, what, part]
+            return self.path(self.frameworks[where], path), "µs", f"{where}.json"
         if where == "claims":
             return self.path(self.claims, rest.split(" > ")), "", "claims.json"
         target, _, figure = rest.partition(": ")

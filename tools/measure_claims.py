@@ -34,7 +34,7 @@ import msgspec
 import redis
 from pymemcache.client.base import Client
 
-from measure_sessions import makers, settings
+from measure_sessions import configure, makers
 from servers import RIVALS, Store, server_bin
 
 ROUNDS = 7
@@ -212,7 +212,7 @@ def main() -> None:
     options = parser.parse_args()
     extra = ["--appendonly", "no"]
     with Store(command=RIVALS) as rivals, Store(command=server_bin(), extra=extra) as ours:
-        settings(rivals, ours)
+        configure(rivals, ours)
         found = {
             "memory": memory(rivals, ours),
             "serializers": serializers(),

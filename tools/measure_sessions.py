@@ -1,37 +1,29 @@
-"""What a request pays for its session in Django, by engine: to load it, to change and save it.
+"""What a request pays for its session in Django, by engine: load, change and save, sign in.
 
     python tools/measure_sessions.py [ROUNDS] [--json FILE]
 
 Load is the time from SessionStore(id) to the first value read; change is that of assigning one
-field of a loaded session and saving it. The session has 12 leaves of 461 bytes together. The
-engines take turns, 200 requests each, so that a machine that slows down slows all of them; printed
-are medians and percentiles over all requests, and their ratio to Django's cache engine on
-PyMemcacheCache. The client has the first core for itself and the servers the last: else the
-scheduler moves them together and apart, and a round trip takes 40 or 150 microseconds from one
-moment to the next. Starts Debian's redis-server and memcached and our own release binary; needs
-the virtual environment of the tests.
+field of a loaded session and saving it; sign-in that of a new id, one field and saving. The session
+has 12 leaves of 461 bytes together. Printed are medians and percentiles over all requests, and
+their ratio to Django's cache engine on PyMemcacheCache. Starts Debian's redis-server and memcached
+and our own release binary; needs the virtual environment of the tests.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from servers import RIVALS, Store, server_bin
+from servers import Store
+from taking_turns import LEAVES, Ways, figures, measure, show, stores
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "python/src"))
-REQUESTS = 200
-LEAVES = {f"field{n:02}": "v" * 26 for n in range(11)} | {"_auth_user_id": "12345678"}
+BASE = "cache on PyMemcacheCache"
 
 
-def settings(rivals: Store, ours: Store) -> None:
+def configure(rivals: Store, ours: Store) -> None:
     """Configures Django with every store."""
     from django.conf import settings
 
@@ -48,6 +40,10 @@ def settings(rivals: Store, ours: Store) -> None:
                 "BACKEND": "django_redis.cache.RedisCache",
                 "LOCATION": rivals.redis_url,
             },
+            "django-redis on Sessile": {
+                "BACKEND": "django_redis.cache.RedisCache",
+                "LOCATION": ours.redis_url,
+            },
         },
         SESSILE_URL=ours.redis_url,
     )
@@ -56,7 +52,7 @@ def settings(rivals: Store, ours: Store) -> None:
     django.setup()
 
 
-def makers(rivals: Store, ours: Store) -> dict[str, object]:
+def makers(rivals: Store, ours: Store) -> dict[str, Any]:
     """For each engine a function that makes a SessionStore of an id."""
     from dataclasses import replace
 
@@ -84,9 +80,10 @@ def makers(rivals: Store, ours: Store) -> dict[str, object]:
 
     host = f"{ours.host}:{ours.port}"
     return {
-        "cache on PyMemcacheCache": cached("pymemcache"),
+        BASE: cached("pymemcache"),
         "cache on django-redis": cached("django-redis"),
         "cache on RedisCache": cached("redis"),
+        "cache on django-redis on Sessile": cached("django-redis on Sessile"),
         "sessile on redis-server": sessile(rivals.redis_url),
         "sessile on Sessile, redis://": sessile(ours.redis_url),
         "sessile on Sessile, sessile://": sessile(f"sessile://{host}"),
@@ -94,21 +91,42 @@ def makers(rivals: Store, ours: Store) -> dict[str, object]:
     }
 
 
-def load(make, key: str) -> float:
-    """Seconds from the constructor to the first value."""
-    begun = time.perf_counter()
-    make(key)["field05"]
-    return time.perf_counter() - begun
+class Way:
+    """What is done with one engine's session."""
 
+    def __init__(self, make) -> None:
+        session = make()
+        session.update(LEAVES)
+        session.save()
+        self.make, self.key = make, session.session_key
 
-def change(make, key: str, value: str) -> float:
-    """Seconds to change one field of a loaded session and save it."""
-    session = make(key)
-    assert session["field05"]
-    begun = time.perf_counter()
-    session["field05"] = value
-    session.save()
-    return time.perf_counter() - begun
+    def load(self, _: str) -> float:
+        begun = time.perf_counter()
+        assert self.make(self.key)["field05"]
+        return time.perf_counter() - begun
+
+    def change(self, value: str) -> float:
+        session = self.make(self.key)
+        assert session["field05"]
+        begun = time.perf_counter()
+        session["field05"] = value
+        session.save()
+        return time.perf_counter() - begun
+
+    def sign_in(self, value: str) -> float:
+        session = self.make(self.key)
+        assert session["field05"]
+        begun = time.perf_counter()
+        session.cycle_key()
+        session["field06"] = value
+        session.save()
+        took = time.perf_counter() - begun
+        assert session.session_key != self.key
+        self.key = session.session_key
+        return took
+
+    def operations(self):
+        return {"load": self.load, "change": self.change, "sign-in": self.sign_in}
 
 
 def main() -> None:
@@ -116,66 +134,13 @@ def main() -> None:
     parser.add_argument("rounds", type=int, nargs="?", default=15)
     parser.add_argument("--json", type=Path, help="also write the figures to that file")
     options = parser.parse_args()
-    rounds = options.rounds
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, cores[-1:])
-    in_memory = ["--appendonly", "no"]
-    with Store(command=RIVALS) as rivals, Store(command=server_bin(), extra=in_memory) as ours:
-        os.sched_setaffinity(0, cores[:1])
-        settings(rivals, ours)
-        stores = makers(rivals, ours)
-        keys = {}
-        for name, make in stores.items():
-            session = make()
-            session.update(LEAVES)
-            session.save()
-            keys[name] = session.session_key
-        times = {name: ([], []) for name in stores}
-        for round_ in range(rounds + 1):
-            for name, make in stores.items():
-                loads = [load(make, keys[name]) for _ in range(REQUESTS)]
-                changes = [change(make, keys[name], f"{round_}:{n:020}") for n in range(REQUESTS)]
-                if round_:  # the first one warms up
-                    times[name][0].extend(loads)
-                    times[name][1].extend(changes)
-        show(times)
-        if options.json:
-            options.json.write_text(json.dumps(figures(times, rounds), indent=1) + "\n")
-
-
-def figures(times: dict[str, tuple[list[float], list[float]]], rounds: int) -> dict[str, Any]:
-    """What was measured, in microseconds."""
-    targets = {}
-    for name, both in times.items():
-        targets[name] = {}
-        for what, which in zip(("load", "change"), both, strict=True):
-            ordered = sorted(which)
-            targets[name][what] = {
-                "p50": statistics.median(which) * 1e6,
-                "p99": ordered[len(ordered) * 99 // 100] * 1e6,
-            }
-    return {
-        "unit": "microseconds",
-        "rounds": rounds,
-        "leaves": len(LEAVES),
-        "json_bytes": len(json.dumps(LEAVES)),
-        "targets": targets,
-    }
-
-
-def show(times: dict[str, tuple[list[float], list[float]]]) -> None:
-    base = [statistics.median(which) for which in times["cache on PyMemcacheCache"]]
-    size = len(json.dumps(LEAVES))
-    print(f"microseconds; a session of {len(LEAVES)} leaves, {size} bytes as JSON")
-    titles = [f"{title:>9} {'p99':>7} {'ratio':>6}" for title in ("load p50", "change")]
-    print(f"{'':32} {titles[0]}   {titles[1]}")
-    for name, both in times.items():
-        cells = []
-        for which, first in zip(both, base, strict=True):
-            half = statistics.median(which)
-            late = sorted(which)[len(which) * 99 // 100]
-            cells.append(f"{half * 1e6:9.0f} {late * 1e6:7.0f} {half / first:6.2f}")
-        print(f"{name:32} {cells[0]}   {cells[1]}")
+    with stores() as (rivals, ours):
+        configure(rivals, ours)
+        ways: Ways = {name: Way(make).operations() for name, make in makers(rivals, ours).items()}
+        found = figures(measure(ways, options.rounds))
+    show(found, BASE)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

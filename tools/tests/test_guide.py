@@ -46,18 +46,20 @@ def test_numbers_are_medians_of_the_raw_rounds(tmp_path: Path) -> None:
         "workloads": [{"name": "shop", "title": "A shop, busy", "rows": rows}],
     }
     targets = {"x on y://": {"load": {"p50": 12.34}}}
+    signing_in = {"z": {"sign-in": {"p99": 5.0}}}
     files = {"raw": raw, "sessions": {"targets": targets}, "claims": {"c": {"d": 7}}}
+    files |= {"flask": {"targets": signing_in}, "facts": {}}
     for name, what in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(what))
     template = (
         "<!-- run: docs/r -->\n{{shop: a string: throughput}} {{shop: a string: p99}} "
         "{{shop: a string: throughput / shop: b string: throughput}} {{best shop: a: throughput}} "
-        "{{sessions: x on y://: load p50}} {{claims: c > d}}"
+        "{{sessions: x on y://: load p50}} {{claims: c > d}} {{flask: z: sign-in p99}}"
     )
     assert guide.filled(template, lambda _: tmp_path) == (
         "[300/s](r/report.md#a-shop-busy) [1.50 ms](r/report.md#a-shop-busy) "
         "[3.00](r/report.md#a-shop-busy) [300/s](r/report.md#a-shop-busy) "
-        "[12.3 µs](r/sessions.json) [7.00](r/claims.json)"
+        "[12.3 µs](r/sessions.json) [7.00](r/claims.json) [5.00 µs](r/flask.json)"
     )
     for wrong in ("shop: c string: p99", "shop: b string: p99.9", "shop: a string: x", "claims: e"):
         with pytest.raises(guide.GuideError):
