@@ -2,10 +2,10 @@
 
 `bench.py bench` runs the shop workload in two rounds and writes build/bench/; `bench.py guide` runs
 every workload in three rounds, then measures what a request pays in Django and in Flask and what is
-often said of session stores, and writes build/guide/. Further arguments go to `sessile-bench compare`. What
-is written: report.html, report.md, raw.json; of the guide also sessions.json, flask.json, claims.json
-and facts.json (which commit and binaries, when, how long). With these in docs/measurements/,
-`tools/guide.py` makes docs/guide.md. Keep the machine quiet meanwhile:
+often said of session stores, and writes build/guide/. Further arguments go to
+`sessile-bench compare`. What is written: report.html, report.md, raw.json, facts.json (which commit
+and binaries, when, how long), and of the guide sessions.json, flask.json and claims.json; with
+these in docs/measurements/, `tools/guide.py` makes docs/guide.md. Keep the machine quiet meanwhile:
 the spread over the rounds, which the report shows, tells whether it was.
 
 Standard library only.

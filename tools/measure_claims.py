@@ -7,6 +7,8 @@ hashseed      seconds of the same work with PYTHONHASHSEED=0, over those with a 
 inside        microseconds that a server counts for a GET, beside those that its client waits
 memory        resident bytes of a server without a session
 eviction      what memcached and Redis do with more sessions than there is memory for
+pipelined     GETs per second by redis-benchmark, 32 clients with 16 requests in flight each
+stats         what `redis-cli` ends with when it's told --stats, and --stat
 lost          of updates of different fields of one session by parallel requests, those lost
 
 Starts Debian's redis-server and memcached and our own release binary; needs the virtual environment
@@ -132,6 +134,32 @@ def inside(stores: dict[str, Store]) -> dict[str, Any]:
     return found
 
 
+def pipelined(stores: dict[str, Store]) -> dict[str, Any]:
+    rates: dict[str, list[float]] = {name: [] for name in stores}
+    for turn in range(ROUNDS + 1):
+        for name, store in stores.items():
+            command = ["redis-benchmark", "-p", str(store.port), "-c", "32", "-P", "16", "--csv"]
+            command += ["-d", "460", "-r", "100000", "-n", "400000", "-t", "get" if turn else "set"]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            if turn:  # the first one stores what the others ask for
+                rates[name].append(float(done.stdout.splitlines()[-1].split(",")[1].strip('"')))
+    found = {name: {"per_second": statistics.median(these)} for name, these in rates.items()}
+    return found | {"rounds": rates}
+
+
+def stats(store: Store) -> dict[str, Any]:
+    found = {}
+    for option in ("--stats", "--stat"):
+        command = ["redis-cli", "-p", str(store.port), "-i", "0.05", option]
+        try:
+            # --stat goes on until it's stopped.
+            done = subprocess.run(command, capture_output=True, check=False, timeout=1)
+            found[option] = {"ended_with": done.returncode}
+        except subprocess.TimeoutExpired:
+            found[option] = {"still_running": 1}
+    return found
+
+
 def resident(pid: int) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
@@ -220,6 +248,8 @@ def main() -> None:
             "inside": inside({"redis-server": rivals, "sessile": ours}),
             "eviction": eviction(rivals, ours),
             "lost": lost(rivals, ours),
+            "pipelined": pipelined({"redis-server": rivals, "sessile": ours}),
+            "stats": stats(rivals),
         }
     text = json.dumps(found, indent=1)
     print(text)
