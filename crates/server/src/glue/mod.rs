@@ -71,9 +71,9 @@ pub fn service(
 fn tend_memory(node: &Arc<Node>) -> std::io::Result<()> {
     const PAUSE: Duration = Duration::from_millis(100);
     const GROUPS_AT_ONCE: usize = 1;
-    // Some milliseconds of a processor that a worker may want, each time: less than one request in a
-    // hundred should notice.
-    const PART: u32 = 128;
+    // Some milliseconds each time in which a worker that needs those pages, or the processor, has to
+    // wait, and with it all that came meanwhile: one request in a thousand should notice.
+    const PART: u32 = 1024;
     let node = Arc::downgrade(node);
     let work = move || {
         machine::be_modest();
