@@ -103,7 +103,12 @@ STARTS = [
 CANCELLATIONS = [
     Suite(
         "python-cancellations",
-        (*PYTEST, "--timeout=0", "python/tests/test_cancellation.py"),
+        (
+            *PYTEST,
+            "--timeout=0",
+            "python/tests/test_cancellation.py",
+            "python/tests/test_cancellation_points.py",
+        ),
     ),
 ]
 GROUPS = {

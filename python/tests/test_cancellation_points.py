@@ -14,7 +14,8 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -162,36 +163,40 @@ async def all_points(url: str, seed: int, connections: Callable[[], int]) -> dic
 @pytest.mark.parametrize("store", ["redis", "sessile", "unix", "memcached"])
 def test_a_cancelled_await_leaves_nothing_to_the_next_request(store: str, world: World) -> None:
     options = "pool=1&pool_wait=20&timeout=20"
-    ours = "sessile" if store == "unix" else store
     if store == "memcached":
         address = world.memcached()[0]
-        url, connections = f"memcached://{address}?{options}", memcached_connections(address)
+        url, asked = f"memcached://{address}?{options}", memcached_connections(address)
     else:
         server = world.redis() if store == "redis" else world.sessile()
         redis_url = server.url if store == "redis" else server.redis_url
-        connections = redis_connections(redis_url)
         url = {
             "redis": f"{redis_url}?{options}",
             "sessile": f"{redis_url.replace('redis:', 'sessile:').removesuffix('/0')}?{options}",
             "unix": f"unix://{getattr(server, 'unixsocket', '')}?{options}",
         }[store]
+        asked = redis_connections(redis_url)
     seed = int(os.environ.get("SEED", 0)) or time.time_ns() % 1_000_000
     print(f"SEED={seed}")
-    awaits = asyncio.run(all_points(url, seed, connections))
+    with asked as connections:
+        awaits = asyncio.run(all_points(url, seed, connections))
     print(f"{store}: awaits of {awaits}")
-    assert set(awaits) == {"create", "load", "save", "rotate", "end"}, ours
+    assert set(awaits) == {"create", "load", "save", "rotate", "end"}
 
 
-def redis_connections(url: str) -> Callable[[], int]:
+@contextmanager
+def redis_connections(url: str) -> Iterator[Callable[[], int]]:
+    """Asks redis-server, or ours, how many clients it has."""
     import redis
 
-    client = redis.Redis.from_url(url)
-    return lambda: client.info("clients")["connected_clients"]
+    with redis.Redis.from_url(url) as client:
+        yield lambda: client.info("clients")["connected_clients"]
 
 
-def memcached_connections(address: str) -> Callable[[], int]:
+@contextmanager
+def memcached_connections(address: str) -> Iterator[Callable[[], int]]:
+    """Asks memcached."""
     from pymemcache.client.base import Client
 
     host, port = address.rsplit(":", 1)
-    client = Client((host, int(port)), no_delay=True)
-    return lambda: int(client.stats()[b"curr_connections"])
+    with closing(Client((host, int(port)), no_delay=True)) as client:
+        yield lambda: int(client.stats()[b"curr_connections"])
