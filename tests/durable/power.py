@@ -218,9 +218,12 @@ class Power:
         clients = [Client(n, random.Random(self.rng.random())) for n in range(CLIENTS)]
         folder = self.root / "first"
         folder.mkdir()
+        # Each recording has a disk at least, and the last ones one more where it doesn't come out.
+        recordings = min(recordings, states)
         for number in range(recordings):
             recording = Recording(folder, self.policy, clients, self.rng)
-            clients, folder = self.cut(recording, states // recordings, folder)
+            count = (states - self.states) // (recordings - number)
+            clients, folder = self.cut(recording, count, folder)
             self.acknowledged += sum(told.steps for told in recording.told.values())
             self.longest = max(self.longest, recording.longest)
             say(f"{number + 1} of {recordings}: {self}")
