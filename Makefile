@@ -3,8 +3,8 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run server bench guide guarantees instructions lost-updates test test-all crash powerloss starts
-.PHONY: cancellations lint fmt clean
+.PHONY: help run server bench guide page generator guarantees instructions lost-updates test
+.PHONY: test-all crash powerloss starts cancellations lint fmt clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,14 @@ bench:  ## a minute or two: the shop workload on Sessile and what else is instal
 
 guide:  ## a quarter of an hour: every workload and what Django and Flask pay, as a report (build/guide/)
 	@$(PYTHON) tools/bench.py guide $(ARGS)
+
+page:  ## docs/guide.md from another run: RUN=docs/measurements/DATE-guide (from build/guide/ if new)
+	@$(PYTHON) tools/guide.py --run $(RUN)
+
+generator:  ## a minute: one core of sessile-bench beside redis-benchmark on one redis-server
+	@$(PYTHON) tools/setup_venv.py demo tests python > /dev/null
+	cargo build --release --locked -q -p sessile-bench
+	@.venv/bin/python tools/measure_generator.py --bench $${CARGO_TARGET_DIR:-target}/release/sessile-bench $(ARGS)
 
 instructions:  ## instructions per command, counted by callgrind: an error if one takes 3 % more than before
 	cargo build --release --locked -q -p sessile-server --features valgrind --target-dir target/valgrind

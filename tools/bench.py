@@ -3,9 +3,9 @@
 `bench.py bench` runs the shop workload in two rounds and writes build/bench/; `bench.py guide` runs
 every workload in three rounds, then measures what a request pays in Django and in Flask and what is
 often said of session stores, and writes build/guide/. Further arguments go to
-`sessile-bench compare`. What is written: report.html, report.md, raw.json, facts.json (which commit
-and binaries, when, how long), and of the guide sessions.json, flask.json and claims.json; with
-these in docs/measurements/, `tools/guide.py` makes docs/guide.md. Keep the machine quiet meanwhile:
+`sessile-bench compare`. What is written: report.html, report.md, raw.json, figures.json, facts.json
+(which commit, binaries and versions, when, how long), and of the guide sessions.json, flask.json
+and claims.json; `make page` makes docs/guide.md of these. Keep the machine quiet meanwhile:
 the spread over the rounds, which the report shows, tells whether it was.
 
 Standard library only.
@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -35,10 +36,29 @@ TERMS = {
 }
 
 
-def compare(place: Path, what: str, out: Path, more: list[str]) -> None:
-    """Runs the comparison."""
+PYTHON = {"sessions": 70, "flask": 35, "claims": 20}
+"""Parts of the guide that are measured in Python, and about how many seconds each takes."""
+DISTRIBUTIONS = ("Django", "Flask", "Flask-Session", "redis", "hiredis", "django-redis")
+DISTRIBUTIONS += ("pymemcache", "msgspec")
+
+
+def comparison(place: Path, what: str, out: Path, more: list[str]) -> list[str]:
+    """The command line of the comparison."""
     command = [str(place / "sessile-bench"), "compare", "--sessile", str(place / "sessile")]
-    command += [*TERMS[what], "--out", str(out), *more]
+    return [*command, *TERMS[what], "--out", str(out), *more]
+
+
+def expected(command: list[str], what: str) -> float:
+    """About how many seconds all of it takes."""
+    asked = [*command, "--how-long"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SetupError(done.stderr.strip())
+    return float(done.stdout) + (sum(PYTHON.values()) if what == "guide" else 0)
+
+
+def compare(command: list[str]) -> None:
+    """Runs the comparison."""
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         raise SetupError("the comparison failed, see above")
 
@@ -61,7 +81,28 @@ def git(*words: str) -> str:
     return done.stdout.strip()
 
 
-def facts_of(place: Path) -> dict[str, Any]:
+def versions(place: Path, what: str) -> dict[str, str]:
+    """What the servers say of themselves, and the Python packages that are measured."""
+    commands = {
+        "sessile": [str(place / "sessile"), "--version"],
+        "redis-server": ["redis-server", "--version"],
+        "memcached": ["memcached", "--version"],
+    }
+    found = {}
+    for name, command in commands.items():
+        if shutil.which(command[0]):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            found[name] = done.stdout.strip()
+    if what == "guide":
+        code = "import sys; from importlib.metadata import version\n"
+        code += "print(*map(version, sys.argv[1:]))"
+        command = [ensure("demo", "tests", "python"), "-c", code, *DISTRIBUTIONS]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found |= dict(zip(DISTRIBUTIONS, done.stdout.split(), strict=True))
+    return found
+
+
+def facts_of(place: Path, what: str) -> dict[str, Any]:
     """What is measured, and where."""
     binaries = ("sessile", "sessile-bench")
     sums = {name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in binaries}
@@ -73,6 +114,7 @@ def facts_of(place: Path) -> dict[str, Any]:
         "sha256": sums,
         "machine": f"{platform.platform()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
+        "versions": versions(place, what),
         "seconds": {},
     }
 
@@ -87,11 +129,13 @@ def main() -> int:
     try:
         say("building the server and the load generator, unless they are up to date")
         place = build("sessile-server", "sessile-bench")
+        command = comparison(place, what, out, more)
+        say(f"about {expected(command, what) / 60:.0f} minutes from now on")
         out.mkdir(parents=True, exist_ok=True)
-        facts = facts_of(place)
-        parts = {"compare": lambda: compare(place, what, out, more)}
+        facts = facts_of(place, what)
+        parts = {"compare": lambda: compare(command)}
         if what == "guide":
-            for part in ("sessions", "flask", "claims"):
+            for part in PYTHON:
                 parts[part] = lambda part=part: in_python(place, out, part)
         for part, measure in parts.items():
             begun = time.monotonic()

@@ -1,27 +1,35 @@
 """Makes docs/guide.md from tools/guide.md.in and one committed run.
 
     python tools/guide.py [--check]
+    python tools/guide.py --run docs/measurements/DATE-guide
+
+The second way moves the guide to another run: it copies build/guide/ to that folder if the folder
+isn't there, names it in the template's first line, and makes the page. `--check` says whether the
+guide is what it would be.
 
 In the template, `{{...}}` stands for something measured, and becomes a number that links to its
-run: `{{WORKLOAD: TARGET: FIGURE}}` the median over the rounds of raw.json, `{{sessions: TARGET:
-load p50}}` what a request pays in Django, `{{flask: TARGET: read p50}}` in Flask, `{{claims: a > b
-> c}}` a value of claims.json, `{{facts: commit}}` one of facts.json. `X / Y`
-in one pair of braces is their ratio. `{{best WORKLOAD: SERVER: FIGURE}}` is the best of a server's
-ways of storing. A name that isn't there is an error. `--check` says whether the guide is what it
-would be.
+run. Its figures, units, and which way is better are those of the report (figures.json):
+`{{WORKLOAD: TARGET: FIGURE}}` is the median over the rounds, `{{best WORKLOAD: SERVER: FIGURE}}`
+the best of a server's ways of storing, `{{count: worse}}` how many figures have that verdict, and
+`{{terms WORKLOAD: sessions}}` a number of its terms. `{{sessions: TARGET: load p50}}` is what a
+request pays in Django, `{{flask: TARGET: read p50}}` in Flask, `{{table flask}}` all of them with
+their spread, `{{claims: a > b > c}}` a value of claims.json. `X / Y` in one pair of braces is their
+ratio, `{{run}}` the folder. A name that isn't there is an error.
 
 Standard library only.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
+import shutil
 import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "tools" / "guide.md.in"
@@ -29,58 +37,17 @@ GUIDE = ROOT / "docs" / "guide.md"
 RUN = re.compile(r"^<!-- run: (\S+) -->\n")
 BRACES = re.compile(r"\{\{([^{}]+)\}\}")
 
-Round = dict[str, Any]
-
-
-def quantile(wanted: float) -> Callable[[Round], float | None]:
-    """A latency of the open loop, in milliseconds."""
-
-    def of(round_: Round) -> float | None:
-        found = (round_.get("open") or {}).get("quantiles") or []
-        return next((ms for q, ms in found if abs(q - wanted) < 1e-9), None)
-
-    return of
-
-
-def closed(name: str) -> Callable[[Round], float | None]:
-    """A figure of the closed loop."""
-    return lambda round_: (round_.get("closed") or {}).get(name)
-
-
-def plain(name: str, scale: float = 1.0) -> Callable[[Round], float | None]:
-    """A figure of a round."""
-
-    def of(round_: Round) -> float | None:
-        value = round_.get(name)
-        return None if value is None else value * scale
-
-    return of
-
-
-FIGURES: dict[str, tuple[Callable[[Round], float | None], str, bool]] = {
-    "throughput": (closed("rate"), "/s", True),
-    "CPU": (closed("server_us"), "µs", False),
-    "p50": (quantile(0.5), "ms", False),
-    "p99": (quantile(0.99), "ms", False),
-    "p99.9": (quantile(0.999), "ms", False),
-    "memory": (plain("bytes_per_session"), "bytes", False),
-    "items": (plain("items"), "", True),
-    "fill": (plain("fill_rate"), "/s", True),
-    "found": (closed("found"), "%", True),
-    "event p99": (plain("event_p99_ms"), "ms", False),
-    "event longest": (plain("event_most_ms"), "ms", False),
-    "quiet p99": (plain("quiet_p99_ms"), "ms", False),
-    "peak": (plain("peak", 2**-20), "MiB", False),
-    "gone after": (plain("gone_after"), "s", False),
-    "left": (plain("left_at_end"), "%", False),
-    "back in": (plain("back_in"), "s", False),
-    "kept": (plain("kept"), "%", True),
-}
-"""Where a figure of the report is found, its unit, and whether more of it is better."""
-
 
 class GuideError(Exception):
     """Something that the template names isn't there."""
+
+
+class Found(NamedTuple):
+    """A number, its unit, and the file and place that it's from."""
+
+    value: float
+    unit: str
+    place: str
 
 
 class Run:
@@ -88,39 +55,64 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        names = ("raw", "sessions", "flask", "claims", "facts")
+        names = ("raw", "figures", "sessions", "flask", "claims", "facts")
+        if not (folder / "figures.json").exists():
+            raise GuideError(f"no {folder}/figures.json: `sessile-bench report {folder}/raw.json`")
         read = {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
         self.raw, self.facts, self.claims = read["raw"], read["facts"], read["claims"]
+        self.figures = read["figures"]
+        self.about = {one["short"]: one for one in self.figures["figures"]}
         self.frameworks = {name: read[name] for name in ("sessions", "flask")}
 
-    def number(self, name: str) -> tuple[float, str, str]:
-        """What a name stands for: value, unit, and the file and place that it's from."""
+    def number(self, name: str) -> Found:
+        """What a name stands for."""
         if name.startswith("best "):
             return self.best(name.removeprefix("best "))
         where, _, rest = name.partition(": ")
+        if where == "count":
+            return self.count(rest)
+        if where.startswith("terms "):
+            return self.term(where.removeprefix("terms "), rest)
         if where in self.frameworks:
             target, _, figure = rest.rpartition(": ")
             what, _, part = figure.rpartition(" ")
             path = ["targets", target, what, part]
-            return self.path(self.frameworks[where], path), "µs", f"{where}.json"
+            return Found(self.path(self.frameworks[where], path), "µs", f"{where}.json")
         if where == "claims":
-            return self.path(self.claims, rest.split(" > ")), "", "claims.json"
+            return Found(self.path(self.claims, rest.split(" > ")), "", "claims.json")
         target, _, figure = rest.partition(": ")
         return self.figure(where, target, figure)
 
-    def figure(self, workload: str, target: str, figure: str) -> tuple[float, str, str]:
-        if figure not in FIGURES:
-            raise GuideError(f"no figure {figure!r}; there are {', '.join(FIGURES)}")
-        of, unit, _ = FIGURES[figure]
-        rows = {row["target"]: row for row in self.workload(workload)["rows"]}
+    def table(self, where: str, link: Path) -> str:
+        """What requests pay in a framework: the median of each way, its rounds' spread."""
+        targets = self.frameworks[where]["targets"]
+        operations = list(next(iter(targets.values())))
+        lines = [f"| | {' | '.join(name.replace('_', ' ') for name in operations)} |"]
+        lines.append("|---" * (len(operations) + 1) + "|")
+        for target, by in targets.items():
+            cells = []
+            for operation in operations:
+                if "rounds" not in by.get(operation, {}):
+                    raise GuideError(f"{where}.json has no rounds of {target}: {operation}")
+                middle, rounds = told(by[operation]["p50"], "µs"), by[operation]["rounds"]
+                span = f"{told(min(rounds), '')} to {told(max(rounds), '')}"
+                cells.append(f"[{middle} ({span})]({link}/{where}.json)")
+            lines.append(f"| {target} | {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+    def figure(self, workload: str, target: str, figure: str) -> Found:
+        if figure not in self.about:
+            raise GuideError(f"no figure {figure!r}; there are {', '.join(self.about)}")
+        rows = self.figures["workloads"].get(self.workload(workload)["name"], {})
         if target not in rows:
             raise GuideError(f"{workload} has no target {target!r}; there are {', '.join(rows)}")
-        values = [value for value in map(of, rows[target]["rounds"]) if value is not None]
-        if not values:
+        if figure not in rows[target]:
             raise GuideError(f"{workload}: {target}: {figure} wasn't measured")
-        return statistics.median(values), unit, f"report.md#{self.anchor(workload)}"
+        unit = self.about[figure]["unit"] or "%"
+        place = f"report.md#{self.anchor(workload)}"
+        return Found(statistics.median(rows[target][figure]), unit, place)
 
-    def best(self, name: str) -> tuple[float, str, str]:
+    def best(self, name: str) -> Found:
         workload, server, figure = name.split(": ")
         names = [target["name"] for target in self.raw["targets"] if target["server"] == server]
         found = []
@@ -131,7 +123,21 @@ class Run:
                 continue
         if not found:
             raise GuideError(f"{workload}: nothing of {server} has {figure}")
-        return (max if FIGURES[figure][2] else min)(found)
+        return (max if self.about[figure]["better"] == "more" else min)(found)
+
+    def count(self, verdict: str) -> Found:
+        """How many figures have that verdict; all of them for "all"."""
+        verdicts = [one["verdict"] for one in self.figures["standings"]]
+        many = len(verdicts) if verdict == "all" else verdicts.count(verdict)
+        return Found(many, "", "report.md#sessile-beside-the-best-rival")
+
+    def term(self, workload: str, what: str) -> Found:
+        """The number before that word in a workload's terms."""
+        for term in self.workload(workload)["terms"]:
+            if words := re.match(rf"([\d\xa0]+) {what}\b", term):
+                number = float(words[1].replace("\xa0", ""))
+                return Found(number, "", f"report.md#{self.anchor(workload)}")
+        raise GuideError(f"the terms of {workload} don't say how many {what}")
 
     def workload(self, name: str) -> dict[str, Any]:
         for workload in self.raw["workloads"]:
@@ -149,7 +155,7 @@ class Run:
             if name not in tree:
                 raise GuideError(f"no {name!r}; there are {', '.join(tree)}")
             tree = tree[name]
-        return float(tree)
+        return statistics.median(tree) if isinstance(tree, list) else float(tree)
 
 
 def told(value: float, unit: str) -> str:
@@ -157,9 +163,10 @@ def told(value: float, unit: str) -> str:
     if unit == "%":
         return f"{value * 100:.1f} %"
     size = abs(value)
-    places = 0 if size >= 100 or size == 0 else 1 if size >= 10 else 2 if size >= 1 else 3
+    whole = not unit and float(value).is_integer()
+    places = 0 if size >= 100 or size == 0 or whole else 1 if size >= 10 else 2 if size >= 1 else 3
     text = f"{value:,.{places}f}".replace(",", " ")
-    return text if not unit else f"{text}{unit}" if unit == "/s" else f"{text} {unit}"
+    return f"{text} {unit}" if unit else text
 
 
 def filled(template: str, folder_of: Callable[[str], Path] = lambda name: ROOT / name) -> str:
@@ -171,7 +178,12 @@ def filled(template: str, folder_of: Callable[[str], Path] = lambda name: ROOT /
     link = Path(begins[1]).relative_to("docs")
 
     def put(braces: re.Match[str]) -> str:
-        parts = [run.number(part) for part in " ".join(braces[1].split()).split(" / ")]
+        name = " ".join(braces[1].split())
+        if name == "run":
+            return str(link)
+        if name.startswith("table "):
+            return run.table(name.removeprefix("table "), link)
+        parts = [run.number(part) for part in name.split(" / ")]
         value, unit, place = parts[0]
         if len(parts) == 2:
             value, unit = value / parts[1][0], ""
@@ -181,13 +193,28 @@ def filled(template: str, folder_of: Callable[[str], Path] = lambda name: ROOT /
     return BRACES.sub(put, template[begins.end() :])
 
 
+def move(folder: Path) -> None:
+    """Names another run in the template; copies it from build/guide/ if it isn't there."""
+    folder = folder.resolve().relative_to(ROOT)
+    if not (ROOT / folder).exists():
+        shutil.copytree(ROOT / "build/guide", ROOT / folder)
+    template = TEMPLATE.read_text()
+    TEMPLATE.write_text(RUN.sub(f"<!-- run: {folder} -->\n", template, count=1))
+
+
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="say whether it is what it would be")
+    parser.add_argument("--run", type=Path, help="the folder of another run")
+    options = parser.parse_args()
     try:
+        if options.run:
+            move(options.run)
         text = filled(TEMPLATE.read_text())
     except (GuideError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if "--check" in sys.argv:
+    if options.check:
         if GUIDE.read_text() == text:
             return 0
         print("error: docs/guide.md isn't what `python tools/guide.py` makes", file=sys.stderr)

@@ -34,6 +34,23 @@ OVERLAPS = """() => {
     return found;
 }"""
 
+CUT = """() => {
+    const found = [];
+    for (const cell of document.querySelectorAll("table.summary :is(th, td)")) {
+        const box = cell.getBoundingClientRect();
+        if (box.right > innerWidth || cell.scrollWidth > cell.clientWidth + 1)
+            found.push(cell.textContent);
+    }
+    for (const detail of document.querySelectorAll("details")) detail.open = true;
+    for (const table of document.querySelectorAll("table:not(.summary)")) {
+        const scrolls = getComputedStyle(table.parentElement).overflowX === "auto";
+        if (table.getBoundingClientRect().right > innerWidth && !scrolls)
+            found.push(table.textContent.slice(0, 40));
+    }
+    return found;
+}"""
+"""What nobody can read: cells of the summary off the screen, other tables that don't scroll."""
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -65,6 +82,7 @@ def test_the_page_is_legible(browser: Browser, report: Path, scheme: str, width:
     page = opened(browser, report, scheme, width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(OVERLAPS) == []
+    assert page.evaluate(CUT) == []
     ground, ink = page.evaluate(
         """() => {
             const style = getComputedStyle(document.body);

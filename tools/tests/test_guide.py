@@ -17,7 +17,8 @@ COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 DIGITS = re.compile(r"\S*\d\S*")
 BENCH = "crates/bench/workloads"
 CLAIMS = "tools/measure_claims.py"
-REPORT = "docs/measurements/2026-11-23-guide/report.md"
+RUN = guide.RUN.match(guide.TEMPLATE.read_text())[1]
+REPORT = f"{RUN}/report.md"
 GIVEN = {
     "redis-server 7.0.15": (REPORT, "7.0.15"),
     "memcached 1.6.18": (REPORT, "1.6.18"),
@@ -52,6 +53,19 @@ def test_no_number_was_typed_in() -> None:
     assert DIGITS.findall(prose) == []
 
 
+def test_figures_are_of_the_raw_rounds() -> None:
+    raw = json.loads((guide.ROOT / RUN / "raw.json").read_text())
+    figures = json.loads((guide.ROOT / RUN / "figures.json").read_text())["workloads"]
+    checked = 0
+    for workload in raw["workloads"]:
+        for row in workload["rows"]:
+            rates = [one["closed"]["rate"] for one in row["rounds"] if one["closed"]]
+            told = figures[workload["name"]].get(row["target"], {}).get("ops/s", [])
+            assert told == pytest.approx(rates)
+            checked += len(rates)
+    assert checked > 20
+
+
 def test_every_link_leads_to_a_file_and_a_heading() -> None:
     links = LINK.findall(guide.GUIDE.read_text())
     assert len(links) > 60
@@ -65,29 +79,56 @@ def test_every_link_leads_to_a_file_and_a_heading() -> None:
 
 
 def test_numbers_are_medians_of_the_raw_rounds(tmp_path: Path) -> None:
-    rounds = [{"closed": {"rate": rate, "server_us": 2.0}} for rate in (100.0, 900.0, 300.0)]
-    rounds[0]["open"] = {"quantiles": [[0.5, 0.25], [0.99, 1.5]]}
-    rows = [{"target": "a string", "rounds": rounds}, {"target": "b string", "rounds": rounds[:1]}]
-    raw = {
-        "targets": [{"name": "a string", "server": "a"}, {"name": "b string", "server": "b"}],
-        "workloads": [{"name": "shop", "title": "A shop, busy", "rows": rows}],
+    figures = {
+        "figures": [
+            {"short": "ops/s", "unit": "ops/s", "better": "more"},
+            {"short": "p99", "unit": "ms", "better": "less"},
+            {"short": "kept", "unit": "", "better": "more"},
+        ],
+        "workloads": {
+            "shop": {
+                "a string": {"ops/s": [100.0, 900.0, 300.0], "p99": [1.5], "kept": [0.5]},
+                "a hash": {"ops/s": [200.0], "p99": [0.5]},
+                "b string": {"ops/s": [100.0]},
+            }
+        },
+        "standings": [{"verdict": "worse"}, {"verdict": "even"}, {"verdict": "worse"}],
     }
-    targets = {"x on y://": {"load": {"p50": 12.34}}}
+    servers = {"a string": "a", "a hash": "a", "b string": "b"}
+    shop = {"name": "shop", "title": "A shop, busy", "terms": ["20\xa0000 sessions", "x"]}
+    raw = {
+        "targets": [{"name": name, "server": server} for name, server in servers.items()],
+        "workloads": [shop],
+    }
+    targets = {"x on y://": {"load": {"p50": 12.34, "rounds": [12.0, 14.0, 11.0]}}}
     signing_in = {"z": {"sign-in": {"p99": 5.0}}}
-    files = {"raw": raw, "sessions": {"targets": targets}, "claims": {"c": {"d": 7}}}
-    files |= {"flask": {"targets": signing_in}, "facts": {}}
+    files = {"raw": raw, "sessions": {"targets": targets}, "claims": {"c": {"d": [9, 7, 1]}}}
+    files |= {"flask": {"targets": signing_in}, "facts": {}, "figures": figures}
     for name, what in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(what))
-    template = (
-        "<!-- run: docs/r -->\n{{shop: a string: throughput}} {{shop: a string: p99}} "
-        "{{shop: a string: throughput / shop: b string: throughput}} {{best shop: a: throughput}} "
-        "{{sessions: x on y://: load p50}} {{claims: c > d}} {{flask: z: sign-in p99}}"
-    )
-    assert guide.filled(template, lambda _: tmp_path) == (
-        "[300/s](r/report.md#a-shop-busy) [1.50 ms](r/report.md#a-shop-busy) "
-        "[3.00](r/report.md#a-shop-busy) [300/s](r/report.md#a-shop-busy) "
-        "[12.3 µs](r/sessions.json) [7.00](r/claims.json) [5.00 µs](r/flask.json)"
-    )
-    for wrong in ("shop: c string: p99", "shop: b string: p99.9", "shop: a string: x", "claims: e"):
+    shop = "r/report.md#a-shop-busy"
+    best = "r/report.md#sessile-beside-the-best-rival"
+    for braces, made in {
+        "shop: a string: ops/s": f"[300 ops/s]({shop})",
+        "shop: a string: p99": f"[1.50 ms]({shop})",
+        "shop: a string: kept": f"[50.0 %]({shop})",
+        "shop: a string: ops/s / shop: b string: ops/s": f"[3.00]({shop})",
+        "best shop: a: ops/s": f"[300 ops/s]({shop})",
+        "best shop: a: p99": f"[0.500 ms]({shop})",
+        "terms shop: sessions": f"[20 000]({shop})",
+        "count: worse": f"[2]({best})",
+        "count: all": f"[3]({best})",
+        "count: better": f"[0]({best})",
+        "sessions: x on y://: load p50": "[12.3 µs](r/sessions.json)",
+        "flask: z: sign-in p99": "[5.00 µs](r/flask.json)",
+        "claims: c > d": "[7](r/claims.json)",
+        "run": "r",
+        "table sessions": "| | load |\n|---|---|\n| x on y:// | "
+        "[12.3 µs (11 to 14)](r/sessions.json) |",
+    }.items():
+        text = f"<!-- run: docs/r -->\n{{{{{braces}}}}}"
+        assert guide.filled(text, lambda _: tmp_path) == made
+    wrongs = ("shop: c string: p99", "shop: b string: kept", "shop: a string: x", "claims: e")
+    for wrong in (*wrongs, "terms shop: connections", "table flask"):
         with pytest.raises(guide.GuideError):
             guide.filled(f"<!-- run: docs/r -->\n{{{{{wrong}}}}}", lambda _: tmp_path)

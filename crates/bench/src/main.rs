@@ -37,12 +37,13 @@ const COMMANDS: [Command; 4] = [
             ),
             Flag("rounds", "N", "how often each is measured (default 3)"),
             Flag("threads", "N", "threads of each server (default 1)"),
-            Flag("scale", "X", "multiplies the times of all loads (default 1)"),
+            Flag("scale", "X", "multiplies the times of steady loads (default 1)"),
             Flag("find-rate", "P99", "also search the highest rate with this p99, such as 1ms"),
             Flag("sessile", "FILE", "our server's program, if it isn't on the PATH"),
             Flag("attach", "NAME=DIALECT@ADDRESS[#PID]", "a server that runs; may be repeated"),
             Flag("only-attached", "", "start nothing"),
             Flag("unpinned", "", "let generator and servers use the same processors"),
+            Flag("how-long", "", "say how many seconds it will take, and measure nothing"),
             Flag("out", "DIR", "where the report goes (default bench-report)"),
         ],
     },
@@ -142,6 +143,10 @@ fn compare(given: &Given, args: &[String]) -> Result<(), String> {
         folder: folder.clone(),
         command: format!("sessile-bench {}", words.collect::<Vec<_>>().join(" ")),
     };
+    if given.has("how-long") {
+        println!("{:.0}", plan.seconds());
+        return Ok(());
+    }
     std::fs::create_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
     let results = compare::run(&plan);
     let _ = std::fs::remove_dir_all(&folder);

@@ -74,6 +74,44 @@ pub struct Plan {
     pub command: String,
 }
 
+impl Plan {
+    /// How many measurements it has: targets that a workload skips aren't counted.
+    pub fn measurements(&self) -> usize {
+        self.workloads.iter().map(|one| self.times(one) * rounds(self, one) as usize).sum()
+    }
+
+    /// About how many seconds all of it takes: the loads take what they take, and starting and
+    /// filling a server some more.
+    pub fn seconds(&self) -> f64 {
+        let cells = self.workloads.iter().map(|one| {
+            let seconds = self.times(one) as f64 * f64::from(rounds(self, one));
+            seconds * (loads(one).as_secs_f64() + BESIDE)
+        });
+        cells.sum()
+    }
+
+    /// On how many targets a workload is measured.
+    fn times(&self, workload: &Workload) -> usize {
+        let measured = |target: &&Target| row(workload, target).skipped.is_none();
+        self.targets.iter().filter(measured).count()
+    }
+}
+
+/// Seconds of starting, filling and ending a server, in the mean.
+const BESIDE: f64 = 0.45;
+
+/// How long the loads of one measurement run.
+fn loads(workload: &Workload) -> Duration {
+    let once = workload.warm_up + workload.length;
+    match workload.event {
+        // Closed and open.
+        Event::Steady | Event::Evict => once * 2,
+        Event::Storm { .. } | Event::Snapshot { .. } | Event::Expire { .. } | Event::Restart => {
+            once
+        }
+    }
+}
+
 /// Measures everything, telling about it on the standard error output.
 pub fn run(plan: &Plan) -> Results {
     let begun = Instant::now();
@@ -97,6 +135,8 @@ pub fn run(plan: &Plan) -> Results {
         targets: plan.targets.iter().map(facts).collect(),
         ..Results::default()
     };
+    let (minutes, count) = (plan.seconds() / 60.0, plan.measurements());
+    let _ = writeln!(std::io::stderr(), "{count} measurements, about {minutes:.0} minutes");
     let mut progress = Progress::new(plan);
     for workload in &plan.workloads {
         let measured = compare(plan, workload, &results.servers_on, &mut progress);
@@ -288,6 +328,27 @@ mod tests {
         let target = Target { name: "m".into(), dialect: Dialect::Meta, source };
         assert!(row(&workload, &target).skipped.unwrap().contains("no snapshots"));
         assert_eq!(row(&Workload::find("shop").unwrap(), &target).skipped, None);
+    }
+
+    #[test]
+    fn how_long_it_takes_is_known_before() {
+        let source = Source::Start { kind: Kind::Memcached, program: "memcached".into() };
+        let target = Target { name: "m".into(), dialect: Dialect::Meta, source };
+        let plan = |names: &[&str]| Plan {
+            workloads: names.iter().map(|name| Workload::find(name).unwrap()).collect(),
+            targets: vec![target.clone()],
+            rounds: 3,
+            threads: 1,
+            find_p99: None,
+            pinned: true,
+            folder: PathBuf::new(),
+            command: String::new(),
+        };
+        let shop = plan(&["shop"]);
+        assert_eq!(shop.measurements(), 3);
+        assert!((shop.seconds() - 3.0 * (2.0 * 2.5 + BESIDE)).abs() < 1e-9);
+        assert_eq!(plan(&["shop", "snapshot"]).measurements(), 3, "memcached has no snapshots");
+        assert_eq!(plan(&["expiry", "storm"]).measurements(), 1 + 2);
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn summary(standings: &[Standing<'_>]) -> String {
     let mut text = format!(
         "<section><h2>Sessile beside the best rival</h2>\n<p>{} figures better, {} even, {} worse. \
          The best target of either side; even means that the rounds overlap, or 3 % at most between \
-         the medians.</p>\n<div class=\"wide\"><table><tr><th>workload<th>figure<th>Sessile's best\
+         the medians.</p>\n<table class=\"summary\"><tr><th>workload<th>figure<th>Sessile's best\
          <th>best rival<th>ratio<th></tr>\n",
         count(Verdict::Win),
         count(Verdict::Even),
@@ -76,7 +76,7 @@ fn summary(standings: &[Standing<'_>]) -> String {
             standing.ratio().map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}")),
         );
     }
-    text + "</table></div></section>\n"
+    text + "</table></section>\n"
 }
 
 fn one(results: &Results, workload: &WorkloadResults) -> String {
@@ -112,7 +112,7 @@ fn figure(plot: &Plot) -> String {
 fn numbers(workload: &WorkloadResults) -> String {
     let figures = figures::of(workload);
     let mut text = String::from("<details><summary>The numbers of each round</summary>\n");
-    text.push_str("<div class=\"wide\"><table><tr><th>target<th>round");
+    text.push_str("<div class=\"wide\" tabindex=\"0\"><table><tr><th>target<th>round");
     for figure in &figures {
         let unit =
             if figure.unit.is_empty() { String::new() } else { format!(", {}", figure.unit) };
@@ -135,7 +135,7 @@ fn numbers(workload: &WorkloadResults) -> String {
 
 fn servers(results: &Results) -> String {
     let mut text = String::from(
-        "<section><h2>Servers</h2>\n<div class=\"wide\"><table><tr><th>target<th>version</tr>\n",
+        "<section><h2>Servers</h2>\n<div class=\"wide\" tabindex=\"0\"><table><tr><th>target<th>version</tr>\n",
     );
     for target in &results.targets {
         let (name, version) = (escaped(&target.name), escaped(&target.version));

@@ -1,5 +1,5 @@
-//! Reports of a comparison: a table for the terminal, a page with plots, its Markdown twin, and the
-//! raw results.
+//! Reports of a comparison: a table for the terminal, a page with plots, its Markdown twin, its
+//! figures for programs, and the raw results.
 //!
 //! What always holds: all are made from the same [`Results`] and nothing else; the page needs nothing
 //! from anywhere (no script, no font, no request) and is legible on light and dark grounds.
@@ -8,6 +8,7 @@ mod charts;
 mod figures;
 mod html;
 mod markdown;
+mod numbers;
 mod svg;
 mod table;
 
@@ -19,12 +20,18 @@ use crate::results::{Results, WorkloadResults};
 
 pub use table::table;
 
-/// Writes `raw.json`, `report.html` and `report.md` into `folder` and returns their paths.
+/// Writes `raw.json`, `figures.json`, `report.html` and `report.md` into `folder` and returns their paths.
 pub fn write(results: &Results, folder: &Path) -> io::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder)?;
     let raw = serde_json::to_string(results)?;
     let (html, markdown) = (html::html(results), markdown::markdown(results));
-    let files = [("raw.json", raw + "\n"), ("report.html", html), ("report.md", markdown)];
+    let figures = numbers::json(results)? + "\n";
+    let files = [
+        ("raw.json", raw + "\n"),
+        ("figures.json", figures),
+        ("report.html", html),
+        ("report.md", markdown),
+    ];
     let mut written = Vec::new();
     for (name, text) in files {
         let path = folder.join(name);

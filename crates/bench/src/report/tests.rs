@@ -117,13 +117,32 @@ fn the_page_needs_nothing_and_tells_text_from_markup() {
 }
 
 #[test]
-fn a_report_is_three_files_and_can_be_made_again() {
+fn programs_get_names_units_values_and_verdicts() {
+    let numbers: serde_json::Value =
+        serde_json::from_str(&super::numbers::json(&results()).unwrap()).unwrap();
+    let first = &numbers["figures"][0];
+    assert_eq!((&first["short"], &first["better"]), (&"ops/s".into(), &"more".into()));
+    let shop = &numbers["workloads"]["shop"];
+    assert_eq!(shop["sessile string"]["ops/s"], serde_json::json!([200_000.0, 210_000.0]));
+    assert!(shop["sessile string"].get("kept").is_none(), "not measured, not told");
+    assert!(shop.get("memcached text").is_none());
+    let standings = numbers["standings"].as_array().unwrap();
+    let of = |figure: &str| standings.iter().find(|one| one["figure"] == figure).unwrap();
+    assert_eq!(of("ops/s")["verdict"], "better");
+    assert_eq!(
+        (&of("p99")["verdict"], &of("p99")["theirs"]),
+        (&"worse".into(), &"redis string".into())
+    );
+}
+
+#[test]
+fn a_report_is_four_files_and_can_be_made_again() {
     let folder = std::env::temp_dir().join(format!("sessile-bench-test-{}", std::process::id()));
     let written = write(&results(), &folder).unwrap();
     let names: Vec<_> = written.iter().map(|path| path.file_name().unwrap()).collect();
-    assert_eq!(names, ["raw.json", "report.html", "report.md"]);
+    assert_eq!(names, ["raw.json", "figures.json", "report.html", "report.md"]);
     let raw = std::fs::read_to_string(&written[0]).unwrap();
     assert_eq!(serde_json::from_str::<Results>(&raw).unwrap(), results());
-    assert_eq!(std::fs::read_to_string(&written[1]).unwrap(), html::html(&results()));
+    assert_eq!(std::fs::read_to_string(&written[2]).unwrap(), html::html(&results()));
     std::fs::remove_dir_all(folder).unwrap();
 }
