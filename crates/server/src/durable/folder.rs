@@ -60,6 +60,15 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Removes what a killed process was writing in a folder that isn't used; one that is in use,
+    /// or never was, is left alone.
+    pub fn clean(path: &Path) {
+        if path.join(LOCK).exists() {
+            // It cleans what it takes. What can't be taken or removed now is the next one's.
+            drop(Self::take(path));
+        }
+    }
+
     /// Removes files by their names.
     ///
     /// # Errors
@@ -189,9 +198,18 @@ mod tests {
         let folder = Folder::take(&path).unwrap();
         assert!(!folder.file("temp-1-x").exists());
         assert!(folder.file("temperature").exists());
+        std::fs::write(path.join("temp-2-x"), b"part of").unwrap();
+        Folder::clean(&path);
+        assert!(folder.file("temp-2-x").exists(), "somebody is writing it");
+        let elsewhere = root.path().join("elsewhere");
+        Folder::clean(&elsewhere);
+        assert!(!elsewhere.exists());
         // A torn end takes no other one's place.
         assert_eq!(folder.cut("x", 1).unwrap(), 2);
         assert_eq!(std::fs::read(folder.file("x.torn")).unwrap(), b"part of");
         assert_eq!(std::fs::read(folder.file("x.torn.2")).unwrap(), b"ne");
+        drop(folder);
+        Folder::clean(&path);
+        assert!(!path.join("temp-2-x").exists() && path.join("temperature").exists());
     }
 }

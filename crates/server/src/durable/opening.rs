@@ -94,6 +94,8 @@ impl Durable {
             Some((0..config.databases as usize).map(|db| self.keys(db)).sum())
         };
         files.tidy();
+        // Snapshots go to the folder above, which nobody else takes while there is a log.
+        Folder::clean(Path::new(&config.dir));
         let failed = |error: std::io::Error| format!("can't begin the append-only file: {error}");
         let is_new = files.is_new();
         let increment = files.begin_increment(true).map_err(failed)?;
