@@ -143,3 +143,31 @@ def test_a_log_that_failed_claims_nothing_until_it_is_whole_again(folder, policy
     server = ours(folder, *LOG)
     with running(server) as client:
         assert not client.exists("before", "key")
+
+
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+@pytest.mark.parametrize("spared", [True, False], ids=["spared", "as ever"])
+def test_no_sync_that_nobody_asked_for_while_a_snapshot_writes(folder, policy, spared):
+    server = ours(folder, *LOG, "--appendfsync", policy)
+    with running(server) as client:
+        client.config_set("no-appendfsync-on-rewrite", "yes" if spared else "no")
+        client.set("a", 0)
+        assert client.execute_command("WAITAOF", 1, 0, 0) == [1, 0]
+        # The log is synced by another call than whole files are.
+        with fault(server, "fsync:delay_enter=1500000"):
+            client.bgsave()
+            client.incr("a")
+            # It may have been before the snapshot began.
+            assert client.execute_command("WAITAOF", 1, 0, 0) == [1, 0]
+            counts = []
+            while (state := told(client))["rdb_bgsave_in_progress"]:
+                counts.append(state["sessile_aof_syncs"])
+                client.incr("a")
+        assert len(counts) > 10
+        syncs = max(counts) - min(counts)
+        assert syncs <= 1 if spared else syncs >= 2, counts
+        # What was left is synced at its end.
+        deadline = time.monotonic() + SECONDS
+        while told(client)["sessile_aof_syncs"] <= min(counts):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)

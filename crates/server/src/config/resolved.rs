@@ -84,6 +84,8 @@ pub struct Config {
     pub appendfilename: String,
     /// Their folder, in `dir`.
     pub appenddirname: String,
+    /// Whether the log is synced by no policy while a snapshot or a rewrite writes.
+    pub no_appendfsync_on_rewrite: bool,
     /// Growth (percent) at which the log's base is written anew; 0: never.
     pub auto_aof_rewrite_percentage: u64,
     /// Bytes below which that isn't done.
@@ -206,6 +208,7 @@ impl Config {
             session_revocation_fsync: s.is_set("session-revocation-fsync"),
             appendfilename: s.value("appendfilename").to_owned(),
             appenddirname: s.value("appenddirname").to_owned(),
+            no_appendfsync_on_rewrite: s.is_set("no-appendfsync-on-rewrite"),
             auto_aof_rewrite_percentage: s.size("auto-aof-rewrite-percentage"),
             auto_aof_rewrite_min_size: s.size("auto-aof-rewrite-min-size"),
             aof_load_truncated: s.is_set("aof-load-truncated"),

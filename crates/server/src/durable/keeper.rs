@@ -215,6 +215,7 @@ impl Durable {
     pub fn settings_changed(&self, config: &Config) {
         if let (Some(log), Some(policy)) = (self.log.get(), Policy::named(&config.appendfsync)) {
             log.set_policy(policy);
+            log.spare(config.no_appendfsync_on_rewrite);
         }
         self.node.journal().hold_revocations(config.session_revocation_fsync);
     }
@@ -327,6 +328,7 @@ impl Durable {
         let config = self.store.config();
         let begun = self.common.clock.now().ms;
         let changes = self.changes();
+        self.write_beside(true);
         let done = self.folder_of(&config).and_then(|folder| {
             let folder = folder.as_ref().ok_or("no folder")?;
             let written = folder.replace(&config.dbfilename, |out| {
@@ -334,6 +336,7 @@ impl Durable {
             });
             written.map_err(|error| format!("{}: {error}", config.dbfilename))
         });
+        self.write_beside(false);
         let now = self.common.clock.now().ms;
         self.count_attempt(done.is_ok());
         let mut facts = lock(&self.facts);
@@ -364,7 +367,9 @@ impl Durable {
 
     /// Writes the log's base anew, and notes how it went.
     pub(super) fn rewrite(&self) -> Result<(), String> {
+        self.write_beside(true);
         let done = self.rewrite_files();
+        self.write_beside(false);
         self.count_attempt(done.is_ok());
         let mut facts = lock(&self.facts);
         facts.last_rewrite_ok = done.is_ok();
@@ -378,6 +383,13 @@ impl Durable {
             Err(what) => say::warning(format_args!("can't rewrite the append-only file: {what}")),
         }
         done.map(drop)
+    }
+
+    /// A snapshot or a base is being written from now on, or no more.
+    fn write_beside(&self, beside: bool) {
+        if let Some(log) = self.log() {
+            log.write_beside(beside);
+        }
     }
 
     fn rewrite_files(&self) -> Result<u64, String> {

@@ -43,6 +43,11 @@ pub(super) const ROWS: &[Row] = &[
     Row::live("rdbcompression", Kind::Bool, "yes", "Compress strings in snapshots."),
     Row::start("rdbchecksum", Kind::Bool, "yes", "Always done; accepted for compatibility."),
     Row::start("aof-use-rdb-preamble", Kind::Bool, "yes", "Always done; accepted."),
-    Row::live("no-appendfsync-on-rewrite", Kind::Bool, "no", "Accepted, without effect."),
+    Row::live(
+        "no-appendfsync-on-rewrite",
+        Kind::Bool,
+        "no",
+        "While a snapshot or a rewrite writes, sync as under `appendfsync no`.",
+    ),
     Row::live("stop-writes-on-bgsave-error", Kind::Bool, "yes", "Accepted, without effect."),
 ];

@@ -5,7 +5,8 @@
 //! of its turn, unless a sync is on its way, which would keep it waiting: then the appending
 //! thread does it. Syncs of `everysec` start every half second, and when one takes so long that a
 //! second could be lost, replies wait for it. A revocation that somebody waits for is synced at
-//! once, under whichever policy, and again one sync serves everybody who came meanwhile.
+//! once, under whichever policy, and again one sync serves everybody who came meanwhile. While a
+//! snapshot or a rewrite writes, the policy may be to sync nothing else ([`Log::spare`]).
 //! What always holds: the journal is called safe only up to what was appended (synced, under
 //! `always`) without an error; after one, nothing is appended until a base has all that was lost.
 
@@ -159,6 +160,10 @@ pub struct Log {
     /// A position of the journal.
     appended: AtomicU64,
     policy: AtomicU8,
+    /// It's to be `Never` while another file is written (`no-appendfsync-on-rewrite`).
+    spares: AtomicBool,
+    /// Another file is being written.
+    beside: AtomicBool,
     syncing: AtomicBool,
     /// The next increment may begin at any moment, and the one before it is synced then.
     turning: AtomicBool,
@@ -212,6 +217,8 @@ impl Log {
             node,
             appended: AtomicU64::new(end),
             policy: AtomicU8::new(policy as u8),
+            spares: AtomicBool::new(false),
+            beside: AtomicBool::new(false),
             syncing: AtomicBool::new(false),
             turning: AtomicBool::new(false),
             on: AtomicBool::new(true),
@@ -293,6 +300,7 @@ impl Log {
             self.order(|orders| orders.append = true, &self.to_append);
         } else {
             self.append_waiting(&mut lock(&self.out), now_ms);
+            self.catch_up();
         }
         if self.node.journal().owes_sync() {
             self.order(|orders| orders.sync = true, &self.to_sync);
@@ -308,6 +316,20 @@ impl Log {
     pub fn set_policy(&self, policy: Policy) {
         self.policy.store(policy as u8, Ordering::Release);
         self.order(|orders| orders.sync = true, &self.to_sync);
+    }
+
+    /// Whether no sync that isn't asked for is to begin while another file is written.
+    pub fn spare(&self, spares: bool) {
+        self.spares.store(spares, Ordering::Release);
+        self.order(|orders| orders.sync = true, &self.to_sync);
+    }
+
+    /// Another file is being written from now on, or no more: what wasn't synced meanwhile is then.
+    pub fn write_beside(&self, beside: bool) {
+        self.beside.store(beside, Ordering::Release);
+        if !beside {
+            self.order(|orders| orders.sync = true, &self.to_sync);
+        }
     }
 
     /// Appends and syncs all that there is; answers when it's done, or has failed.
@@ -451,7 +473,11 @@ impl Log {
         self.to_sync.notify_all();
     }
 
+    /// The policy that holds at the moment.
     fn policy(&self) -> Policy {
+        if self.beside.load(Ordering::Acquire) && self.spares.load(Ordering::Acquire) {
+            return Policy::Never;
+        }
         Policy::from(self.policy.load(Ordering::Acquire))
     }
 
@@ -470,8 +496,17 @@ impl Log {
             }
             drop(orders);
             self.append_waiting(&mut lock(&self.out), now_ms());
+            self.catch_up();
             self.ring();
             orders = lock(&self.orders);
+        }
+    }
+
+    /// The policy may have become `Always` since the append began: then nobody has called it safe,
+    /// nor asked for a sync.
+    fn catch_up(&self) {
+        if self.policy() == Policy::Always {
+            self.order(|orders| orders.sync = true, &self.to_sync);
         }
     }
 

@@ -270,6 +270,36 @@ fn what_was_revoked_waits_for_the_disk_and_nobody_else_does() {
 }
 
 #[test]
+fn while_another_file_is_written_only_what_is_asked_for_is_synced() {
+    let mut rig = Rig::new(Policy::Always);
+    rig.node.journal().hold_revocations(true);
+    rig.log.spare(true);
+    rig.log.write_beside(true);
+    rig.disk.with(|state| state.hold = true);
+    let end = rig.write();
+    rig.log.end_of_turn(NOW);
+    while rig.safe() < end {
+        std::thread::yield_now();
+    }
+    assert_eq!(rig.disk.with(|state| state.synced), 0);
+    let until = rig.revoke();
+    rig.log.end_of_turn(NOW);
+    rig.disk.until(|state| state.waiting);
+    rig.disk.with(|state| state.hold = false);
+    rig.disk.until(|state| state.synced as u64 >= until.synced);
+    // Afterwards what was left is synced, and the policy is what it was.
+    let end = rig.write();
+    rig.log.end_of_turn(NOW);
+    rig.log.write_beside(false);
+    rig.disk.until(|state| state.synced as u64 == end);
+    rig.disk.with(|state| state.hold = true);
+    let end = rig.write();
+    rig.log.end_of_turn(NOW);
+    rig.disk.until(|state| state.waiting);
+    assert!(rig.safe() < end);
+}
+
+#[test]
 fn revocations_that_come_during_a_sync_get_another_one() {
     let mut rig = Rig::new(Policy::Never);
     rig.node.journal().hold_revocations(true);
