@@ -191,6 +191,10 @@ impl Durable {
     /// How far the log is on the disk.
     pub fn on_disk(&self) -> OnDisk {
         match self.log() {
+            // It's being switched on.
+            None if self.busy.load(Ordering::Acquire) && self.store.config().appendonly => {
+                OnDisk::Unknown
+            }
             None => OnDisk::NoLog,
             Some(log) if log.has_failed() || !self.founded.load(Ordering::Acquire) => {
                 OnDisk::Unknown
