@@ -6,7 +6,7 @@
 //! Not for: what a log's records do to a store; loading tells.
 
 use super::aof::last_written;
-use super::folder::Folder;
+use super::folder::{Folder, is_temporary};
 use persist::aof::{Manifest, Part, Problem, Reader, Verdict};
 use persist::rdb::{Event, Others, Reader as RdbReader};
 use std::fmt::Write;
@@ -103,8 +103,9 @@ fn facts(path: &Path, fix: bool, last: bool) -> Result<Facts, String> {
 
 fn manifests(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let entries: Vec<_> = std::fs::read_dir(folder)?.collect::<Result<_, _>>()?;
-    let paths = entries.into_iter().map(|entry| entry.path());
-    Ok(paths.filter(|path| path.extension().is_some_and(|end| end == "manifest")).collect())
+    let is_one = |name: &str| name.ends_with(".manifest") && !is_temporary(name);
+    let found = entries.into_iter().filter(|entry| entry.file_name().to_str().is_some_and(is_one));
+    Ok(found.map(|entry| entry.path()).collect())
 }
 
 fn snapshot(file: impl Read) -> Result<String, String> {

@@ -18,6 +18,12 @@ const TORN_MAX: usize = 1000;
 /// What is written before the system is asked to take it.
 const BUFFER: usize = 1 << 20;
 
+/// Whether a file has a name that [`Folder::replace`] gives while it writes: `temp-PID-NAME`.
+pub fn is_temporary(name: &str) -> bool {
+    let of_process = name.strip_prefix(TEMPORARY).and_then(|rest| rest.split_once('-'));
+    of_process.is_some_and(|(pid, _)| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// A folder that belongs to this process.
 #[derive(Debug)]
 pub struct Folder {
@@ -56,7 +62,7 @@ impl Folder {
         writeln!(&lock, "{}", std::process::id()).map_err(what)?;
         let folder = Self { path: path.to_owned(), _lock: lock };
         // A process that was killed left them, and nobody else may be writing them.
-        folder.remove(|name| name.starts_with(TEMPORARY)).map_err(what)?;
+        folder.remove(is_temporary).map_err(what)?;
         Ok(folder)
     }
 
@@ -192,12 +198,14 @@ mod tests {
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 2, "the lock and the file");
         drop(folder);
         // What a killed process was writing goes; what somebody else put there stays.
-        for name in ["temp-1-x", "temperature", "x.torn"] {
+        for name in ["temp-1-x", "temperature", "temp-1.rdb", "temp-a-x", "x.torn"] {
             std::fs::write(path.join(name), b"part of").unwrap();
         }
         let folder = Folder::take(&path).unwrap();
         assert!(!folder.file("temp-1-x").exists());
-        assert!(folder.file("temperature").exists());
+        for name in ["temperature", "temp-1.rdb", "temp-a-x"] {
+            assert!(folder.file(name).exists(), "{name} is somebody else's");
+        }
         std::fs::write(path.join("temp-2-x"), b"part of").unwrap();
         Folder::clean(&path);
         assert!(folder.file("temp-2-x").exists(), "somebody is writing it");
