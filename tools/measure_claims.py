@@ -36,6 +36,7 @@ import msgspec
 import redis
 from pymemcache.client.base import Client
 
+from loads import benchmark
 from measure_sessions import configure, makers
 from servers import RIVALS, Store, server_bin
 
@@ -137,11 +138,11 @@ def pipelined(stores: dict[str, Store]) -> dict[str, Any]:
     rates: dict[str, list[float]] = {name: [] for name in stores}
     for turn in range(ROUNDS + 1):
         for name, store in stores.items():
-            command = ["redis-benchmark", "-p", str(store.port), "-c", "32", "-P", "16", "--csv"]
-            command += ["-d", "460", "-r", "100000", "-n", "400000", "-t", "get" if turn else "set"]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            if turn:  # the first one stores what the others ask for
-                rates[name].append(float(done.stdout.splitlines()[-1].split(",")[1].strip('"')))
+            # The first turn stores what the others ask for.
+            test = "get" if turn else "set"
+            rate = benchmark(store.port, test, 400_000, size=460, pipeline=16)
+            if turn:
+                rates[name].append(rate)
     return {name: {"per_second": these} for name, these in rates.items()}
 
 

@@ -24,21 +24,10 @@ import sys
 import tempfile
 import time
 
+from loads import KEYS, benchmark, cpu_seconds
+from servers import free_port
+
 VALUE = 512
-KEYS = 100_000
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def cpu_seconds(pid):
-    total = 0
-    for path in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        total += int(path.read_text().split()[0])
-    return total / 1e9
 
 
 def wait_for(port, process):
@@ -52,13 +41,6 @@ def wait_for(port, process):
         except OSError:
             time.sleep(0.02)
     sys.exit(f"no server on port {port}: {process.args}")
-
-
-def benchmark(port, test, requests, pipeline):
-    command = ["redis-benchmark", "-p", str(port), "-t", test, "-n", str(requests)]
-    command += ["-c", "32", "-P", str(pipeline), "-r", str(KEYS), "-d", str(VALUE), "-q"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.replace("\r", "\n").strip().splitlines()[-1].split(":")[1].split()[0])
 
 
 def main():
@@ -96,7 +78,7 @@ def main():
                 sys.exit(f"{command[0]} isn't installed")
             running[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             wait_for(ports[name], running[name])
-            benchmark(ports[name], "set", KEYS * 3, 16)
+            benchmark(ports[name], "set", KEYS * 3, size=VALUE, pipeline=16)
         results = {}
         for pipeline in (int(p) for p in options.pipeline.split(",")):
             scale = 4 if pipeline > 1 else 1
@@ -107,8 +89,9 @@ def main():
             for turn in range(options.rounds):
                 for name in names[turn % 3 :] + names[: turn % 3]:
                     before = cpu_seconds(running[name].pid)
-                    benchmark(ports[name], "set", sets, pipeline)
-                    rates[name].append(benchmark(ports[name], "get", gets, pipeline))
+                    benchmark(ports[name], "set", sets, size=VALUE, pipeline=pipeline)
+                    rate = benchmark(ports[name], "get", gets, size=VALUE, pipeline=pipeline)
+                    rates[name].append(rate)
                     used = cpu_seconds(running[name].pid) - before
                     rows[name].append(used / (sets + gets) * 1e6)
                 print(f"pipeline {pipeline}: round {turn + 1} of {options.rounds}", file=sys.stderr)

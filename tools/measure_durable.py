@@ -30,9 +30,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from loads import benchmark
 from servers import free_port
 
 WAIT_SECONDS = 300
+SIZE = 500
 READ_KEYS = 100
 READS_PER_SECOND = 500
 READ_SECONDS = 10
@@ -65,14 +67,6 @@ class Server:
         self.client.close()
         self.process.kill()
         self.process.wait()
-
-
-def sets(port, clients, requests, pipeline):
-    """SETs per second, of 500 bytes to 100,000 keys."""
-    command = ["redis-benchmark", "-p", str(port), "-t", "set", "-n", str(requests), "-q"]
-    command += ["-c", str(clients), "-P", str(pipeline), "-r", "100000", "-d", "500"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.replace("\r", "\n").strip().splitlines()[-1].split(":")[1].split()[0])
 
 
 def rounds_of(servers, count, work):
@@ -117,7 +111,7 @@ def everysec(options):
     for pipeline, requests in ((1, 200_000), (16, 1_000_000)):
 
         def work(server, pipeline=pipeline, requests=requests):
-            return sets(server.port, 32, requests, pipeline)
+            return benchmark(server.port, "set", requests, size=SIZE, pipeline=pipeline)
 
         part = f"everysec, pipeline {pipeline}"
         out[part] = compare(part, commands, "sessile without", options.rounds, work)
@@ -138,7 +132,7 @@ def always(options):
 
     def work(server):
         before = server.client.info("persistence").get("sessile_aof_syncs")
-        rate = sets(server.port, 50, requests, 1)
+        rate = benchmark(server.port, "set", requests, size=SIZE, clients=50)
         if before is not None:
             after = server.client.info("persistence")["sessile_aof_syncs"]
             syncs.append((after - before) * 1000 / requests)

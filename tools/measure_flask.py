@@ -12,14 +12,11 @@ release binary; needs the virtual environment of the tests.
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from servers import Store
-from taking_turns import LEAVES, Ways, figures, measure, show, stores
+from taking_turns import LEAVES, Ways, main
 
 BASE = "Flask-Session on redis-server"
 
@@ -115,18 +112,9 @@ class Way:
         return {"read": self.read, "change": self.change, "sign-in": self.sign_in}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rounds", type=int, nargs="?", default=15)
-    parser.add_argument("--json", type=Path, help="also write the figures to that file")
-    options = parser.parse_args()
-    with stores() as (rivals, ours):
-        ways: Ways = {name: Way(app).operations() for name, app in apps(rivals, ours).items()}
-        found = figures(measure(ways, options.rounds))
-    show(found, BASE)
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+def ways(rivals: Store, ours: Store) -> Ways:
+    return {name: Way(app).operations() for name, app in apps(rivals, ours).items()}
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__ or "", BASE, ways)

@@ -24,24 +24,18 @@ from pathlib import Path
 
 import redis
 
+from loads import KEYS, benchmark, cpu_seconds
 from servers import RIVALS, Store
 
-TICK = os.sysconf("SC_CLK_TCK")
-CONNECTIONS, KEYS, SECONDS = 32, 100_000, 3
+CONNECTIONS, SIZE, SECONDS = 32, 300, 3
 PIPELINES = (1, 16)
 RATE = re.compile(r"(\d+) operations per second")
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
 
 
 def ours(bench: Path, port: int, pipeline: int, fill: bool = False) -> float:
     """Operations per second by `sessile-bench run`."""
     command = [str(bench), "run", f"string@127.0.0.1:{port}", "--workload", "browse"]
-    command += ["--mix", "load 100", "--popularity", "uniform", "--bytes", "300..300"]
+    command += ["--mix", "load 100", "--popularity", "uniform", "--bytes", f"{SIZE}..{SIZE}"]
     command += ["--sessions", str(KEYS), "--connections", str(CONNECTIONS)]
     command += ["--pipeline", str(pipeline), "--length", f"{SECONDS}s", "--warm-up", "0s"]
     done = subprocess.run(
@@ -50,14 +44,6 @@ def ours(bench: Path, port: int, pipeline: int, fill: bool = False) -> float:
     found = RATE.search(done.stdout)
     assert found, done.stdout
     return float(found[1])
-
-
-def theirs(port: int, pipeline: int, requests: int, what: str = "get") -> float:
-    """Operations per second by redis-benchmark."""
-    command = ["redis-benchmark", "-p", str(port), "-c", str(CONNECTIONS), "-P", str(pipeline)]
-    command += ["-r", str(KEYS), "-d", "300", "-n", str(requests), "-t", what, "--csv"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.splitlines()[-1].split(",")[1].strip('"'))
 
 
 def measured(pid: int, work: Callable[[], float]) -> dict[str, float]:
@@ -83,14 +69,16 @@ def main() -> None:
             info = client.info("server")
         pid = info["process_id"]
         ours(options.bench, store.port, 16, fill=True)
-        theirs(store.port, 16, 10 * KEYS, "set")
+        benchmark(store.port, "set", 10 * KEYS, size=SIZE, pipeline=16)
         for _ in range(options.rounds):
             for pipeline in PIPELINES:
                 # About as long as ours.
                 requests = SECONDS * (150_000 if pipeline == 1 else 600_000)
                 ways = {
                     "sessile-bench": lambda p=pipeline: ours(options.bench, store.port, p),
-                    "redis-benchmark": lambda p=pipeline, n=requests: theirs(store.port, p, n),
+                    "redis-benchmark": lambda p=pipeline, n=requests: benchmark(
+                        store.port, "get", n, size=SIZE, clients=CONNECTIONS, pipeline=p
+                    ),
                 }
                 for name, work in ways.items():
                     line = f"{name}, {pipeline} in flight"

@@ -8,7 +8,6 @@ kernel counted for all threads of the server, over the requests that the server 
 """
 
 import argparse
-import pathlib
 import shutil
 import socket
 import statistics
@@ -16,16 +15,8 @@ import subprocess
 import tempfile
 import time
 
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def cpu_seconds(pid):
-    tasks = pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(path.read_text().split()[0]) for path in tasks) / 1e9
+from loads import cpu_seconds
+from servers import free_port
 
 
 def requests(port):

@@ -11,14 +11,11 @@ and our own release binary; needs the virtual environment of the tests.
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 from servers import Store
-from taking_turns import LEAVES, Ways, figures, measure, show, stores
+from taking_turns import LEAVES, Ways, main
 
 BASE = "cache on PyMemcacheCache"
 
@@ -129,19 +126,10 @@ class Way:
         return {"load": self.load, "change": self.change, "sign-in": self.sign_in}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rounds", type=int, nargs="?", default=15)
-    parser.add_argument("--json", type=Path, help="also write the figures to that file")
-    options = parser.parse_args()
-    with stores() as (rivals, ours):
-        configure(rivals, ours)
-        ways: Ways = {name: Way(make).operations() for name, make in makers(rivals, ours).items()}
-        found = figures(measure(ways, options.rounds))
-    show(found, BASE)
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+def ways(rivals: Store, ours: Store) -> Ways:
+    configure(rivals, ours)
+    return {name: Way(make).operations() for name, make in makers(rivals, ours).items()}
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__ or "", BASE, ways)

@@ -9,12 +9,14 @@ moment to the next.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from servers import RIVALS, ROOT, Store, server_bin
@@ -91,3 +93,16 @@ def show(found: dict[str, Any], base: str) -> None:
             ratio = cell["p50"] / first["p50"]
             cells.append(f"{cell['p50']:12.0f} {cell['p99']:7.0f} {ratio:6.2f}")
         print(f"{name:34} {'  '.join(cells)}")
+
+
+def main(doc: str, base: str, ways_of: Callable[[Store, Store], Ways]) -> None:
+    """The command line of a measurement: its ways on both stores, beside `base`."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("rounds", type=int, nargs="?", default=15)
+    parser.add_argument("--json", type=Path, help="also write the figures to that file")
+    options = parser.parse_args()
+    with stores() as (rivals, ours):
+        found = figures(measure(ways_of(rivals, ours), options.rounds))
+    show(found, base)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
