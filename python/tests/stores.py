@@ -213,6 +213,17 @@ class World:
                 self._running[name] = Memcached().start()
         return [self._running[f"memcached-{n}"].place for n in (1, 2)]  # type: ignore[union-attr]
 
+    def url(self, store: str, options: str) -> str:
+        """The address of a store for an engine: redis, sessile, unix or memcached."""
+        if store == "redis":
+            return f"{self.redis().url}?{options}"
+        if store == "memcached":
+            return f"memcached://{self.memcached()[0]}?{options}"
+        ours = self.sessile()
+        if store == "unix":
+            return f"unix://{ours.unixsocket}?{options}"
+        return f"sessile://{ours.host}:{ours.port}?{options}"
+
     def fleet(self, kind: type[Fleet]) -> Fleet:
         """Many servers that belong together."""
         name = kind.__name__

@@ -25,16 +25,17 @@ FOREVER = Life()
 SESSIONS = 6
 
 
-def new_key() -> bytes:
+def new_key(draw: random.Random) -> bytes:
     """A key that no session ever had."""
-    return f"cancel:{os.urandom(24).hex()}".encode()
+    return f"cancel:{draw.randbytes(24).hex()}".encode()
 
 
 class Session:
     """One session, and what is known of it."""
 
-    def __init__(self, number: int) -> None:
-        self.key = new_key()
+    def __init__(self, number: int, draw: random.Random) -> None:
+        self.draw = draw
+        self.key = new_key(draw)
         self.mark = b"%d" % number
         self.answered = 0
         self.unknown = 0
@@ -47,7 +48,7 @@ class Session:
         self.check(await engine.load(self.key))
 
     async def save(self, engine: Any) -> None:
-        value = b"%d" % random.getrandbits(30)
+        value = b"%d" % self.draw.getrandbits(30)
         changes = Changes(set={b"a": value, b"b": value}, increment={b"n": 1})
         self.unknown += 1
         assert await engine.save(self.key, changes, FOREVER) is not None
@@ -57,12 +58,12 @@ class Session:
     async def rotate(self, engine: Any) -> None:
         """To a new key. If that is cancelled, the session is under one of the two; under which may
         change as long as what was sent is on its way, so another session goes on in its place."""
-        old, new = self.key, new_key()
+        old, new = self.key, new_key(self.draw)
         try:
             await engine.rotate(old, new, Changes(), FOREVER)
         except asyncio.CancelledError:
             self.check(await under_one(engine, old, new))
-            self.key, self.answered, self.unknown = new_key(), 0, 0
+            self.key, self.answered, self.unknown = new_key(self.draw), 0, 0
             await self.create(engine)
             raise
         self.key = new
@@ -90,7 +91,7 @@ async def under_one(engine: Any, old: bytes, new: bytes) -> Any:
 async def rounds(url: str, seed: int, rotates: bool) -> None:
     draw = random.Random(seed)
     engine = open_async_engine(url)
-    sessions = [Session(number) for number in range(SESSIONS)]
+    sessions = [Session(number, draw) for number in range(SESSIONS)]
     for session in sessions:
         await session.create(engine)
     for _ in range(ROUNDS):
@@ -119,15 +120,7 @@ async def rounds(url: str, seed: int, rotates: bool) -> None:
 @pytest.mark.timeout(3600 if ROUNDS > 1000 else 120)
 @pytest.mark.parametrize("store", ["redis", "sessile", "unix", "memcached"])
 def test_a_cancelled_operation_spoils_nothing(store: str, world: World) -> None:
-    url = {
-        "redis": lambda: f"{world.redis().url}?pool=3&pool_wait=20&timeout=20",
-        "sessile": lambda: (
-            world.sessile().redis_url.replace("redis:", "sessile:").removesuffix("/0")
-            + "?pool=3&pool_wait=20&timeout=20"
-        ),
-        "unix": lambda: f"unix://{world.sessile().unixsocket}?pool=3&pool_wait=20&timeout=20",
-        "memcached": lambda: f"memcached://{world.memcached()[0]}?pool=3&pool_wait=20&timeout=20",
-    }[store]()
+    url = world.url(store, "pool=3&pool_wait=20&timeout=20")
     seed = int(os.environ.get("SEED", 0)) or time.time_ns() % 1_000_000
     print(f"SEED={seed}")
     # A rotation on memcached is several steps, which a client that goes away leaves half done.

@@ -2,9 +2,10 @@
 
 A pool has one connection, so whatever the cancelled operation left on it is met at once. For each
 operation the first await is cancelled, then the second, until one is reached that isn't there: once
-while it waits, and once when what it waited for has come but hasn't been taken. After each, the
-same engine loads another session, whose mark nobody else has. Every some rounds the server is asked
-how many connections there are. ROUNDS=10000 makes it longer (`make cancellations`); SEED repeats a
+while it waits, and once when what it waited for has come but hasn't been taken; on a connection
+that is open, and on an engine that has none yet, so that connecting is cancelled too. After each,
+the same engine loads another session, whose mark nobody else has, and the server is asked how many
+connections there are. ROUNDS=10000 makes it longer (`make cancellations`); SEED repeats a
 run: keys, values and order come from it.
 """
 
@@ -26,7 +27,6 @@ from stores import World
 
 ROUNDS = int(os.environ.get("ROUNDS", 250))
 FOREVER = Life()
-COUNT_EVERY = 25
 AWAITS_MOST = 200
 """So many awaits no operation has."""
 
@@ -66,8 +66,9 @@ class CancelledAt(Awaitable[Any]):
 class Points:
     """Sessions on an engine with one connection, cancelled point by point."""
 
-    def __init__(self, engine: Any, draw: random.Random) -> None:
-        self.engine, self.draw = engine, draw
+    def __init__(self, url: str, draw: random.Random) -> None:
+        self.url, self.draw = url, draw
+        self.engine = open_async_engine(url)
         self.rounds = 0
 
     def key(self) -> bytes:
@@ -91,9 +92,12 @@ class Points:
             "end": lambda key: self.engine.end(key),
         }
 
-    async def cancel(self, name: str, number: int, late: bool) -> bool:
+    async def cancel(self, name: str, number: int, late: bool, cold: bool) -> bool:
         """Whether the operation has such an await. Afterwards all is as it should be."""
         key, mark = await self.make()
+        if cold:
+            await self.engine.close()
+            self.engine = open_async_engine(self.url)
         new = self.key()
         if name == "rotate":
             work = self.engine.rotate(key, new, Changes(), FOREVER)
@@ -138,23 +142,21 @@ async def until_there_are(connections: Callable[[], int], number: int) -> None:
 async def all_points(url: str, seed: int, connections: Callable[[], int]) -> dict[str, int]:
     """Cancels everywhere until there were enough rounds; answers the awaits of each operation."""
     before = connections()
-    engine = open_async_engine(url)
-    points = Points(engine, random.Random(seed))
+    points = Points(url, random.Random(seed))
     awaits: dict[str, int] = {}
+    ways = [(late, cold) for late in (False, True) for cold in (False, True)]
     while points.rounds < ROUNDS:
         for name in ("create", "load", "save", "rotate", "end"):
-            for late in (False, True):
+            for late, cold in ways:
                 for number in range(AWAITS_MOST):
-                    if points.rounds % COUNT_EVERY == 0:
-                        await points.make()
-                        await until_there_are(connections, before + 1)
-                    if not await points.cancel(name, number, late):
+                    is_there = await points.cancel(name, number, late, cold)
+                    await until_there_are(connections, before + 1)
+                    if not is_there:
                         break
                     awaits[name] = max(awaits.get(name, 0), number + 1)
                 else:
                     raise AssertionError(f"{name} doesn't end")
-    await until_there_are(connections, before + 1)
-    await engine.close()
+    await points.engine.close()
     await until_there_are(connections, before)
     return awaits
 
@@ -162,19 +164,13 @@ async def all_points(url: str, seed: int, connections: Callable[[], int]) -> dic
 @pytest.mark.timeout(3600 if ROUNDS > 1000 else 120)
 @pytest.mark.parametrize("store", ["redis", "sessile", "unix", "memcached"])
 def test_a_cancelled_await_leaves_nothing_to_the_next_request(store: str, world: World) -> None:
-    options = "pool=1&pool_wait=20&timeout=20"
     if store == "memcached":
-        address = world.memcached()[0]
-        url, asked = f"memcached://{address}?{options}", memcached_connections(address)
+        asked = memcached_connections(world.memcached()[0])
     else:
-        server = world.redis() if store == "redis" else world.sessile()
-        redis_url = server.url if store == "redis" else server.redis_url
-        url = {
-            "redis": f"{redis_url}?{options}",
-            "sessile": f"{redis_url.replace('redis:', 'sessile:').removesuffix('/0')}?{options}",
-            "unix": f"unix://{getattr(server, 'unixsocket', '')}?{options}",
-        }[store]
-        asked = redis_connections(redis_url)
+        asked = redis_connections(
+            world.redis().url if store == "redis" else world.sessile().redis_url
+        )
+    url = world.url(store, "pool=1&pool_wait=20&timeout=20")
     seed = int(os.environ.get("SEED", 0)) or time.time_ns() % 1_000_000
     print(f"SEED={seed}")
     with asked as connections:
