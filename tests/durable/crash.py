@@ -1,14 +1,15 @@
 """Kills a server at random moments while 50 clients write, and looks what is left.
 
-usage: crash.py [--rounds N] [--policy always|everysec|both] [--seed N] [--clients 50]
+usage: crash.py [--rounds N] [--policy always|everysec|no|all] [--seed N] [--clients 50]
 
 ROUNDS and SEED of the environment stand for the first and the third; 200 rounds of each policy is
 what it does otherwise.
 
-Each round starts a server on what the rounds before have left, reads that back (see `model`), lets
-the clients write for a moment, with snapshots and rewrites going on, and ends it: by SIGKILL,
-now and then by SIGTERM, or once more while it starts. A snapshot that was made under load is
-loaded by a second server. The seed chooses all but the scheduling of the machine.
+Each round starts a server on what the rounds before have left, reads that back (see `model` and
+`cache`), lets the clients write for a moment, by RESP and by memcached's protocols, and ends it: by
+SIGKILL, now and then by SIGTERM, or once more while it starts. Meanwhile snapshots and rewrites go
+on, the policy changes, and the log is switched off and on (see `control`). A snapshot that was made
+under load is loaded by a second server. The seed chooses all but the scheduling of the machine.
 """
 
 from __future__ import annotations
@@ -28,14 +29,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
-from durable_servers import LOG, Server, killed_while_starting, ours
+import cache
+from control import Control
+from durable_servers import LOG, Server, both, killed_while_starting, ours
 from model import ACCOUNTS, START_SUM, Client, Seen
-from wire import ReplyError, Talk, Wire, encode
+from wire import Talk, Wire
 
 CLIENTS = 50
 FILLERS = 8000
 """Keys that never change, so that snapshots and rewrites take long enough to be killed."""
-POLICIES = ("always", "everysec")
+POLICIES = ("always", "everysec", "no")
 
 
 @dataclass
@@ -46,18 +49,28 @@ class Tally:
     kills: int = 0
     stops: int = 0
     acknowledged: int = 0
+    cached: int = 0
+    """How many of those memcached's clients did."""
     unknown: int = 0
-    """Steps that were asked for and not answered when the server went."""
+    """Steps that were not answered when the server went, or while the log was switched off."""
     kept: int = 0
     """How many of those were there afterwards."""
     snapshots: int = 0
     rewrites: int = 0
+    switches: int = 0
+    renewed: int = 0
+    """So often the log was on again."""
+    off: int = 0
+    """Rounds that ended while the log was switched off."""
 
     def __str__(self) -> str:
         return (
             f"{self.rounds} rounds, {self.kills} kills, {self.stops} stops: "
-            f"{self.acknowledged} steps acknowledged and none lost, {self.kept} of {self.unknown} "
-            f"others there; {self.snapshots} snapshots and {self.rewrites} rewrites begun"
+            f"{self.acknowledged} steps acknowledged ({self.cached} by memcached's clients) and "
+            f"none lost that had to last, {self.kept} of {self.unknown} others there; "
+            f"{self.snapshots} snapshots and {self.rewrites} rewrites begun, {self.switches} "
+            f"changes of appendfsync and appendonly, {self.renewed} logs begun again, {self.off} "
+            f"rounds ended without one"
         )
 
 
@@ -68,7 +81,7 @@ class Crash:
         self.folder = folder
         self.rng = random.Random(seed)
         self.policy = policy
-        self.clients = [Client(n, random.Random(self.rng.random())) for n in range(clients)]
+        self.clients = cache.mixed(clients, self.rng)
         self.tally = Tally()
         self.snapshot = b""
 
@@ -88,35 +101,34 @@ class Crash:
         if self.tally.rounds and self.rng.randrange(5) == 0:
             killed_while_starting(self.folder, self.rng.random() * 0.06, *self.options())
             self.tally.kills += 1
-        server = ours(self.folder, *self.options())
+        server = both(self.folder, *self.options())
         try:
             if not self.tally.rounds:
                 prepare(server)
-            self.check(server.port)
+            self.check(server.ports)
             self.load(server)
         finally:
             server.kill()
         self.check_snapshot()
         self.tally.rounds += 1
 
-    def check(self, port: int) -> None:
+    def check(self, ports: dict[str, int]) -> None:
         """Whether the store is in a state that all clients can explain."""
-        with closing(Talk(port)) as talk:
-            for client, seen in zip(self.clients, look(talk, self.clients), strict=True):
-                self.tally.unknown += len(client.pending)
+        with closing(Talk(ports["resp"])) as talk:
+            for client, seen in zip(self.clients, look(ports, self.clients), strict=True):
+                self.tally.unknown += len(client.loose) + len(client.pending)
                 self.tally.kept += client.settle(seen)
             check_sum(talk)
             check_fillers(talk)
 
     def load(self, server: Server) -> None:
         """Lets the clients write, and the server die."""
-        flow = Flow(server.port, self.clients, self.rng)
-        control = Wire(server.port)
-        before = sum(client.acknowledged for client in self.clients)
-        for _ in range(self.rng.randrange(4)):
+        control = Control(server.port, self.clients, self.policy, self.rng)
+        flow = Flow(server.ports, self.clients, self.rng, control)
+        before = [client.acknowledged for client in self.clients]
+        for _ in range(self.rng.randrange(5)):
             flow.run(self.rng.random() * 0.15)
-            name = self.rng.choice(("BGSAVE", "BGREWRITEAOF"))
-            control.send(encode(name))
+            control.change()
         # Soon after the last of them, or any time.
         flow.run(self.rng.random() * self.rng.choice((0.02, 0.1, 0.5)))
         if self.rng.randrange(10) == 0:
@@ -129,12 +141,14 @@ class Crash:
             server.process.wait()
             self.tally.kills += 1
         flow.close()
-        # Who asks while one is on its way is refused.
-        began = [reply for reply in control.replies() if not isinstance(reply, ReplyError)]
-        self.tally.snapshots += sum("append only" not in reply for reply in began)
-        self.tally.rewrites += sum("append only" in reply for reply in began)
-        control.close()
-        self.tally.acknowledged += sum(c.acknowledged for c in self.clients) - before
+        self.tally.snapshots += control.snapshots
+        self.tally.rewrites += control.rewrites
+        self.tally.switches += control.switches
+        self.tally.renewed += control.renewed
+        self.tally.off += not control.now.logged
+        for client, count in zip(self.clients, before, strict=True):
+            self.tally.acknowledged += client.acknowledged - count
+            self.tally.cached += (client.acknowledged - count) * (client.port == "cache")
 
     def check_snapshot(self) -> None:
         """Loads the last snapshot elsewhere, if there is a new one."""
@@ -157,18 +171,21 @@ class Crash:
 
 
 class Flow:
-    """The connections of all clients, in one loop."""
+    """The connections of all clients, in one loop, with that of who controls the server."""
 
-    def __init__(self, port: int, clients: list[Client], rng: random.Random) -> None:
+    def __init__(
+        self, ports: dict[str, int], clients: list[Client], rng: random.Random, control: Control
+    ) -> None:
         self.selector = selectors.DefaultSelector()
+        self.control = control
         self.lines: list[Line] = []
         for client in clients:
             # Most wait for each answer, some don't.
             depth = rng.choice((1, 1, 1, 2, 8))
-            line = Line(client, Wire(port), depth)
+            line = Line(client, Wire(ports[client.port], client.parse), depth)
             self.lines.append(line)
             self.selector.register(line.wire.socket, selectors.EVENT_READ, line)
-            line.wire.send(encode("SELECT", client.db))
+            line.wire.send(client.greeting())
 
     def run(self, seconds: float, until_closed: bool = False, steps: float = inf) -> None:
         """Lets the clients go on for so long, or for about so many steps."""
@@ -180,6 +197,7 @@ class Flow:
                 line.go_on()
                 if not line.wire.is_open:
                     self.selector.unregister(key.fileobj)
+            self.control.hear()
             if not self.selector.get_map():
                 assert until_closed, "the server closed its connections"
                 return
@@ -192,6 +210,7 @@ class Flow:
         for line in self.lines:
             line.take()
             line.wire.close()
+        self.control.close()
         self.selector.close()
 
 
@@ -203,21 +222,21 @@ class Line:
         self.wire = wire
         self.depth = depth
         self.answers: list[object] = []
-        self.selected = False
+        self.greeted = False
 
     def go_on(self) -> None:
         """Takes answers, and asks for more once there is nothing to wait for."""
         self.take()
-        if self.wire.is_open and self.selected and not self.client.pending:
+        if self.wire.is_open and self.greeted and not self.client.pending:
             steps = [self.client.next_step() for _ in range(self.depth)]
-            self.wire.send(b"".join(encode(*words) for s in steps for words in s.commands))
+            self.wire.send(b"".join(step.sent() for step in steps))
 
     def take(self) -> None:
         """Tells the client what was answered."""
         self.answers += self.wire.replies()
-        if not self.selected and self.answers:
-            assert self.answers.pop(0) == "OK"
-            self.selected = True
+        if not self.greeted and self.answers:
+            assert self.answers.pop(0) == self.client.greeted
+            self.greeted = True
         while self.client.pending and len(self.answers) >= self.client.pending[0].replies:
             count = self.client.pending[0].replies
             some, self.answers = self.answers[:count], self.answers[count:]
@@ -251,24 +270,29 @@ def check_fillers(talk: Talk) -> None:
     assert found == [filler(n) for n in numbers], "fillers differ"
 
 
-def look(talk: Talk, clients: list[Client], fillers: int = FILLERS) -> list[Seen]:
+def look(ports: dict[str, int], clients: list[Client], fillers: int = FILLERS) -> list[Seen]:
     """What the store holds of each client's."""
     seen = [Seen(int(time.time() * 1000)) for _ in clients]
-    for db in (0, 1):
-        talk.ask("SELECT", db)
-        names = listed(talk)
-        count = sum(name.startswith("filler:") for name in names)
-        assert count == (0 if db else fillers), f"{count} fillers in database {db}"
-        for name in names:
-            letter, number, *_ = name.split(":")
-            if letter in ("a", "filler"):
-                continue
-            client = clients[int(number)]
-            assert client.db == db, f"{name} is in database {db}"
-            seen[client.number].listed.add(name)
+    with closing(Talk(ports["resp"])) as talk:
+        for db in (0, 1):
+            talk.ask("SELECT", db)
+            names = listed(talk)
+            count = sum(name.startswith("filler:") for name in names)
+            assert count == (0 if db else fillers), f"{count} fillers in database {db}"
+            for name in names:
+                letter, number, *_ = name.split(":")
+                if letter in ("a", "filler"):
+                    continue
+                client = clients[int(number)]
+                assert client.db == db, f"{name} is in database {db}"
+                seen[client.number].listed.add(name)
+            for client in clients:
+                if client.db == db:
+                    read(talk, client, seen[client.number])
+    with closing(Talk(ports["cache"], cache.parse)) as talk:
         for client in clients:
-            if client.db == db:
-                read(talk, client, seen[client.number])
+            if client.port == "cache":
+                cache.read_beside(talk, seen[client.number])
     return seen
 
 
@@ -309,12 +333,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=os.environ.get("ROUNDS", 200))
-    parser.add_argument("--policy", choices=(*POLICIES, "both"), default="both")
+    parser.add_argument("--policy", choices=(*POLICIES, "all"), default="all")
     seed = os.environ.get("SEED", time.time_ns() % 1_000_000)
     parser.add_argument("--seed", type=int, default=seed)
     parser.add_argument("--clients", type=int, default=CLIENTS)
     asked = parser.parse_args()
-    for policy in POLICIES if asked.policy == "both" else (asked.policy,):
+    for policy in POLICIES if asked.policy == "all" else (asked.policy,):
         print(f"{policy}: SEED={asked.seed}, {asked.rounds} rounds", flush=True)
         root = Path(tempfile.mkdtemp(prefix="crash-"))
         crash = Crash(root / "data", policy, asked.seed, asked.clients)

@@ -25,6 +25,7 @@ class Server:
 
     def __init__(self, command: list[str], folder: Path, port: int) -> None:
         self.port = port
+        self.ports = {"resp": port}
         self.log = folder.parent / f"{port}.log"
         # A port comes back at times, and its log is there from before.
         with self.log.open("wb") as out:
@@ -58,6 +59,14 @@ def command_of(folder: Path, port: int, *options: str) -> list[str]:
 def ours(folder: Path, *options: str) -> Server:
     port = free_port()
     return Server(command_of(folder, port, *options), folder, port)
+
+
+def both(folder: Path, *options: str) -> Server:
+    """One of ours that speaks memcached's protocols, too."""
+    port = free_port()
+    server = ours(folder, "--memcached-port", str(port), *options)
+    server.ports["cache"] = port
+    return server
 
 
 def killed_while_starting(folder: Path, seconds: float, *options: str) -> None:

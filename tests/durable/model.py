@@ -4,10 +4,12 @@ A client has keys of its own and keeps the state that the store has after its la
 step, with the steps that it has asked for since. One connection's steps happen in their order, and
 a crash leaves a beginning of the log: so the store must be in the state after the acknowledged
 steps, or after some more of those that were asked for. Anything else is a loss, a torn value, a
-revived session, or half of a transaction.
+revived session, or half of a transaction. Steps that are acknowledged while nothing promises that
+they last, since the log is switched off, count as asked for until it has been switched on again.
 
-Keys are `letter:client:number`: k, i, x strings, h hashes, s sessions. `a:number` are the accounts
-that all clients move money between; they belong to nobody, and their sum says it all.
+Keys are `letter:client:number`: k, i, x strings, h hashes, s sessions; m and n are the strings of
+memcached's clients (see `cache`). `a:number` are the accounts that all clients of RESP move money
+between; they belong to nobody, and their sum says it all.
 """
 
 from __future__ import annotations
@@ -19,11 +21,15 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from wire import ReplyError, encode, parse
+
 ACCOUNTS = 60
 START_SUM = 1000 * ACCOUNTS
 GRACE_SECONDS = 3600
 TOMBSTONE_MS = 50_000
 """A tombstone lives a minute; so long it's surely there."""
+FAR_MS = 120_000
+"""Who ends so much later is there while a server runs."""
 REMEMBERED = 30
 """How many sessions that are gone a client asks for again."""
 
@@ -36,15 +42,26 @@ Change = tuple[str, "tuple | None"]
 class Step:
     """Commands that succeed or fail as one, what they change, and what they should answer."""
 
-    commands: list[tuple[object, ...]]
+    commands: list[tuple[object, ...] | bytes]
+    """Of RESP, or requests to memcached as they are."""
     changes: list[Change] = field(default_factory=list)
     right: Callable[[list[object]], bool] = lambda replies: True
+    silent: int = 0
+    """So many of the commands have no answer."""
     revokes: bool = False
-    """Whether it ends a session: its answer waits for the disk under every policy."""
+    """Whether it ends a session or deletes a key: its answer waits for the disk under every
+    policy."""
+    asked: float = 0.0
+    """When it was asked for."""
 
     @property
     def replies(self) -> int:
-        return len(self.commands)
+        return len(self.commands) - self.silent
+
+    def sent(self) -> bytes:
+        """What a connection says; from here on it counts as asked for."""
+        self.asked = time.time()
+        return b"".join(c if isinstance(c, bytes) else encode(*c) for c in self.commands)
 
 
 def transaction(commands: list[tuple[object, ...]], changes: list[Change]) -> Step:
@@ -56,6 +73,13 @@ def transaction(commands: list[tuple[object, ...]], changes: list[Change]) -> St
 class Client:
     """The keys of one writer."""
 
+    port = "resp"
+    """Which of the server's ports it speaks to."""
+    greeted: object = "OK"
+    """The answer to its greeting."""
+    parse = staticmethod(parse)
+    """Takes the answers apart."""
+
     def __init__(self, number: int, rng: random.Random) -> None:
         self.number = number
         self.rng = rng
@@ -64,6 +88,10 @@ class Client:
         self.steps: list[Step] = []
         """All that were asked for since the last check."""
         self.pending: deque[Step] = deque()
+        self.loose: list[Step] = []
+        """Acknowledged, but nothing promises that they last; before all that are pending."""
+        self.is_loose = False
+        """Whether what is acknowledged now is."""
         self.now: State = {}
         self.sessions = 0
         self.acknowledged = 0
@@ -71,10 +99,14 @@ class Client:
 
     def again(self) -> Client:
         """The same client, who knows nothing yet, but no name that was used is used again."""
-        other = Client(self.number, self.rng)
+        other = type(self)(self.number, self.rng)
         other.sessions = self.sessions
         other.gone = deque(self.gone)
         return other
+
+    def greeting(self) -> bytes:
+        """What its connection says first."""
+        return encode("SELECT", self.db)
 
     def next_step(self) -> Step:
         """A step at random; from here on it counts as asked for."""
@@ -82,51 +114,76 @@ class Client:
             (make,) = self.rng.choices(self.KINDS, self.WEIGHTS)
             step = make(self)
             if step is not None:
-                step.revokes = any(at and at[0] in ENDED for _, at in step.changes)
+                step.revokes = not step.silent and any(
+                    self._is_revoked(key, at) for key, at in step.changes
+                )
                 apply(self.now, step.changes)
                 self.pending.append(step)
                 self.steps.append(step)
                 return step
 
+    def _is_revoked(self, key: str, at: tuple | None) -> bool:
+        """Whether that change takes away what is there, because somebody said so."""
+        if at is not None:
+            return at[0] in ENDED
+        return self.now.get(key, " ")[0] == "string" and self._is_surely(key)
+
+    def _is_surely(self, key: str) -> bool:
+        """Whether a key is there and won't end of itself in the next minutes."""
+        at = self.now.get(key)
+        return at is not None and (at[2] < 0 or at[2] > time.time() * 1000 + FAR_MS)
+
     def told(self, replies: list[object]) -> None:
         """The oldest step was answered."""
         step = self.pending.popleft()
-        wrong = [reply for reply in replies if type(reply).__name__ == "ReplyError"]
+        wrong = any(isinstance(reply, ReplyError) for reply in replies)
         if wrong or not step.right(replies):
-            raise AssertionError(f"client {self.number}: {step.commands} answered {replies}")
-        apply(self.acked, step.changes)
+            raise AssertionError(f"client {self.number}: {shown(step)} answered {short(replies)}")
+        if self.is_loose or self.loose:
+            self.loose.append(step)
+        else:
+            apply(self.acked, step.changes)
         self.acknowledged += 1
+
+    def firm(self) -> None:
+        """All that was acknowledged so far lasts."""
+        for step in self.loose:
+            apply(self.acked, step.changes)
+        self.loose.clear()
+        self.is_loose = False
 
     def states(self):
         """The states that the store may be in, the acknowledged one first."""
         state = dict(self.acked)
         yield state
-        for step in self.pending:
+        for step in (*self.loose, *self.pending):
             apply(state, step.changes)
             yield state
 
     def settle(self, seen: Seen) -> int:
-        """Takes over the state that the store is in, and answers how many of the pending steps it
-        has, at most; raises AssertionError if it may be in none like it."""
+        """Takes over the state that the store is in, and answers how many of the steps it has that
+        needn't be there, at most; raises AssertionError if it may be in none like it."""
         complaints = []
         for count, state in reversed(list(enumerate(map(dict, self.states())))):
             wrong = differences(state, seen)
             if not wrong:
                 self.acked = state
                 self.now = dict(state)
+                self.loose.clear()
+                self.is_loose = False
                 self.pending.clear()
                 self.steps.clear()
                 return count
             complaints.append((count, wrong))
         lines = "\n".join(f"  after {n} more: {'; '.join(w)}" for n, w in reversed(complaints))
-        steps = "\n".join(f"  {step.commands}" for step in self.pending)
+        steps = "\n".join(f"  {shown(step)}" for step in (*self.loose, *self.pending))
         raise AssertionError(
-            f"client {self.number}: no state fits\n{lines}\nnot acknowledged:\n{steps}"
+            f"client {self.number}: no state fits\n{lines}\nnothing promises:\n{steps}"
         )
 
     def keys(self) -> set[str]:
         """The keys that some state knows of."""
-        later = {key for step in self.pending for key, _ in step.changes}
+        later = {key for s in (*self.loose, *self.pending) for key, _ in s.changes}
         return later | self.acked.keys()
 
     def users(self) -> list[str]:
@@ -383,7 +440,8 @@ class Seen:
     listed: set[str] = field(default_factory=set)
     """Keys that SCAN tells of."""
     values: dict[str, object] = field(default_factory=dict)
-    """By key: (GET, PEXPIRETIME), HGETALL, or SESSION.LOAD."""
+    """By key: (GET, PEXPIRETIME), for memcached's with flags and CAS value; HGETALL; or
+    SESSION.LOAD."""
     users: dict[str, set[str]] = field(default_factory=dict)
     """Whose sessions SESSION.LIST tells of."""
 
@@ -425,7 +483,7 @@ def difference(state: State, key: str, seen: Seen) -> str | None:
         wanted = at[1] if at else {}
         names = {name for name in {*fields, *wanted} if fields.get(name) != wanted.get(name)}
         return f"fields {sorted(names)} differ" if names else None
-    value, due = found or (None, -2)
+    value, due, *kept = found or (None, -2)
     if at is None:
         return None if value is None else f"is back: {short(value)}"
     if at[2] >= 0 and seen.ended_ms >= at[2] and (value is None or due == -2):
@@ -436,7 +494,11 @@ def difference(state: State, key: str, seen: Seen) -> str | None:
         return "is there after its deadline"
     if value != at[1]:
         return f"is {short(value)}, not {short(at[1])}"
-    return None if due == at[2] else f"is due at {due}, not {at[2]}"
+    if due != at[2]:
+        return f"is due at {due}, not {at[2]}"
+    # Flags, and a CAS value that somebody has set.
+    right = all(one is None or one == other for one, other in zip(at[3:], kept, strict=True))
+    return None if right else f"has {kept}, not {list(at[3:])}"
 
 
 def session_difference(state: State, at: tuple | None, found: object) -> str | None:
@@ -472,6 +534,11 @@ def apply(state: State, changes: list[Change]) -> None:
 
 def is_version(replies: list[object]) -> bool:
     return len(replies) == 1 and isinstance(replies[0], int)
+
+
+def shown(step: Step) -> str:
+    """A step, without the bulk of its values."""
+    return ", ".join(short(command) for command in step.commands)
 
 
 def short(value: object) -> str:

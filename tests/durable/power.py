@@ -1,15 +1,17 @@
 """Cuts the power at thousands of moments, and looks what each of the disks that are left holds.
 
-usage: power.py [--states N] [--policy always|everysec|both] [--seed N]
+usage: power.py [--states N] [--policy always|everysec|no|all] [--seed N]
 
 STATES and SEED of the environment stand for the first and the third; 3,000 states of each policy is
-what it does otherwise. A server is recorded while clients write, with snapshots and rewrites going
-on (see `tracing`). Of what it did, disks are made on which something that wasn't synced is missing
-or torn (see `platter`), and a server is started on each. It must load it, and what it holds must be
-a state that follows from what the clients had been told by then: under `always` all that was
-acknowledged; under `everysec` all that was acknowledged before the last sync, and every end of a
-session. The first recording begins with an empty folder, the others on such a disk, so that what a
-server does after a power loss is cut as well.
+what it does otherwise. A server is recorded while clients write, by RESP and by memcached's
+protocols, with snapshots and rewrites going on, and in some recordings with `appendfsync` or
+`appendonly` changing (see `tracing` and `control`). Of what it did, disks are made on which
+something that wasn't synced is missing or torn (see `platter`), and a server is started on each. It
+must load it, and what it holds must be a state that follows from what the clients had been told by
+then: under `always` all that was acknowledged; under `everysec` and `no` all that was acknowledged
+before the last sync, every end of a session and every deletion; what was acknowledged while the log
+was off, once it is on again. The first recording begins with an empty folder, the others on such a
+disk, so that what a server does after a power loss is cut as well.
 """
 
 from __future__ import annotations
@@ -30,12 +32,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
+import cache
+from control import Control, Promise
 from crash import POLICIES, Flow, check_sum, look
-from durable_servers import LOG, check, ours
-from model import Client, apply
+from durable_servers import LOG, both, check
+from model import Client, Step, apply
 from platter import WAYS, Disk, File
-from tracing import Traced, events
-from wire import Talk, Wire, encode, parse
+from tracing import Call, Traced, events
+from wire import Talk
 
 CLIENTS = 10
 DEEPEST = 8
@@ -51,25 +55,26 @@ class Told:
     client: Client
     answers: bytearray = field(default_factory=bytearray)
     replies: int = -1
-    """Of the next step; the first reply is that of SELECT."""
+    """Of the next step; the first reply is to the greeting."""
     steps: int = 0
     since: deque[float] = field(default_factory=deque)
     """When those steps were acknowledged that may be lost."""
     least: int = 0
     """So many steps must have survived."""
 
-    def hear(self, data: bytes, seconds: float, waits: tuple[bool, bool]) -> None:
-        """The client was sent bytes. What waits for the disk: every step, those that revoke."""
+    def hear(self, data: bytes, seconds: float) -> list[tuple[int, Step]]:
+        """The client was sent bytes: the steps that it knows of now, with their numbers."""
+        done = []
         self.answers += data
-        while (one := parse(self.answers)) is not None:
+        while (one := self.client.parse(self.answers, 0)) is not None:
             del self.answers[: one[1]]
             self.replies += 1
             if self.replies and self.replies == self.client.steps[self.steps].replies:
                 self.replies = 0
                 self.steps += 1
                 self.since.append(seconds)
-                if waits[self.client.steps[self.steps - 1].revokes]:
-                    self.lasts(self.steps)
+                done.append((self.steps, self.client.steps[self.steps - 1]))
+        return done
 
     def lasts(self, steps: int) -> None:
         """So many steps are on the disk."""
@@ -87,65 +92,102 @@ class Recording:
         self.policy = policy
         self.clients = clients
         self.disk = Disk(folder)
-        self.told: dict[int, Told] = {}
+        self.told: dict[tuple[int, int], Told] = {}
         self.longest = 0.0
         """Seconds from the first acknowledgement that was lost to the last one, at most."""
         self.base = [dict(client.acked) for client in clients]
-        slow = rng.choice((0, 0, 5, 1500)) if policy == "everysec" else 0
+        self.changes = rng.choice(((), (), ("appendfsync",), ("appendonly", "appendfsync")))
+        slow = rng.choice((0, 0, 5, 1500)) if policy == "everysec" and not self.changes else 0
         revoked = rng.choice(("yes", "yes", "no"))
-        self.waits = (policy == "always", policy == "always" or revoked == "yes")
+        self.holds_revocations = revoked == "yes"
         options = (*LOG, "--appendfsync", policy, "--session-revocation-fsync", revoked)
         server = Traced(folder, *options, slow_ms=slow)
         try:
-            flow = Flow(server.port, clients, rng)
+            control = Control(server.port, clients, policy, rng)
+            flow = Flow(server.ports, clients, rng, control)
             for line in flow.lines:
-                self.told[line.wire.local_port] = Told(line.client)
-            with closing(Wire(server.port)) as control:
-                for name in (*rng.choices(("BGSAVE", "BGREWRITEAOF"), k=3), "BGREWRITEAOF"):
-                    flow.run(0.05 + rng.random() * 0.15, steps=400)
-                    control.send(encode(name))
-                flow.run(0.7 if slow < 1000 else 4.0, steps=1000)
-                if rng.randrange(2):
-                    os.kill(server.pid, signal.SIGTERM)
-                    flow.run(20, until_closed=True)
-                else:
-                    os.kill(server.pid, signal.SIGKILL)
-                flow.close()
+                self.told[line.wire.ends] = Told(line.client)
+            names = [*rng.choices(("BGSAVE", "BGREWRITEAOF"), k=3), "BGREWRITEAOF"]
+            names += [name for name in self.changes for _ in range(3)]
+            if self.changes:
+                rng.shuffle(names)
+            for name in names:
+                flow.run(0.05 + rng.random() * 0.15, steps=1600 // len(names))
+                control.change(name)
+            flow.run(0.7 if slow < 1000 else 4.0, steps=1000)
+            if rng.randrange(2):
+                os.kill(server.pid, signal.SIGTERM)
+                flow.run(20, until_closed=True)
+            else:
+                os.kill(server.pid, signal.SIGKILL)
+            flow.close()
         finally:
             with contextlib.suppress(OSError):
                 os.kill(server.pid, signal.SIGKILL)
+        self.marks, self.switches = control.marks, control.switches
+        self.mark = 0
         self.calls = list(events(server.ended()))
 
     def cuts(self, count: int, rng: random.Random):
         """Goes through what happened; yields so many times, at moments when power may be cut."""
         chosen = self.moments(count, rng)
         current: File | None = None
-        heard: list[tuple[int, Told, int]] = []
+        self.heard: list[tuple[int, Told, int]] = []
         for number, call in enumerate(self.calls):
-            if call.peer and call.name in ("sendto", "write", "writev", "sendmsg"):
-                told = self.told.get(call.peer)
+            self.promised(call.seconds)
+            if call.ends and call.name in ("sendto", "write", "writev", "sendmsg"):
+                told = self.told.get(call.ends)
                 if told:
-                    data = b"".join(call.texts)[: call.result]
-                    told.hear(data, call.seconds, self.waits)
-                    heard.append((number, told, told.steps))
+                    self.hear(number, told, call)
             file = self.disk.follow(number, call)
             if call.name == "write" and file and call.texts[0].startswith(b"#sc "):
                 current = file
-            if call.name == "fdatasync" and file is current and current:
+            if call.name == "fdatasync" and file is current and current and self.is_logged():
                 # Whatever was acknowledged before it began had been appended.
-                heard = self.last(heard, call.began)
+                self.last(call.began)
             for _ in range(chosen.get(number, 0)):
                 yield number
 
-    def last(self, heard, began):
+    def promised(self, seconds: float) -> None:
+        """It's so late: promises come into force."""
+        while self.mark + 1 < len(self.marks) and self.marks[self.mark + 1][0] <= seconds:
+            self.mark += 1
+            for told in self.told.values():
+                while told.since and told.since[0] < self.marks[self.mark][1].begun:
+                    told.lasts(told.least + 1)
+
+    def is_logged(self) -> bool:
+        return self.marks[self.mark][1].logged
+
+    def weakest(self, asked: float) -> Promise:
+        """What was promised ever since that time."""
+        first = self.mark
+        while self.marks[first][0] > asked:
+            first -= 1
+        some = [promise for _, promise in self.marks[first : self.mark + 1]]
+        return Promise(all(one.logged for one in some), all(one.always for one in some))
+
+    def hear(self, number: int, told: Told, call: Call) -> None:
+        """A client was told something."""
+        data = b"".join(call.texts)[: call.result]
+        for steps, step in told.hear(data, call.seconds):
+            promise = self.weakest(step.asked)
+            if promise.logged:
+                self.heard.append((number, told, steps))
+                if promise.always or (step.revokes and self.holds_revocations):
+                    told.lasts(steps)
+
+    def last(self, began: int) -> None:
         """What was told before a sync began is on the disk with it."""
-        for number, told, steps in heard:
+        for number, told, steps in self.heard:
             if number < began:
                 told.lasts(steps)
-        return [one for one in heard if one[0] >= began]
+        self.heard = [one for one in self.heard if one[0] >= began]
 
     def lost(self, kept: list[int]) -> None:
         """Each client has found so many of the steps that needn't have lasted."""
+        if self.policy != "everysec" or self.changes:
+            return
         told = list(self.told.values())
         lost = [one.since[n] for one, n in zip(told, kept, strict=True) if n < len(one.since)]
         if lost:
@@ -188,14 +230,12 @@ def examine(folder: Path, recording: Recording, thorough: bool) -> list[Client]:
     if thorough:
         lines, _ = check(folder / "appendonlydir")
         assert not any("damaged" in line for line in lines), lines
-    server = ours(folder, *LOG, "--appendfsync", recording.policy)
+    server = both(folder, *LOG, "--appendfsync", recording.policy)
     try:
         clients = recording.expected()
+        found = look(server.ports, clients, 0)
+        recording.lost([client.settle(seen) for client, seen in zip(clients, found, strict=True)])
         with closing(Talk(server.port)) as talk:
-            found = look(talk, clients, 0)
-            recording.lost(
-                [client.settle(seen) for client, seen in zip(clients, found, strict=True)]
-            )
             check_sum(talk, 0)
     finally:
         server.kill()
@@ -210,12 +250,12 @@ class Power:
         self.policy = policy
         self.rng = random.Random(seed)
         self.states = 0
-        self.acknowledged = 0
+        self.acknowledged = self.cached = self.switches = 0
         self.longest = 0.0
 
     def run(self, states: int, recordings: int = RECORDINGS, say=lambda line: None) -> None:
         """Makes so many disks and looks at each."""
-        clients = [Client(n, random.Random(self.rng.random())) for n in range(CLIENTS)]
+        clients = cache.mixed(CLIENTS, self.rng)
         folder = self.root / "first"
         folder.mkdir()
         # Each recording has a disk at least, and the last ones one more where it doesn't come out.
@@ -224,7 +264,10 @@ class Power:
             recording = Recording(folder, self.policy, clients, self.rng)
             count = (states - self.states) // (recordings - number)
             clients, folder = self.cut(recording, count, folder)
-            self.acknowledged += sum(told.steps for told in recording.told.values())
+            for told in recording.told.values():
+                self.acknowledged += told.steps
+                self.cached += told.steps * (told.client.port == "cache")
+            self.switches += recording.switches
             self.longest = max(self.longest, recording.longest)
             say(f"{number + 1} of {recordings}: {self}")
 
@@ -256,9 +299,11 @@ class Power:
         return after
 
     def __str__(self) -> str:
-        text = f"{self.states} disks, {self.acknowledged} steps acknowledged, none lost"
+        text = f"{self.states} disks, {self.acknowledged} steps acknowledged ({self.cached} by "
+        text += f"memcached's clients), {self.switches} changes of appendfsync and appendonly, "
+        text += "none lost that had to last"
         if self.policy == "everysec":
-            text += f" that had to last; {self.longest:.2f} s of others were, at most"
+            text += f"; {self.longest:.2f} s of others were, at most"
         return text
 
 
@@ -266,11 +311,11 @@ def main() -> None:
     form = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--states", type=int, default=os.environ.get("STATES", 3000))
-    parser.add_argument("--policy", choices=(*POLICIES, "both"), default="both")
+    parser.add_argument("--policy", choices=(*POLICIES, "all"), default="all")
     seed = os.environ.get("SEED", time.time_ns() % 1_000_000)
     parser.add_argument("--seed", type=int, default=seed)
     asked = parser.parse_args()
-    for policy in POLICIES if asked.policy == "both" else (asked.policy,):
+    for policy in POLICIES if asked.policy == "all" else (asked.policy,):
         print(f"{policy}: SEED={asked.seed}, {asked.states} states", flush=True)
         root = Path(tempfile.mkdtemp(prefix="power-", dir=memory()))
         power = Power(root, policy, asked.seed)

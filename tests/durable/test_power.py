@@ -42,6 +42,7 @@ def test_power_losses_take_nothing_that_had_to_last(root, policy):
     print(power)
     assert power.states >= STATES - 1
     assert power.acknowledged > 100
+    assert power.cached > 30
 
 
 def test_a_sync_that_lies_would_be_seen(root, monkeypatch):
@@ -53,7 +54,7 @@ def test_a_sync_that_lies_would_be_seen(root, monkeypatch):
 
 
 def call(name: str, began: int, fd: int = -1, result: int = 0, *texts: bytes) -> Call:
-    return Call(name, began, 0.0, fd, result, texts, "", 0)
+    return Call(name, began, 0.0, fd, result, texts, "", None)
 
 
 def test_what_was_not_synced_may_be_missing_or_torn_and_nothing_else(tmp_path):

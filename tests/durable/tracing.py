@@ -29,7 +29,7 @@ LINE = re.compile(r"(\d+) +([\d.]+) (.*)")
 RESUMED = re.compile(r"<\.\.\. (\w+) resumed>(.*)")
 CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+|\?)")
 TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
-PEER = re.compile(r"<TCP:\[[^]]*->[^]]*:(\d+)\]>")
+ENDS = re.compile(r"<TCP:\[[^]]*:(\d+)->[^]]*:(\d+)\]>")
 
 
 class Traced:
@@ -37,11 +37,13 @@ class Traced:
 
     def __init__(self, folder: Path, *options: str, slow_ms: int = 0) -> None:
         self.port = free_port()
+        self.ports = {"resp": self.port, "cache": free_port()}
         self.trace = folder.with_name(f"{folder.name}.trace")
         command = ["strace", "-f", "-xx", "-ttt", "-s", "100000000", "--seccomp-bpf"]
         command += ["--decode-fds=socket", "-e", "signal=none", "-e", f"trace={CALLS}"]
         if slow_ms:
             command += ["-e", f"inject=fdatasync:delay_enter={slow_ms * 1000}"]
+        options = ("--memcached-port", str(self.ports["cache"]), *options)
         command += ["-o", str(self.trace), *command_of(folder, self.port, *options)]
         self.log = folder.with_name(f"{folder.name}.log")
         with self.log.open("wb") as out:
@@ -77,8 +79,8 @@ class Call:
     texts: tuple[bytes, ...]
     """Paths, or the bytes written."""
     arguments: str
-    peer: int
-    """The port of the client whose socket it was about; 0: no socket."""
+    ends: tuple[int, int] | None
+    """The ports of the server and of the client whose socket it was about; None: no socket."""
 
 
 def events(trace: Path) -> Iterator[Call]:
@@ -113,7 +115,7 @@ def events(trace: Path) -> Iterator[Call]:
 
 def closing(text: str, number: int, seconds: float) -> Call:
     fd = int(re.match(r"close\((\d+)", text)[1])
-    return Call("close", number, seconds, fd, 0, (), "", 0)
+    return Call("close", number, seconds, fd, 0, (), "", None)
 
 
 def parse(text: str, began: int, seconds: float) -> Call | None:
@@ -124,7 +126,7 @@ def parse(text: str, began: int, seconds: float) -> Call | None:
     name, arguments, result = found.groups()
     texts = tuple(bytes.fromhex(hexed.replace("\\x", "")) for hexed in TEXT.findall(arguments))
     first = re.match(r"(\d+)", arguments)
-    peer = PEER.search(arguments[:200])
+    ends = ENDS.search(arguments[:200])
     return Call(
         name,
         began,
@@ -133,5 +135,5 @@ def parse(text: str, began: int, seconds: float) -> Call | None:
         int(result),
         texts,
         TEXT.sub("", arguments),
-        int(peer[1]) if peer else 0,
+        (int(ends[1]), int(ends[2])) if ends else None,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Callable
 
 CHUNK = 1 << 16
 
@@ -53,14 +54,18 @@ def parse(buffer: bytes | bytearray, at: int = 0) -> tuple[object, int] | None:
     return found, at
 
 
-class Wire:
-    """A connection whose replies are taken when they come."""
+Parse = Callable[[bytes | bytearray, int], "tuple[object, int] | None"]
 
-    def __init__(self, port: int) -> None:
+
+class Wire:
+    """A connection whose replies are taken when they come, by whoever parses its protocol."""
+
+    def __init__(self, port: int, parse: Parse = parse) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
-        self.local_port = self.socket.getsockname()[1]
+        self.ends = (port, self.socket.getsockname()[1])
+        self.parse = parse
         self.is_open = True
         self._in = bytearray()
         self._out = b""
@@ -91,7 +96,7 @@ class Wire:
             self.send(b"")
         found: list[object] = []
         at = 0
-        while (one := parse(self._in, at)) is not None:
+        while (one := self.parse(self._in, at)) is not None:
             found.append(one[0])
             at = one[1]
         del self._in[:at]
@@ -105,8 +110,9 @@ class Wire:
 class Talk:
     """A conversation that waits for its answers, in batches."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, parse: Parse = parse) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self.parse = parse
         self.buffer = bytearray()
 
     def ask(self, *words: object) -> object:
@@ -115,10 +121,14 @@ class Talk:
 
     def ask_all(self, commands: list[tuple[object, ...]], batch: int = 1000) -> list[object]:
         """An answer for each."""
+        return self.ask_raw([encode(*words) for words in commands], batch)
+
+    def ask_raw(self, requests: list[bytes], batch: int = 1000) -> list[object]:
+        """An answer for each of what stands as it's sent."""
         found: list[object] = []
-        for start in range(0, len(commands), batch):
-            some = commands[start : start + batch]
-            self.socket.sendall(b"".join(encode(*words) for words in some))
+        for start in range(0, len(requests), batch):
+            some = requests[start : start + batch]
+            self.socket.sendall(b"".join(some))
             found += self._read(len(some))
         return found
 
@@ -126,7 +136,7 @@ class Talk:
         found: list[object] = []
         at = 0
         while len(found) < count:
-            one = parse(self.buffer, at)
+            one = self.parse(self.buffer, at)
             if one is not None:
                 found.append(one[0])
                 at = one[1]
