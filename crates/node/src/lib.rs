@@ -33,6 +33,7 @@ pub use memcached::{McAround, McConnection};
 pub use memory::Limits;
 pub use resp::World;
 pub use survey::Reading;
+pub use turn::Chore;
 
 use commands::Shards;
 use commands::memcached::Flush;

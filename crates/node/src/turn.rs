@@ -11,16 +11,27 @@ const SLICE: usize = 128;
 /// Slices of one shard in one turn.
 const SLICES_PER_TURN: usize = 4;
 
+/// What is done at the end of a turn, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Chore {
+    /// Memory is brought back under its cap; a FLUSHALL that waits begins.
+    Eviction,
+    /// What has expired goes.
+    Expiry,
+}
+
 impl Node {
-    /// Does what is due. `heap` is what the process has allocated, in bytes. Answers when to call
-    /// again at the latest: Unix milliseconds, `u64::MAX` for "not before the next request".
-    pub fn end_of_turn(&self, now: Now, heap: u64) -> u64 {
+    /// Does what is due. `heap` is what the process has allocated, in bytes; `done` is told what was
+    /// just done. Answers when to call again at the latest: Unix milliseconds, `u64::MAX` for "not
+    /// before the next request".
+    pub fn end_of_turn(&self, now: Now, heap: u64, mut done: impl FnMut(Chore)) -> u64 {
         self.flush_if_due(now);
         self.fit_arena(heap);
         self.answer_survey();
         let more = self.keep_low_water(now.ms);
         let mut next =
             if more || self.is_short() && self.relieve(now.ms) { now.ms } else { u64::MAX };
+        done(Chore::Eviction);
         next = next.min(self.flush.next().unwrap_or(u64::MAX));
         for (number, look) in self.looks.iter().enumerate() {
             if look.load(Ordering::Relaxed) <= now.ms {
@@ -28,6 +39,7 @@ impl Node {
             }
             next = next.min(look.load(Ordering::Relaxed));
         }
+        done(Chore::Expiry);
         next
     }
 

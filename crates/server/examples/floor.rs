@@ -10,7 +10,7 @@ use server::live::Live;
 use server::os::clock::Clock;
 use server::os::heap::Counting;
 use server::os::socket::{self, Address};
-use server::registry::{Entry, Registry};
+use server::registry::Entry;
 use server::service::{Dialect, Now, Served, Service};
 use server::workers::acceptor::{Acceptor, Listener, Stopper};
 use server::workers::{Common, Pool};
@@ -102,11 +102,7 @@ fn main() -> std::io::Result<()> {
     let mut value = format!("${length}\r\n").into_bytes();
     value.resize(value.len() + length, b'x');
     value.extend_from_slice(b"\r\n");
-    let common = Arc::new(Common {
-        live: Arc::new(Live::default()),
-        registry: Arc::new(Registry::new()),
-        clock: Clock::system(),
-    });
+    let common = Arc::new(Common::new(Arc::new(Live::default()), Clock::system()));
     let at = SocketAddr::from(([127, 0, 0, 1], port));
     let socket = socket::listen_tcp(at, 511)?;
     let listener = Listener { socket, at: Address::Tcp(at), dialect: Dialect::Resp };

@@ -9,6 +9,7 @@ pub mod config;
 pub mod durable;
 pub mod glue;
 pub mod http;
+pub mod latency;
 pub mod limits;
 pub mod listen;
 pub mod live;

@@ -21,7 +21,6 @@ use server::live::Live;
 use server::os::clock::Clock;
 use server::os::heap::{self, Counting};
 use server::os::{daemon, machine};
-use server::registry::Registry;
 use server::workers::acceptor::{Acceptor, Stopper};
 use server::workers::{Common, Pool};
 use server::{limits, listen, log, signals};
@@ -107,8 +106,7 @@ fn serve_by(mut loaded: Loaded) -> Result<(), String> {
     }
     let live = Arc::new(Live::default());
     let store = Arc::new(Store::new(loaded, Arc::clone(&live)));
-    let common =
-        Arc::new(Common { live, registry: Arc::new(Registry::new()), clock: Clock::system() });
+    let common = Arc::new(Common::new(live, Clock::system()));
     let admin = start_admin(admin_at, &config, &common)?;
     let stopper = Stopper::new().map_err(said("can't make an eventfd"))?;
     signals::watch(stopper.clone()).map_err(said("can't watch signals"))?;

@@ -34,6 +34,36 @@ pub(super) const SUBCOMMANDS: &[Row] = &[
     ),
 ];
 
+/// What helps against each event.
+const ADVICE: &[(&str, &str)] = &[
+    ("command", "SLOWLOG GET has the requests: SCAN instead of KEYS, smaller collections, UNLINK."),
+    (
+        "fast-command",
+        "Such a command does little: the processor was taken away, or memory was swapped. Look for \
+         other programs on the machine.",
+    ),
+    (
+        "aof-write",
+        "The disk takes writes slowly: look for what else writes to it, or give the log one of its \
+         own. Workers go on while a sync is on its way.",
+    ),
+    (
+        "aof-fsync",
+        "The disk syncs slowly. Under appendfsync always each writer waits for that; under everysec \
+         replies wait once a second could be lost.",
+    ),
+    (
+        "snapshot-cut",
+        "All shards stood still at once for a snapshot or a rewrite: a command or a script held one \
+         of them meanwhile.",
+    ),
+    (
+        "eviction-cycle",
+        "Memory is used up and keys go at the pace of the writes: raise maxmemory or shorten TTLs.",
+    ),
+    ("expire-cycle", "Many keys ended at one moment: spread their TTLs."),
+];
+
 const fn row(
     name: (&'static str, i32),
     flags: Flags,
@@ -106,8 +136,12 @@ fn doctor(ctx: &mut Ctx<'_>, _: Args<'_>) -> Outcome {
     let mut out = String::new();
     for event in ctx.host.latency() {
         let count = event.samples.len();
+        let name = &event.name;
         // Writing to a string can't fail.
-        let _ = writeln!(out, "{}: {count} samples, at most {} ms", event.name, event.max_ms);
+        let _ = writeln!(out, "{name}: {count} samples, at most {} ms", event.max_ms);
+        if let Some((_, advice)) = ADVICE.iter().find(|(of, _)| of == name) {
+            let _ = writeln!(out, "  {advice}");
+        }
     }
     if out.is_empty() {
         out.push_str(

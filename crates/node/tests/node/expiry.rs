@@ -1,7 +1,8 @@
 //! Deadlines are kept on time by nothing but the turns that the node asks for.
 
-use crate::support::{Peer, Plan, Reply, Rig, START, encode, rng, seeds};
+use crate::support::{Peer, Plan, Reply, Rig, START, at, encode, node, rng, seeds};
 use engine::Policy;
+use sessile_node::Chore;
 
 const OTHERS: u64 = 200_000;
 const PROBES: usize = 5_000;
@@ -84,4 +85,12 @@ fn without_active_expiry_what_is_gone_is_freed_and_what_is_due_waits() {
     while rig.end_of_turn() <= rig.now {}
     assert_eq!(rig.say(&mut peer, "DBSIZE"), Reply::int(0));
     rig.node.check().unwrap();
+}
+
+#[test]
+fn each_chore_of_a_turn_is_told_once_and_in_order() {
+    let node = node(Plan { shards: 2, policy: Policy::NoEviction, cap: 0, segments: 100 });
+    let mut done = Vec::new();
+    node.end_of_turn(at(START), 0, |chore| done.push(chore));
+    assert_eq!(done, [Chore::Eviction, Chore::Expiry]);
 }

@@ -165,7 +165,7 @@ impl Rig {
 
     pub(crate) fn end_of_turn(&mut self) -> u64 {
         let heap = self.heap();
-        self.node.end_of_turn(at(self.now), heap)
+        self.node.end_of_turn(at(self.now), heap, |_| ())
     }
 
     /// Lets the node do all that is due now.

@@ -40,9 +40,9 @@ fn a_busy_shard_is_left_to_another_turn() {
     let node = node(plan);
     node.ask_survey();
     node.with_shard(0, |_| {
-        node.end_of_turn(at(START), 0);
+        node.end_of_turn(at(START), 0, |_| ());
         assert!(!node.is_surveyed());
     });
-    node.end_of_turn(at(START), 0);
+    node.end_of_turn(at(START), 0, |_| ());
     assert!(node.is_surveyed());
 }

@@ -110,7 +110,7 @@ pub(crate) fn work(node: &Node, thread: u64, seed: u64, clock: &AtomicU64) -> i6
                 peer.say(&["SCAN 0 COUNT 100".into(), "DBSIZE".into(), "RANDOMKEY".into()]);
             }
             _ => {
-                node.end_of_turn(at(clock.fetch_add(3, Ordering::Relaxed)), 0);
+                node.end_of_turn(at(clock.fetch_add(3, Ordering::Relaxed)), 0, |_| ());
             }
         }
     }

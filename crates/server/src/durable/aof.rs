@@ -15,6 +15,8 @@ use super::load::{self, LONG_AGO_MS};
 use super::log::{Frame, Increment};
 use super::progress::{Counted, Progress};
 use super::snapshot::{self, Options};
+use super::timed::Timed;
+use crate::latency::Latency;
 use crate::log as say;
 use crate::os::machine;
 use engine::{Effect, Full, Key, Kind, OwnedItem};
@@ -50,6 +52,8 @@ pub struct Found {
 pub struct Files {
     folder: Folder,
     prefix: String,
+    /// What the increments tell how long they took.
+    latency: Arc<Latency>,
     manifest: Manifest,
     /// The last increment, if it was begun and is still to be used.
     spare: Option<Increment>,
@@ -60,11 +64,11 @@ pub struct Files {
 }
 
 impl Files {
-    /// Takes the folder of a log. `truncate`: whether a torn end may be cut (`aof-load-truncated`).
+    /// Takes the folder of a log. `latency` is told how long its files took.
     ///
     /// # Errors
     /// A sentence that names the file and what is wrong with it; nothing was changed then.
-    pub fn open(folder: Folder, prefix: &str) -> Result<Self, String> {
+    pub fn open(folder: Folder, prefix: &str, latency: &Arc<Latency>) -> Result<Self, String> {
         let path = folder.file(&manifest_name(prefix));
         let manifest = match std::fs::read(&path) {
             Ok(bytes) => {
@@ -83,6 +87,7 @@ impl Files {
         Ok(Self {
             folder,
             prefix: prefix.to_owned(),
+            latency: Arc::clone(latency),
             manifest,
             spare: None,
             anew: false,
@@ -95,7 +100,8 @@ impl Files {
         self.manifest == Manifest::default()
     }
 
-    /// Loads the store that the files make up.
+    /// Loads the store that the files make up. `truncate`: whether a torn end may be cut
+    /// (`aof-load-truncated`).
     ///
     /// # Errors
     /// As [`Files::open`].
@@ -174,7 +180,7 @@ impl Files {
             self.put_manifest(manifest)?;
         }
         Ok(Increment {
-            medium: Arc::new(file),
+            medium: Arc::new(Timed::new(file, Arc::clone(&self.latency))),
             frame: Box::new(Chunks(framer)),
             size: opening.len() as u64,
         })
@@ -199,7 +205,7 @@ impl Files {
     pub fn rewrite(
         &mut self,
         node: &Node,
-        options: Options,
+        options: Options<'_>,
         cut: impl FnOnce(),
     ) -> io::Result<u64> {
         let sequence = self.manifest.next_base();

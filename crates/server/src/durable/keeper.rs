@@ -318,8 +318,9 @@ impl Durable {
         }
     }
 
-    pub(super) fn options(&self, config: &Config) -> Options {
+    pub(super) fn options(&self, config: &Config) -> Options<'_> {
         Options {
+            latency: &self.common.latency,
             compress: config.rdbcompression,
             aof_base: false,
             now_ms: self.common.clock.now().ms,

@@ -172,6 +172,8 @@ fn fill(node: &Node, from: &Receiver<Batch>, done: &Sender<Batch>) -> Result<(),
 mod tests {
     use super::super::snapshot::{self, Options};
     use super::*;
+    use crate::latency::Latency;
+    use crate::os::clock::Clock;
     use engine::hash::{FieldDeadline, FieldEdit};
     use engine::{Arena, HashKey, HeapBacking, Meta, Policy, Rng};
     use node::{Limits, NodeConfig};
@@ -244,8 +246,8 @@ mod tests {
         all
     }
 
-    fn options() -> Options {
-        Options { compress: true, aof_base: false, now_ms: NOW, used_memory: 0 }
+    fn options(latency: &Latency) -> Options<'_> {
+        Options { latency, compress: true, aof_base: false, now_ms: NOW, used_memory: 0 }
     }
 
     #[test]
@@ -253,6 +255,7 @@ mod tests {
         let node = node();
         let mut rng = Rng::new(5);
         some_changes(&node, &mut rng, 4_000);
+        let latency = Latency::new(Clock::manual(NOW * 1000));
         let mut file = Vec::new();
         let over = AtomicBool::new(false);
         let keys = std::thread::scope(|scope| {
@@ -261,7 +264,7 @@ mod tests {
                     some_changes(&node, &mut rng, 50);
                 }
             });
-            let keys = snapshot::write(&node, options(), &mut file, || ()).unwrap();
+            let keys = snapshot::write(&node, options(&latency), &mut file, || ()).unwrap();
             over.store(true, Ordering::Relaxed);
             changing.join().unwrap();
             keys
@@ -278,8 +281,9 @@ mod tests {
     fn a_quiet_store_loads_to_the_same_and_a_torn_file_does_not() {
         let node = node();
         some_changes(&node, &mut Rng::new(6), 3_000);
+        let latency = Latency::new(Clock::manual(NOW * 1000));
         let mut file = Vec::new();
-        snapshot::write(&node, options(), &mut file, || ()).unwrap();
+        snapshot::write(&node, options(&latency), &mut file, || ()).unwrap();
         let again = self::node();
         rdb(&again, file.as_slice(), NOW).unwrap();
         assert!(everything(&again) == everything(&node));

@@ -21,3 +21,4 @@ pub mod progress;
 mod reload;
 pub mod snapshot;
 mod switch;
+mod timed;

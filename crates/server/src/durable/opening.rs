@@ -84,7 +84,7 @@ impl Durable {
     /// Loads the log and goes on with it. A folder without one begins with its snapshot.
     fn open_log(self: &Arc<Self>, config: &Config, now_ms: u64) -> Result<Option<u64>, String> {
         let folder = Folder::take(&Path::new(&config.dir).join(&config.appenddirname))?;
-        let mut files = Files::open(folder, &config.appendfilename)?;
+        let mut files = Files::open(folder, &config.appendfilename, &self.common.latency)?;
         let keys = if files.is_new() {
             self.load_snapshot(config, now_ms)?
         } else {

@@ -10,6 +10,7 @@
 //! grows by what lies on the trays, which are emptied all the time; if the disk stalls so long that
 //! too much comes together there, the snapshot fails.
 
+use crate::latency::{Event, Latency};
 use crate::limits::TRAYS_MOST;
 use engine::{Entry, Keeper, OwnedItem};
 use node::Node;
@@ -21,7 +22,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a snapshot is written with.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct Options<'a> {
+    /// What is told how long all shards stood still.
+    pub latency: &'a Latency,
     /// Whether strings are compressed where it pays.
     pub compress: bool,
     /// Whether the file is the base of a log.
@@ -74,7 +77,7 @@ impl Keeper for Waiter {
 /// Those of `out`; nothing of the snapshot is left in the store then.
 pub fn write<W: Write>(
     node: &Node,
-    options: Options,
+    options: Options<'_>,
     out: W,
     cut: impl FnOnce(),
 ) -> io::Result<u64> {
@@ -82,7 +85,9 @@ pub fn write<W: Write>(
     let take = |number: usize| trays.get(number).map(Arc::clone).unwrap_or_default();
     let load = Load::default();
     let waiter = |number| Box::new(Waiter(take(number), Arc::clone(&load)));
-    node.begin_snapshot(options.aof_base, |number| waiter(number) as Box<dyn Keeper>);
+    options.latency.timed(Event::SnapshotCut, || {
+        node.begin_snapshot(options.aof_base, |number| waiter(number) as Box<dyn Keeper>)
+    });
     cut();
     let written = write_trays(node, options, (&trays, &load), out);
     for number in 0..node.shard_count() {
@@ -93,7 +98,7 @@ pub fn write<W: Write>(
 
 fn write_trays<W: Write>(
     node: &Node,
-    options: Options,
+    options: Options<'_>,
     (trays, load): (&[Tray], &Load),
     out: W,
 ) -> io::Result<u64> {

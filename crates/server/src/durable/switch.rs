@@ -43,7 +43,7 @@ impl Durable {
         let mut files = lock(&self.files);
         if files.is_none() {
             let folder = Folder::take(&Path::new(&config.dir).join(&config.appenddirname))?;
-            *files = Some(Files::open(folder, &config.appendfilename)?);
+            *files = Some(Files::open(folder, &config.appendfilename, &self.common.latency)?);
         }
         Ok(())
     }

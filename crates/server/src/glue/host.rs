@@ -8,7 +8,7 @@ use std::time::Duration;
 use commands::host::{
     ClientFacts, Host, LatencyEvent, MemoryFacts, OnDisk, Reload, Shutdown, SlowEntry, Tally,
 };
-use commands::{Client, Counters, Standing, Totals};
+use commands::{Client, Counters, Flags, Standing, Totals, find};
 use engine::{HashKey, OwnedItem, OwnedValue};
 use node::{Node, World};
 use persist::dump;
@@ -19,10 +19,11 @@ use protocol::resp::RespVersion;
 use super::admin::Requests;
 use super::info;
 use super::memcached::AllCounters;
-use super::slow::{Latency, SlowLog, shortened};
+use super::slow::{SlowLog, shortened};
 use crate::config::resolved::Allowed;
 use crate::config::{Config, Store};
 use crate::durable::keeper::Durable;
+use crate::latency::Event;
 use crate::os::wake::Wake;
 use crate::os::{heap, machine};
 use crate::registry::Entry;
@@ -44,7 +45,6 @@ pub(super) struct ServerHost {
     /// Microseconds from which a request is noted anywhere.
     worth_noting_us: AtomicU64,
     pub(super) slow: SlowLog,
-    latency: Latency,
     /// What each worker counts of its commands.
     commands: Mutex<Vec<Arc<Counters>>>,
     /// What each worker counts of its requests.
@@ -94,7 +94,6 @@ impl ServerHost {
             stopper: stopper.clone(),
             worth_noting_us: AtomicU64::new(0),
             slow: SlowLog::default(),
-            latency: Latency::default(),
             commands: Mutex::default(),
             served: (0..store.config().workers.max(1)).map(|_| Arc::default()).collect(),
             bells: Mutex::default(),
@@ -140,6 +139,7 @@ impl ServerHost {
             ms => ms.saturating_mul(1000),
         };
         self.worth_noting_us.store(slow.min(latency), Ordering::Relaxed);
+        self.common.latency.set_threshold(config.latency_monitor_threshold_ms);
         self.durable.settings_changed(&config);
     }
 
@@ -253,10 +253,9 @@ impl World for ServerHost {
             };
             self.slow.add(entry, config.slowlog_max_len);
         }
-        let threshold_ms = config.latency_monitor_threshold_ms;
-        if threshold_ms > 0 && microseconds / 1000 >= threshold_ms {
-            self.latency.add("command", now.ms / 1000, microseconds / 1000);
-        }
+        let is_fast = find(args.at(0)).is_some_and(|row| row.flags.has(Flags::FAST));
+        let event = if is_fast { Event::FastCommand } else { Event::Command };
+        self.common.latency.took(event, microseconds);
     }
 }
 
@@ -370,11 +369,11 @@ impl Host for ServerHost {
     }
 
     fn latency(&self) -> Vec<LatencyEvent> {
-        self.latency.all()
+        self.common.latency.all()
     }
 
     fn reset_latency(&self, events: &[&str]) -> usize {
-        self.latency.reset(events)
+        self.common.latency.reset(events)
     }
 
     fn totals(&self) -> Totals {

@@ -16,11 +16,12 @@ use commands::host::{Host, OnDisk};
 use commands::memcached::{Counters, Settings};
 use commands::{Client, Standing};
 use engine::{Arena, HashKey, Policy, VERSION_BITS};
-use node::{Connection, Limits, McAround, McConnection, Node, NodeConfig};
+use node::{Chore, Connection, Limits, McAround, McConnection, Node, NodeConfig};
 
 use crate::config::{Config, Store};
 use crate::durable::keeper::Durable;
 use crate::glue::host::ServerHost;
+use crate::latency::Event;
 use crate::os::arena::Mapping;
 use crate::os::wake::Wake;
 use crate::os::{heap, machine};
@@ -320,7 +321,17 @@ impl Service for Glue {
             }
             return u64::MAX;
         }
-        let next = self.node.end_of_turn(node::Now { ms: now.ms, us: now.us }, heap::held());
+        let latency = &self.host.common.latency;
+        let mut begun = latency.begin();
+        let at = node::Now { ms: now.ms, us: now.us };
+        let next = self.node.end_of_turn(at, heap::held(), |chore| {
+            let event = match chore {
+                Chore::Eviction => Event::Eviction,
+                Chore::Expiry => Event::Expiry,
+            };
+            latency.end(event, begun);
+            begun = latency.begin();
+        });
         self.host.durable.end_of_turn(now.ms);
         next
     }

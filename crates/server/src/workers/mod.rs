@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::latency::Latency;
 use crate::live::Live;
 use crate::os::clock::Clock;
 use crate::os::socket::Address;
@@ -40,6 +41,16 @@ pub struct Common {
     pub registry: Arc<Registry>,
     /// The time.
     pub clock: Clock,
+    /// What took long.
+    pub latency: Arc<Latency>,
+}
+
+impl Common {
+    /// With nobody connected.
+    pub fn new(live: Arc<Live>, clock: Clock) -> Self {
+        let latency = Arc::new(Latency::new(clock.clone()));
+        Self { live, registry: Arc::new(Registry::new()), clock, latency }
+    }
 }
 
 /// A connection on its way to a worker.

@@ -118,11 +118,7 @@ impl Server {
     }
 
     fn start_until(clock: Clock, workers: usize, idle_most_ms: u64) -> Self {
-        let common = Arc::new(Common {
-            live: Arc::new(Live::default()),
-            registry: Arc::new(Registry::new()),
-            clock,
-        });
+        let common = Arc::new(Common::new(Arc::new(Live::default()), clock));
         let listening = socket::listen_tcp("127.0.0.1:0".parse().unwrap(), 511).unwrap();
         let at = socket::local_address(&listening).unwrap().unwrap();
         let listener =
