@@ -1,17 +1,26 @@
 //! Eviction: which key goes when memory is needed.
 //!
-//! A few keys are picked at random, and the one that the policy ranks last goes, as Redis
-//! documents it (sampled LRU and LFU). A removed item leaves its segment sparser; relocation
-//! turns that into whole free segments.
+//! Keys are picked at random and ranked, as Redis documents it (sampled LRU and LFU). Where one key
+//! goes at a time, memory is gained only by copying what stands around it, so keys go by the
+//! segment: of the segments that hold the last of those picked, the one with the least to keep is
+//! emptied. What ranks before all but the last picks moves elsewhere, the rest goes.
+//!
+//! ```text
+//! picks, ranked   | keep ........................ | threshold .. last |
+//! their segments    [kkgkkgkk] [gggkgg_g] [kgkkkkgk]     k keep, g go, _ dead
+//!                               ^ least to keep: its k moves, the segment is free
+//! ```
+//!
 //! What always holds: a `volatile` policy never takes a key without a deadline; `noeviction`
 //! takes none.
 //! Not for: deciding when. The node calls while memory is short.
 
 use crate::effect::{Cause, Change, Effect, Key};
 use crate::rng::Rng;
-use crate::shard::{Shard, Spot};
+use crate::shard::Shard;
 use layout::header::RECENCY_BITS;
-use layout::{Address, Header, key};
+use layout::{Address, Header, SEGMENT_WORDS, SegmentId, key};
+use std::cmp::Reverse;
 
 /// Milliseconds of one step of the recency stamp under a clock policy.
 const CLOCK_STEP_MS: u64 = 4_096;
@@ -21,6 +30,21 @@ const COUNT_BITS: u32 = 8;
 const MINUTES_MASK: u64 = (1 << (RECENCY_BITS - COUNT_BITS)) - 1;
 /// The count that a new key starts with, so that it has a chance.
 const COUNT_START: u64 = 5;
+
+/// Keys picked, for each one that the settings say, to learn where the last of all keys rank.
+const PICKS_PER_SAMPLE: usize = 4;
+/// Of so many picks one ranks where keys go.
+const PICKS_PER_GOING: usize = 4;
+/// A segment with more to keep isn't worth the copies.
+const KEPT_WORDS_MAX: usize = SEGMENT_WORDS / 8 * 7;
+
+/// An item that was picked.
+struct Pick {
+    /// How gladly the policy lets it go.
+    rank: u64,
+    db: usize,
+    at: Address,
+}
 
 /// Which key goes when memory is needed; the names are those of Redis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -135,7 +159,74 @@ impl Shard {
     /// Evicts the key that the policy ranks last among `samples` picked ones; whether there was
     /// one.
     pub fn evict(&mut self, policy: Policy, samples: usize, now: u64) -> bool {
-        let Some((db, at)) = self.candidate(policy, samples, now) else { return false };
+        let picks = self.picks(policy, samples, now);
+        let last = picks.iter().max_by_key(|pick| pick.rank);
+        last.is_some_and(|pick| self.let_one_go(pick.db, pick.at, now))
+    }
+
+    /// One step towards more free memory: frees a segment of what is gone, empties one if
+    /// enough of the shard is dead, or else evicts. Whether anything was gained.
+    pub fn make_room(&mut self, policy: Policy, samples: usize, now: u64) -> bool {
+        if (self.space.is_sparse() || self.has_free_segments()) && self.squeeze(now) {
+            return true;
+        }
+        policy != Policy::NoEviction
+            && (self.evict_segment(policy, samples, now) || self.evict(policy, samples, now))
+            || self.squeeze(now)
+    }
+
+    /// Empties the segment with the least to keep among those that the last of many picks are in;
+    /// whether there is one worth that.
+    fn evict_segment(&mut self, policy: Policy, samples: usize, now: u64) -> bool {
+        let mut picks = self.picks(policy, samples * PICKS_PER_SAMPLE, now);
+        picks.sort_unstable_by_key(|pick| Reverse(pick.rank));
+        let go = picks.len() / PICKS_PER_GOING;
+        let Some(threshold) = picks.get(go).map(|pick| pick.rank) else { return false };
+        let mut least: Option<(usize, SegmentId)> = None;
+        for pick in picks.iter().take(go.max(1)) {
+            let segment = pick.at.segment();
+            if self.arena.meta(segment).sealed.get() == 0 {
+                continue;
+            }
+            let kept = self.words_kept(segment, policy, threshold, now);
+            if least.is_none_or(|(fewest, _)| kept < fewest) {
+                least = Some((kept, segment));
+            }
+        }
+        let Some((kept, victim)) = least.filter(|(kept, _)| *kept <= KEPT_WORDS_MAX) else {
+            return false;
+        };
+        let id = self.arena.meta(victim).directory.get();
+        let Some(db) = self.database_of(id) else { return false };
+        for (at, header) in self.live_items(victim) {
+            if self.goes(policy, threshold, (at, header), now) {
+                self.let_one_go(db, at, now);
+            }
+        }
+        if kept > 0 {
+            self.relocate(victim, now);
+        }
+        true
+    }
+
+    /// Words of a segment's items that rank before the threshold.
+    fn words_kept(&self, segment: SegmentId, policy: Policy, threshold: u64, now: u64) -> usize {
+        let kept = self.live(segment).filter(|item| !self.goes(policy, threshold, *item, now));
+        kept.map(|(_, header)| header.words()).sum()
+    }
+
+    fn goes(
+        &self,
+        policy: Policy,
+        threshold: u64,
+        (at, header): (Address, Header),
+        now: u64,
+    ) -> bool {
+        self.rank(policy, at, header, now).is_some_and(|rank| rank >= threshold)
+    }
+
+    /// Evicts the item at `at`, or ends it if its time has come; whether it was there.
+    fn let_one_go(&mut self, db: usize, at: Address, now: u64) -> bool {
         let header = Header::load(self.arena.memory(), at);
         let mut bytes = Vec::new();
         key::unpack(self.body(at, header), header.key_form(), &self.prefixes, &mut bytes);
@@ -150,15 +241,6 @@ impl Shard {
         let change = Change::Remove(Cause::Evicted);
         self.record(&Effect::Key { db, key, change });
         true
-    }
-
-    /// One step towards more free memory: frees a segment of what is gone, empties one if
-    /// enough of the shard is dead, or else evicts. Whether anything was gained.
-    pub fn make_room(&mut self, policy: Policy, samples: usize, now: u64) -> bool {
-        if (self.space.is_sparse() || self.has_free_segments()) && self.squeeze(now) {
-            return true;
-        }
-        policy != Policy::NoEviction && self.evict(policy, samples, now) || self.squeeze(now)
     }
 
     /// The stamp for an item that is written.
@@ -177,39 +259,38 @@ impl Shard {
         header.with_recency(recency).fetched()
     }
 
-    fn candidate(&mut self, policy: Policy, samples: usize, now: u64) -> Option<(usize, Address)> {
-        let mut best: Option<(u64, usize, Address)> = None;
+    /// Items picked at random that the policy may take.
+    fn picks(&mut self, policy: Policy, samples: usize, now: u64) -> Vec<Pick> {
+        let mut picks = Vec::new();
         for _ in 0..samples.max(1) {
             let Some(db) = self.random_database(policy) else { break };
             // Keys with a deadline may be rare among the others; a bounded search finds one.
             for _ in 0..32 {
                 let Some(at) = self.random_item(db) else { break };
                 let header = Header::load(self.arena.memory(), at);
-                let spot = Spot { slot: Address(0), at, header };
-                let Some(rank) = self.rank(policy, spot, now) else { continue };
-                if best.is_none_or(|(last, ..)| rank > last) {
-                    best = Some((rank, db, at));
-                }
+                let Some(rank) = self.rank(policy, at, header, now) else { continue };
+                picks.push(Pick { rank, db, at });
                 break;
             }
         }
-        best.map(|(_, db, at)| (db, at))
+        picks
     }
 
     /// How gladly the policy lets an item go; none if it must not.
-    fn rank(&mut self, policy: Policy, spot: Spot, now: u64) -> Option<u64> {
-        let deadline = self.deadline(spot.at, spot.header);
+    fn rank(&self, policy: Policy, at: Address, header: Header, now: u64) -> Option<u64> {
+        let deadline = self.deadline(at, header);
         if policy.is_volatile() && deadline.is_none() {
             return None;
         }
-        let recency = spot.header.recency();
+        let recency = header.recency();
         Some(match policy {
             Policy::NoEviction => return None,
             Policy::AllKeysLru | Policy::VolatileLru => policy.idle_ms(recency, now),
             Policy::AllKeysLfu | Policy::VolatileLfu => {
                 u64::from(u8::MAX - policy.frequency(recency, now))
             }
-            Policy::AllKeysRandom | Policy::VolatileRandom => self.rng.next_u64(),
+            // One is as good as the other, and the picks are random.
+            Policy::AllKeysRandom | Policy::VolatileRandom => 0,
             Policy::VolatileTtl => u64::MAX - deadline.unwrap_or(u64::MAX),
         })
     }

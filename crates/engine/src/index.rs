@@ -285,6 +285,13 @@ pub(crate) fn slots(memory: &Memory, leaf: Address) -> SmallVec<[Slot; LEAF_SLOT
     slots.filter(|slot| !slot.is_empty()).collect()
 }
 
+/// The slot in one word of a leaf, if that is an occupied slot.
+pub(crate) fn slot_in(memory: &Memory, leaf: Address, word: usize) -> Option<Slot> {
+    let is_slot = word < LEAF_WORDS && !word.is_multiple_of(BUCKET_WORDS);
+    let slot = is_slot.then(|| Slot(memory.load(leaf.plus(word).index())))?;
+    (!slot.is_empty()).then_some(slot)
+}
+
 fn bucket_of(slot: Address) -> Address {
     Address(slot.0 - slot.0 % BUCKET_WORDS as u64)
 }

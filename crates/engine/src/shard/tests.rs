@@ -1,6 +1,7 @@
 //! The shard against a plain map, with a clock of its own; every few steps the whole shard is
 //! checked. `SEED=n` repeats a run.
 
+mod evicting;
 mod filing;
 mod freeing;
 mod overdue;

@@ -7,10 +7,10 @@
 use super::{Entry, Shard, Spot};
 use crate::arena::Use;
 use crate::effect::Key;
-use crate::index::{Index, slots};
+use crate::index::{Index, slot_in, slots};
 use crate::limits::FREED_SEGMENT_COST;
 use crate::shard::store::Rehash;
-use layout::{Address, Header, SegmentId, Slot};
+use layout::{Address, Header, LEAF_WORDS, SegmentId};
 
 impl Shard {
     /// Shows the live keys of a database from `position` on, at least `count` of them if there
@@ -79,13 +79,22 @@ impl Shard {
         if self.is_empty(db) {
             return None;
         }
+        // Most leaves are half full at least.
+        const TRIES_PER_LEAF: u32 = 8;
         loop {
             let position = self.rng.next_u64() as u32;
+            let (Some(leaf), _) = self.directory(db)?.index.leaf_at(self.arena.memory(), position)
+            else {
+                continue;
+            };
+            for _ in 0..TRIES_PER_LEAF {
+                let word = self.rng.below(LEAF_WORDS as u64) as usize;
+                if let Some(slot) = slot_in(self.arena.memory(), leaf, word) {
+                    return Some(slot.address());
+                }
+            }
             let start = self.rng.next_u64() as usize;
-            let directory = self.directory(db)?;
-            let memory = self.arena.memory();
-            let (Some(leaf), _) = directory.index.leaf_at(memory, position) else { continue };
-            let filled: smallvec::SmallVec<[Slot; 224]> = slots(memory, leaf);
+            let filled = slots(self.arena.memory(), leaf);
             if let Some(slot) = filled.get(start % filled.len().max(1)) {
                 return Some(slot.address());
             }
@@ -214,24 +223,24 @@ impl Shard {
         }
     }
 
-    /// The items of a segment that aren't dead, in the order in which they stand.
+    /// The items of a segment that aren't dead, in the order in which they stand: a copy, for who
+    /// changes them.
     pub(crate) fn live_items(&self, segment: SegmentId) -> Vec<(Address, Header)> {
+        self.live(segment).collect()
+    }
+
+    /// As [`Shard::live_items`], for who only looks.
+    pub(crate) fn live(&self, segment: SegmentId) -> impl Iterator<Item = (Address, Header)> {
         debug_assert_eq!(self.arena.meta(segment).used_for.get(), Use::Items as u32);
         let end = self.arena.meta(segment).used.get() as usize;
-        let mut items = Vec::new();
         let mut offset = 0;
-        while offset < end {
+        let items = std::iter::from_fn(move || {
             let at = segment.start().plus(offset);
-            let header = Header::load(self.arena.memory(), at);
-            if header.words() == 0 {
-                break;
-            }
-            if !header.is_dead() {
-                items.push((at, header));
-            }
+            let header = (offset < end).then(|| Header::load(self.arena.memory(), at))?;
             offset += header.words();
-        }
-        items
+            (header.words() > 0).then_some((at, header))
+        });
+        items.filter(|(_, header)| !header.is_dead())
     }
 
     /// The database whose directory has this number; none if it was detached.

@@ -98,6 +98,7 @@ fn change(shard: &mut Shard, rng: &mut Rng, now: u64) {
                 apply(shard, db, target.as_bytes(), Change::Install(&item), now);
             }
         }
+        13 if rng.below(8) == 0 => _ = shard.make_room(Policy::AllKeysLru, 3, now),
         13 => _ = shard.evict(Policy::AllKeysRandom, 3, now),
         14 if rng.below(40) == 0 => _ = shard.apply(&Effect::Clear { db }, now),
         15 if rng.below(40) == 0 => {
