@@ -92,9 +92,25 @@ fn operate(
             assert!(shard.apply(&Effect::Clear { db: 0 }, now).is_ok());
             model.clear();
         }
+        (7, _) => make_room(shard, model, arg, now),
         _ => {}
     }
     now
+}
+
+/// Makes room under one of the policies: nothing goes but what is counted as evicted.
+fn make_room(shard: &mut Shard, model: &mut Model, arg: u16, now: u64) {
+    let policy = Policy::ALL[usize::from(arg) % Policy::ALL.len()];
+    model.retain(|_, (_, end)| end.is_none_or(|end| end > now));
+    let (before, evicted) = (model.len() as u64, shard.stats().evicted);
+    shard.make_room(policy, 1 + usize::from(arg >> 12), now);
+    model.retain(|name, (_, end)| {
+        let there = shard.peek(0, &Key::new(&SECRET, &[b'k', *name]), now).is_some();
+        assert!(there || !policy.is_volatile() || end.is_some(), "{policy:?} took what lasts");
+        there
+    });
+    assert_eq!(before - model.len() as u64, shard.stats().evicted - evicted);
+    assert!(policy != Policy::NoEviction || before == model.len() as u64);
 }
 
 fn apply(shard: &mut Shard, name: u8, change: Change<'_>, now: u64) -> Result<(), Full> {
