@@ -58,7 +58,7 @@ const LOW_WATER: usize = 24;
 /// Nodes of large hashes freed in one step.
 const SLICE: usize = 1024;
 /// Steps of eviction in one turn.
-const STEPS_PER_TURN: usize = 256;
+const STEPS_PER_TURN: usize = 16;
 
 impl Node {
     /// Bytes in use, everything counted.

@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 
 /// Items that one slice handles under a lock.
 const SLICE: usize = 128;
-/// Slices of one shard in one turn.
-const SLICES_PER_TURN: usize = 4;
+/// Slices in one turn, of all shards together: requests that came meanwhile wait no longer than
+/// they take. While there is more, turns follow each other at once.
+const SLICES_PER_TURN: usize = 2;
 
 /// What is done at the end of a turn, in this order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,9 +34,13 @@ impl Node {
             if more || self.is_short() && self.relieve(now.ms) { now.ms } else { u64::MAX };
         done(Chore::Eviction);
         next = next.min(self.flush.next().unwrap_or(u64::MAX));
-        for (number, look) in self.looks.iter().enumerate() {
-            if look.load(Ordering::Relaxed) <= now.ms {
-                self.look_after(number, now.ms);
+        // No shard is always the one that has to wait for the next turn.
+        let first = now.ms as usize;
+        let mut slices = SLICES_PER_TURN;
+        for number in (0..self.looks.len()).map(|i| first.wrapping_add(i) % self.looks.len()) {
+            let Some(look) = self.looks.get(number) else { continue };
+            if slices > 0 && look.load(Ordering::Relaxed) <= now.ms {
+                self.look_after(number, now.ms, &mut slices);
             }
             next = next.min(look.load(Ordering::Relaxed));
         }
@@ -43,13 +48,14 @@ impl Node {
         next
     }
 
-    fn look_after(&self, number: usize, now: u64) {
+    fn look_after(&self, number: usize, now: u64, slices: &mut usize) {
         let Some(look) = self.looks.get(number) else { return };
         // Whoever holds the lock now may be doing the same; it's asked again next turn.
         let Some(mut shard) = self.try_lock(number) else { return };
         // Switched off, keys end only when they are met; what is gone is freed all the same.
         let expires = self.active_expire.load(Ordering::SeqCst);
-        for _ in 0..SLICES_PER_TURN {
+        while *slices > 0 {
+            *slices -= 1;
             let more = if expires { shard.maintain(now, SLICE) } else { shard.tidy(now, SLICE) };
             if !more {
                 break;
