@@ -35,6 +35,9 @@ const COUNT_START: u64 = 5;
 const PICKS_PER_SAMPLE: usize = 4;
 /// Of so many picks one ranks where keys go.
 const PICKS_PER_GOING: usize = 4;
+/// Segments of which the one with the least to keep is emptied. Each is walked, so more would cost
+/// more than the copies that they save.
+const SEGMENTS_WEIGHED: usize = 4;
 /// A segment with more to keep isn't worth the copies.
 const KEPT_WORDS_MAX: usize = SEGMENT_WORDS / 8 * 7;
 
@@ -182,17 +185,12 @@ impl Shard {
         picks.sort_unstable_by_key(|pick| Reverse(pick.rank));
         let go = picks.len() / PICKS_PER_GOING;
         let Some(threshold) = picks.get(go).map(|pick| pick.rank) else { return false };
-        let mut least: Option<(usize, SegmentId)> = None;
-        for pick in picks.iter().take(go.max(1)) {
-            let segment = pick.at.segment();
-            if self.arena.meta(segment).sealed.get() == 0 {
-                continue;
-            }
-            let kept = self.words_kept(segment, policy, threshold, now);
-            if least.is_none_or(|(fewest, _)| kept < fewest) {
-                least = Some((kept, segment));
-            }
-        }
+        let sealed = |segment: &SegmentId| self.arena.meta(*segment).sealed.get() != 0;
+        let segments = picks.iter().take(go.max(1)).map(|pick| pick.at.segment()).filter(sealed);
+        let weighed = segments.take(SEGMENTS_WEIGHED);
+        let least = weighed
+            .map(|segment| (self.words_kept(segment, policy, threshold, now), segment))
+            .min_by_key(|(kept, _)| *kept);
         let Some((kept, victim)) = least.filter(|(kept, _)| *kept <= KEPT_WORDS_MAX) else {
             return false;
         };

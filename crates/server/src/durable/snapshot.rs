@@ -120,6 +120,9 @@ fn write_trays<W: Write>(
         let step = |shard: &mut engine::Shard| shard.step_snapshot(1, options.now_ms);
         while node.with_shard(number, step).unwrap_or(false) {
             trays.iter().try_for_each(|tray| file.empty(tray, load))?;
+            // On a processor of its own a worker that was woken meanwhile would wait for the rest of
+            // a time slice, which is milliseconds.
+            std::thread::yield_now();
         }
     }
     trays.iter().try_for_each(|tray| file.empty(tray, load))?;
