@@ -59,7 +59,14 @@ def expected(command: list[str], what: str) -> float:
 
 def compare(command: list[str]) -> None:
     """Runs the comparison."""
-    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+    process = subprocess.Popen(command, cwd=ROOT)
+    try:
+        process.wait()
+    except KeyboardInterrupt:
+        # It was told as well, and keeps what it has measured.
+        process.wait()
+        raise
+    if process.returncode:
         raise SetupError("the comparison failed, see above")
 
 

@@ -80,14 +80,15 @@ impl Given {
         self.values.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// The last value of an option, read; an error names it.
+    /// The last value of an option, read; an error names it and what it has to be.
     pub fn value<T>(
         &self,
         name: &str,
+        expected: &str,
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, String> {
         let Some(text) = self.text(name) else { return Ok(None) };
-        read(text).map(Some).ok_or_else(|| format!("--{name} {text}: not understood"))
+        read(text).map(Some).ok_or_else(|| format!("--{name} {text}: not {expected}"))
     }
 }
 
@@ -127,7 +128,7 @@ mod tests {
         assert!(given.has("far"));
         assert_eq!(given.words, ["home"]);
         assert_eq!(given.all("speed"), ["3", "4"]);
-        assert_eq!(given.value("speed", |text| text.parse().ok()), Ok(Some(4u32)));
+        assert_eq!(given.value("speed", "a number", |text| text.parse().ok()), Ok(Some(4u32)));
     }
 
     #[test]
@@ -141,7 +142,8 @@ mod tests {
             assert_eq!(read(line).unwrap_err(), error);
         }
         let given = read("--speed x").unwrap();
-        assert!(given.value("speed", |text| text.parse::<u32>().ok()).is_err());
+        let error = given.value("speed", "a number", |text| text.parse::<u32>().ok());
+        assert_eq!(error.unwrap_err(), "--speed x: not a number");
     }
 
     #[test]

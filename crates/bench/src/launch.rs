@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::control::Control;
 use crate::dialect::Dialect;
+use crate::interrupt;
 use crate::limits::PATIENCE;
 use crate::load::Address;
 use crate::machine::{self, Process};
@@ -196,6 +197,7 @@ impl Server {
     }
 
     fn reap(&mut self) -> io::Result<()> {
+        interrupt::measures(0);
         let begun = Instant::now();
         while self.child.try_wait()?.is_none() {
             if begun.elapsed() > PATIENCE {
@@ -216,7 +218,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nobody needs its data any more.
+        // Nobody needs its data any more. Its number may be another's once it was waited for.
+        interrupt::measures(0);
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
@@ -236,6 +239,9 @@ fn spawn(words: &[String], terms: &Terms, folder: &Path) -> io::Result<Child> {
     }
     let child = command.spawn();
     machine::keep_to(&before);
+    if let Ok(child) = &child {
+        interrupt::measures(child.id());
+    }
     child
 }
 

@@ -12,6 +12,7 @@ pub mod args;
 pub mod compare;
 pub mod control;
 pub mod dialect;
+pub mod interrupt;
 pub mod launch;
 pub mod limits;
 pub mod load;

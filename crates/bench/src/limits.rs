@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// Sessions of one workload; each costs the generator five bytes.
 pub const SESSIONS_MOST: u64 = 50_000_000;
+/// Operations per second of an open loop; no machine comes near.
+pub const RATE_MOST: f64 = 1e9;
+/// Threads of a server.
+pub const THREADS_MOST: usize = 1024;
 /// Connections of one load.
 pub const CONNECTIONS_MOST: usize = 10_000;
 /// Operations in flight on one connection.

@@ -11,8 +11,9 @@ use std::time::Duration;
 use bench::args::{Command, Flag, Given, help};
 use bench::compare::{self, Plan, Source, Target};
 use bench::dialect::Dialect;
+use bench::interrupt;
 use bench::launch::{self, Kind};
-use bench::limits::{ROUNDS_MOST, TARGETS_MOST};
+use bench::limits::{ROUNDS_MOST, TARGETS_MOST, THREADS_MOST};
 use bench::load::{self, Address, Arrivals, Job, Pace, Seen, Visitors};
 use bench::machine::Process;
 use bench::report;
@@ -21,6 +22,9 @@ use bench::workload::{self, Workload};
 
 const ABOUT: &str =
     "session traffic for Sessile, Redis, Valkey and memcached, and what it costs them";
+
+/// What an option is that takes a time.
+const A_TIME: &str = "a time such as 1ms or 5s";
 
 const COMMANDS: [Command; 4] = [
     Command {
@@ -131,14 +135,20 @@ fn compare(given: &Given, args: &[String]) -> Result<(), String> {
     let folder = std::env::temp_dir().join(format!("sessile-bench-{}", std::process::id()));
     let words =
         args.iter().map(|arg| if arg.contains(' ') { format!("\"{arg}\"") } else { arg.clone() });
-    let number = |text: &str| text.parse().ok();
-    let rounds = given.value("rounds", number)?.unwrap_or(3u32).clamp(1, ROUNDS_MOST);
+    let rounds =
+        given.value("rounds", &format!("a whole number from 1 to {ROUNDS_MOST}"), |text| {
+            text.parse().ok().filter(|rounds| (1..=ROUNDS_MOST).contains(rounds))
+        })?;
+    let threads =
+        given.value("threads", &format!("a whole number from 1 to {THREADS_MOST}"), |text| {
+            text.parse().ok().filter(|threads| (1..=THREADS_MOST).contains(threads))
+        })?;
     let plan = Plan {
         workloads: workloads(given)?,
         targets: targets(given)?,
-        rounds,
-        threads: given.value("threads", |text| text.parse().ok())?.unwrap_or(1),
-        find_p99: given.value("find-rate", workload::time)?,
+        rounds: rounds.unwrap_or(3),
+        threads: threads.unwrap_or(1),
+        find_p99: given.value("find-rate", A_TIME, workload::time)?,
         pinned: !given.has("unpinned"),
         folder: folder.clone(),
         command: format!("sessile-bench {}", words.collect::<Vec<_>>().join(" ")),
@@ -148,10 +158,20 @@ fn compare(given: &Given, args: &[String]) -> Result<(), String> {
         return Ok(());
     }
     std::fs::create_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
+    interrupt::watch().map_err(|error| format!("can't watch signals: {error}"))?;
     let results = compare::run(&plan);
     let _ = std::fs::remove_dir_all(&folder);
+    if let Some((0, _)) = results.interrupted {
+        return Err("interrupted before anything was measured".to_owned());
+    }
     println!("{}", report::table(&results));
-    write(&results, &out)
+    let failed = |error: io::Error| format!("{}: {error}", out.display());
+    println!("\nwrote {}", report::keep(&results, &out).map_err(failed)?.display());
+    write(&results, &out)?;
+    match results.interrupted {
+        Some((made, planned)) => Err(format!("interrupted: {made} of {planned} measurements")),
+        None => Ok(()),
+    }
 }
 
 fn workloads(given: &Given) -> Result<Vec<Workload>, String> {
@@ -161,10 +181,12 @@ fn workloads(given: &Given) -> Result<Vec<Workload>, String> {
         }
         None => Workload::all().into_iter().collect(),
     }?;
-    let scale: f64 = given.value("scale", |text| text.parse().ok())?.unwrap_or(1.0);
+    let scale = given.value("scale", "a number from 0.01 to 1000", |text| {
+        text.parse().ok().filter(|scale| (0.01..=1000.0).contains(scale))
+    })?;
     for workload in &mut workloads {
         if workload.is_steady() {
-            let seconds = workload.length.as_secs_f64() * scale.clamp(0.01, 1000.0);
+            let seconds = workload.length.as_secs_f64() * scale.unwrap_or(1.0);
             workload.length = Duration::from_secs_f64(seconds);
         }
     }
@@ -176,7 +198,12 @@ fn targets(given: &Given) -> Result<Vec<Target>, String> {
     let mut targets = Vec::new();
     for kind in Kind::ALL.into_iter().filter(|_| !given.has("only-attached")) {
         let named = given.text("sessile").filter(|_| kind == Kind::Sessile);
-        let Some(program) = launch::find(kind, named) else { continue };
+        let Some(program) = launch::find(kind, named) else {
+            if let Some(named) = named {
+                return Err(format!("--sessile {named}: no such file"));
+            }
+            continue;
+        };
         for &dialect in kind.dialects() {
             let source = Source::Start { kind, program: program.clone() };
             targets.push(Target { name: format!("{} {dialect}", kind.name()), dialect, source });
@@ -203,6 +230,9 @@ fn targets(given: &Given) -> Result<Vec<Target>, String> {
         targets.retain(|target| wanted.iter().any(|want| target.name.starts_with(want)));
     }
     if targets.is_empty() {
+        if given.has("only-attached") {
+            return Err("--only-attached: no --attach names a server".to_owned());
+        }
         return Err(
             "no server found: install redis-server or memcached, or name --sessile".to_owned()
         );
@@ -227,8 +257,11 @@ fn run(given: &Given) -> Result<(), String> {
     let place = given.words.first().ok_or("run: DIALECT@ADDRESS is needed")?;
     let (dialect, address) = target(place)?;
     let workload = adjusted(given)?;
-    let seed = given.value("seed", |text| text.parse().ok())?.unwrap_or(1);
-    let process = given.value("pid", |text| text.parse().ok())?.map(|id| Process { id });
+    let seed = given.value("seed", "a whole number", |text| text.parse().ok())?.unwrap_or(1);
+    let process = given.value("pid", "a process's number", |text| text.parse().ok())?;
+    let process = process.map(|id| Process { id });
+    let rate = given.value("rate", "a number of operations per second", workload::rate)?;
+    let find = given.value("find-rate", A_TIME, workload::time)?;
     let mut visitors = Visitors::new(&workload, seed);
     let failed = |error: io::Error| format!("{address}: {error}");
     if !given.has("no-fill") {
@@ -239,12 +272,11 @@ fn run(given: &Given) -> Result<(), String> {
         tell_refusals(&seen);
     }
     let arrivals = if given.has("even") { Arrivals::Even } else { Arrivals::Random };
-    let rate: Option<f64> = given.value("rate", |text| text.parse().ok().filter(|&r| r > 0.0))?;
     let pace = rate.map_or(Pace::Closed, |rate| Pace::Open { rate, arrivals, burst: None });
     let job = Job { server: process.as_ref(), ..Job::new(&workload, &address, dialect, pace) };
     let seen = load::run(&job, &mut visitors).map_err(failed)?;
     tell(&seen);
-    if let Some(p99) = given.value("find-rate", workload::time)? {
+    if let Some(p99) = find {
         let open = Pace::Open { rate: 1.0, arrivals, burst: None };
         let job = Job { pace: open, ..job };
         let most = if rate.is_none() { seen.rate() } else { 1e6 };
@@ -327,9 +359,9 @@ fn report_again(given: &Given) -> Result<(), String> {
         std::fs::read_to_string(raw).map_err(|error| format!("{}: {error}", raw.display()))?;
     let results: Results =
         serde_json::from_str(&text).map_err(|error| format!("{}: {error}", raw.display()))?;
+    // The numbers stay as they were written.
     let beside = raw.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-    let out = given.text("out").map_or(beside, PathBuf::from);
-    write(&results, &out)
+    write(&results, &given.text("out").map_or(beside, PathBuf::from))
 }
 
 fn write(results: &Results, out: &Path) -> Result<(), String> {

@@ -28,6 +28,9 @@ pub struct Results {
     pub rounds: u32,
     /// Seconds that all of it took.
     pub seconds: f64,
+    /// If it was told to end early: the measurements that were made, and those there should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<(usize, usize)>,
     /// What was compared.
     pub targets: Vec<TargetFacts>,
     /// What was measured.

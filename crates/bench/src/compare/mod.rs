@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::dialect::Dialect;
+use crate::interrupt;
 use crate::launch::{self, Kind};
 use crate::limits::TARGETS_MOST;
 use crate::load::Address;
@@ -112,7 +113,7 @@ fn loads(workload: &Workload) -> Duration {
     }
 }
 
-/// Measures everything, telling about it on the standard error output.
+/// Measures everything, telling about it on the standard error output; less, if it's told to end.
 pub fn run(plan: &Plan) -> Results {
     let begun = Instant::now();
     let machine = Machine::here();
@@ -139,8 +140,16 @@ pub fn run(plan: &Plan) -> Results {
     let _ = writeln!(std::io::stderr(), "{count} measurements, about {minutes:.0} minutes");
     let mut progress = Progress::new(plan);
     for workload in &plan.workloads {
+        if interrupt::is_asked() {
+            break;
+        }
         let measured = compare(plan, workload, &results.servers_on, &mut progress);
         results.workloads.push(measured);
+    }
+    if interrupt::is_asked() {
+        let rows = results.workloads.iter().flat_map(|workload| &workload.rows);
+        results.interrupted = Some((rows.map(|row| row.rounds.len()).sum(), count));
+        results.workloads.retain(|one| one.rows.iter().any(|row| !row.rounds.is_empty()));
     }
     machine::keep_to(&all);
     results.seconds = begun.elapsed().as_secs_f64();
@@ -163,6 +172,9 @@ fn compare(
             let (Some(target), Some(row)) = (plan.targets.get(at), rows.get_mut(at)) else {
                 continue;
             };
+            if interrupt::is_asked() {
+                return describe(workload, rows);
+            }
             progress.step(&workload.name, &target.name, round + 1, rounds);
             if row.skipped.is_some() {
                 progress.done("skipped");
@@ -175,6 +187,7 @@ fn compare(
                     progress.done(&measure::line(&measured));
                     row.rounds.push(measured);
                 }
+                Err(_) if interrupt::is_asked() => progress.done("interrupted"),
                 Err(error) => {
                     progress.done(&format!("failed: {error}"));
                     row.skipped = Some(error.to_string());

@@ -20,18 +20,19 @@ use crate::results::{Results, WorkloadResults};
 
 pub use table::table;
 
-/// Writes `raw.json`, `figures.json`, `report.html` and `report.md` into `folder` and returns their paths.
+/// Writes the results as `raw.json` into `folder` and returns its path.
+pub fn keep(results: &Results, folder: &Path) -> io::Result<PathBuf> {
+    let path = folder.join("raw.json");
+    std::fs::write(&path, serde_json::to_string(results)? + "\n")?;
+    Ok(path)
+}
+
+/// Writes `figures.json`, `report.html` and `report.md` into `folder` and returns their paths.
 pub fn write(results: &Results, folder: &Path) -> io::Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder)?;
-    let raw = serde_json::to_string(results)?;
     let (html, markdown) = (html::html(results), markdown::markdown(results));
     let figures = numbers::json(results)? + "\n";
-    let files = [
-        ("raw.json", raw + "\n"),
-        ("figures.json", figures),
-        ("report.html", html),
-        ("report.md", markdown),
-    ];
+    let files = [("figures.json", figures), ("report.html", html), ("report.md", markdown)];
     let mut written = Vec::new();
     for (name, text) in files {
         let path = folder.join(name);
@@ -51,7 +52,10 @@ fn about(results: &Results) -> Vec<String> {
             format!("processor {}", numbers.join(", "))
         }
     };
-    vec![
+    let early = results.interrupted.map(|(made, planned)| {
+        format!("It was told to end early: {made} of {planned} measurements were made.")
+    });
+    let about = [
         format!(
             "{} with {} processors and {} MB of memory; {}, {}; {}.",
             machine.processor,
@@ -72,7 +76,8 @@ fn about(results: &Results) -> Vec<String> {
             machine.load
         ),
         format!("{}: {}", results.program, results.command),
-    ]
+    ];
+    early.into_iter().chain(about).collect()
 }
 
 /// What has to be said of a workload's targets beside their figures.

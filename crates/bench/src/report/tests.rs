@@ -1,6 +1,6 @@
 //! Reports of results that were made up: what is in them, and where.
 
-use super::{html, markdown, table, write};
+use super::{about, html, keep, markdown, table, write};
 use crate::results::{
     Closed, Open, Results, Round, Row, Sample, TargetFacts, TimelineSlice, WorkloadResults,
 };
@@ -136,13 +136,24 @@ fn programs_get_names_units_values_and_verdicts() {
 }
 
 #[test]
-fn a_report_is_four_files_and_can_be_made_again() {
+fn a_report_is_three_files_and_can_be_made_again_from_the_raw_one() {
     let folder = std::env::temp_dir().join(format!("sessile-bench-test-{}", std::process::id()));
     let written = write(&results(), &folder).unwrap();
     let names: Vec<_> = written.iter().map(|path| path.file_name().unwrap()).collect();
-    assert_eq!(names, ["raw.json", "figures.json", "report.html", "report.md"]);
-    let raw = std::fs::read_to_string(&written[0]).unwrap();
+    assert_eq!(names, ["figures.json", "report.html", "report.md"]);
+    assert_eq!(std::fs::read_to_string(&written[1]).unwrap(), html::html(&results()));
+    let raw = std::fs::read_to_string(keep(&results(), &folder).unwrap()).unwrap();
     assert_eq!(serde_json::from_str::<Results>(&raw).unwrap(), results());
-    assert_eq!(std::fs::read_to_string(&written[2]).unwrap(), html::html(&results()));
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_report_of_an_interrupted_comparison_says_so_first() {
+    let whole = results();
+    assert!(!html::html(&whole).contains("told to end early"));
+    let early = Results { interrupted: Some((3, 12)), ..whole };
+    assert_eq!(about(&early)[0], "It was told to end early: 3 of 12 measurements were made.");
+    for text in [html::html(&early), markdown::markdown(&early)] {
+        assert!(text.contains("3 of 12 measurements"), "{text}");
+    }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::dialect::Op;
 use crate::random::Popularity;
 
-pub use parse::{parse, time};
+pub use parse::{parse, rate, time};
 
 /// The workloads that come with the program, in the order in which they are run and reported.
 const EMBEDDED: [(&str, &str); 8] = [

@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::{Event, Workload};
 use crate::dialect::Op;
 use crate::limits::{
-    CONNECTIONS_MOST, DOCUMENT_MOST, PIPELINE_MOST, RUN_MOST, SESSIONS_MOST, WORKLOAD_MOST,
+    CONNECTIONS_MOST, DOCUMENT_MOST, PIPELINE_MOST, RATE_MOST, RUN_MOST, SESSIONS_MOST,
+    WORKLOAD_MOST,
 };
 use crate::random::Popularity;
 
@@ -53,8 +54,8 @@ pub fn parse(name: &str, text: &str) -> Result<Workload, String> {
         connections: settings.value("connections", |t| count(t, 1, CONNECTIONS_MOST as u64))?
             as usize,
         pipeline: settings.or("pipeline", "1", |t| count(t, 1, PIPELINE_MOST as u64))? as usize,
-        rate: settings.value("rate", |t| t.parse().ok().filter(|&rate: &f64| rate >= 1.0))?,
-        memory: settings.value("memory", size)?,
+        rate: settings.value("rate", rate)?,
+        memory: settings.value("memory", |t| size(t).filter(|&bytes| bytes > 0))?,
         event: settings.or("event", "none", event)?,
         warm_up: settings.or("warm-up", "500ms", time)?,
         length: settings.value("length", length)?,
@@ -78,7 +79,30 @@ pub(super) fn set(workload: &mut Workload, name: &str, text: &str) -> Result<(),
         "warm-up" => time(text).map(|warm_up| workload.warm_up = warm_up),
         _ => None,
     };
-    done.ok_or_else(|| format!("{name} {text}: not understood"))
+    done.ok_or_else(|| format!("{name} {text}: not {}", expects(name)))
+}
+
+/// What a setting has to be.
+fn expects(name: &str) -> String {
+    let counts = |most: u64| format!("a whole number from 1 to {most}");
+    let said = match name {
+        "sessions" => return counts(SESSIONS_MOST),
+        "connections" => return counts(CONNECTIONS_MOST as u64),
+        "pipeline" => return counts(PIPELINE_MOST as u64),
+        "bytes" => return format!("sizes such as 300..1kb, {DOCUMENT_MOST} bytes at most"),
+        "length" => return format!("a time such as 5s, {} s at most", RUN_MOST.as_secs()),
+        "rate" => return format!("a number from 1 to {RATE_MOST}"),
+        "prefix" => "up to 100 letters, digits and signs without blanks",
+        "slide" => "yes or no",
+        "popularity" => "uniform, zipf 0.9 (0.01 to 0.999), or hot 90 % to 10 %",
+        "mix" => "parts such as load 70, change 25, sign-in 3, sign-out 2",
+        "memory" => "a size such as 64mb",
+        "event" => {
+            "none, evict, restart, snapshot at 2s, expire 500 at 3s, or storm 8x from 2s for 2s"
+        }
+        _ => "a time such as 250ms, 90s or 14d",
+    };
+    said.to_owned()
 }
 
 struct Settings<'a>(BTreeMap<&'a str, &'a str>);
@@ -110,7 +134,7 @@ impl<'a> Settings<'a> {
 
     fn value<T>(&self, name: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, String> {
         let text = self.0.get(name).ok_or_else(|| format!("{name} is missing"))?;
-        read(text).ok_or_else(|| format!("{name} = {text}: not understood"))
+        read(text).ok_or_else(|| format!("{name} = {text}: not {}", expects(name)))
     }
 
     fn or<T>(
@@ -120,7 +144,7 @@ impl<'a> Settings<'a> {
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, String> {
         let text = self.0.get(name).copied().unwrap_or(default);
-        read(text).ok_or_else(|| format!("{name} = {text}: not understood"))
+        read(text).ok_or_else(|| format!("{name} = {text}: not {}", expects(name)))
     }
 }
 
@@ -141,6 +165,11 @@ pub fn time(text: &str) -> Option<Duration> {
             _ => return None,
         };
     Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Operations per second.
+pub fn rate(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|rate| (1.0..=RATE_MOST).contains(rate))
 }
 
 fn idle(text: &str) -> Option<u32> {
@@ -222,7 +251,7 @@ fn mix(text: &str) -> Option<[f64; 5]> {
         let at = Op::ALL.iter().position(|op| op.name() == name)?;
         let weight: f64 = weight.trim().parse().ok()?;
         let slot = parts.get_mut(at)?;
-        if weight.is_nan() || weight <= 0.0 || *slot > 0.0 {
+        if !weight.is_finite() || weight <= 0.0 || *slot > 0.0 {
             return None;
         }
         *slot = weight;
@@ -285,7 +314,9 @@ mod tests {
             ("load 3", "lode 3", "mix"),
             ("300..1kb", "2kb..1kb", "bytes"),
             ("1.5s", "1.5", "length"),
-            ("connections = 8", "connections = 0", "connections"),
+            ("connections = 8", "connections = 0", "connections = 0: not a whole number from 1"),
+            ("rate = 500", "rate = inf", "rate = inf: not a number from 1"),
+            ("memory = 64mb", "memory = 0", "memory = 0: not a size"),
         ];
         for (from, to, error) in cases {
             let text = WHOLE.replacen(from, to, 1);
