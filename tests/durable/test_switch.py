@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from durable_servers import LOG, NO_LOG, check, everything, fill, ours, running
+from test_faults import fault, increments
 
 
 def until(client, **wanted):
@@ -102,6 +103,33 @@ def test_off_and_on_again_keeps_what_there_is_now(folder):
         assert everything(client) == expected
         assert client.exists("unlogged", "logged") == 2
         assert not client.exists("first")
+
+
+def test_a_switch_on_its_way_is_nobody_else_s(folder):
+    """Settings that are changed while the log is being ended neither undo nor repeat that."""
+    server = ours(folder, *LOG, "--appendfsync", "no")
+    client = server.client
+    client.set("first", 1)
+    with fault(server, "fdatasync:delay_enter=500000", *increments(folder)):
+        client.config_set("appendonly", "no")
+        client.config_set("appendfsync", "always")
+        # It's there still, so whoever wants it must not be told that it stays.
+        assert client.info("persistence")["aof_enabled"] == 1
+        with pytest.raises(redis.ResponseError, match="in progress"):
+            client.config_set("appendonly", "yes")
+        asked = client.config_get("appendonly", "appendfsync")
+        assert asked == {"appendonly": "no", "appendfsync": "always"}
+        until(client, aof_enabled=0, aof_rewrite_in_progress=0)
+    client.set("unlogged", 1)
+    client.config_set("appendonly", "yes")
+    client.config_set("appendfsync", "everysec")
+    assert client.execute_command("WAITAOF", 1, 0, 0) == [1, 0]
+    client.config_set("appendfsync", "no")
+    assert client.config_get("appendonly") == {"appendonly": "yes"}
+    client.set("logged", 1)
+    server.kill()
+    with running(ours(folder, *LOG)) as client:
+        assert client.exists("first", "unlogged", "logged") == 3
 
 
 def test_a_log_that_cannot_begin_refuses_writes_until_it_can_or_is_not_wanted(folder):

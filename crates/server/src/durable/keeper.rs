@@ -74,6 +74,8 @@ pub struct Durable {
     pub(super) busy: AtomicBool,
     /// If so, it's a rewrite.
     rewriting: AtomicBool,
+    /// Changes are logged, or will be once a switch that is on its way is done.
+    pub(super) logs: AtomicBool,
     /// The log's base is on the disk: what is in the log can be read again.
     pub(super) founded: AtomicBool,
     pub(super) reloads: Reloads,
@@ -108,6 +110,7 @@ impl Durable {
             busy: AtomicBool::new(false),
             rewriting: AtomicBool::new(false),
             founded: AtomicBool::new(true),
+            logs: AtomicBool::new(store.config().appendonly),
             reloads: Reloads::default(),
             ending: AtomicBool::new(false),
             facts: Mutex::new(facts),
@@ -192,9 +195,7 @@ impl Durable {
     pub fn on_disk(&self) -> OnDisk {
         match self.log() {
             // It's being switched on.
-            None if self.busy.load(Ordering::Acquire) && self.store.config().appendonly => {
-                OnDisk::Unknown
-            }
+            None if self.logs.load(Ordering::Acquire) => OnDisk::Unknown,
             None => OnDisk::NoLog,
             Some(log) if log.has_failed() || !self.founded.load(Ordering::Acquire) => {
                 OnDisk::Unknown

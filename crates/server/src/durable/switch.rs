@@ -15,28 +15,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Durable {
-    /// Begins or ends to log changes, if the settings want that and it isn't so. INFO says when it's
-    /// done (`aof_rewrite_in_progress`).
+    /// Begins or ends to log changes, if the settings want that and it neither is so nor is about to
+    /// be. INFO says when it's done (`aof_rewrite_in_progress`). To be called by one thread at a
+    /// time.
     ///
     /// # Errors
-    /// A sentence: the folder can't be used, or something else is on its way that must end first.
+    /// A sentence: the folder can't be used, or something else is on its way that must end first, an
+    /// earlier switch say. Nothing has changed then.
     pub fn switch_log(self: &Arc<Self>, config: &Config) -> Result<(), String> {
-        if config.appendonly == self.log().is_some() {
+        let on = config.appendonly;
+        // Not whether there is a log: one that is being ended is there still.
+        if on == self.logs.load(Ordering::Acquire) {
             return Ok(());
         }
         self.take_turn(true)?;
-        if !config.appendonly {
-            return self.spawn("log", Self::end_log);
-        }
-        if let Err(why) = self.take_files(config) {
+        if on && let Err(why) = self.take_files(config) {
             self.busy.store(false, Ordering::Release);
             return Err(why);
         }
-        self.spawn("log", |durable| {
-            if let Err(why) = durable.begin_log() {
-                say::warning(format_args!("can't begin the append-only file: {why}"));
-            }
-        })
+        self.logs.store(on, Ordering::Release);
+        let work = if on { Self::begin_log } else { Self::end_log };
+        self.spawn("log", work).inspect_err(|_| self.logs.store(!on, Ordering::Release))
     }
 
     fn take_files(&self, config: &Config) -> Result<(), String> {
@@ -48,7 +47,14 @@ impl Durable {
         Ok(())
     }
 
-    fn begin_log(&self) -> Result<(), String> {
+    fn begin_log(&self) {
+        if let Err(why) = self.try_to_begin_log() {
+            self.logs.store(false, Ordering::Release);
+            say::warning(format_args!("can't begin the append-only file: {why}"));
+        }
+    }
+
+    fn try_to_begin_log(&self) -> Result<(), String> {
         if let Some(files) = lock(&self.files).as_mut() {
             files.begin_anew();
         }

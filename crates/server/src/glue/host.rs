@@ -51,6 +51,8 @@ pub(super) struct ServerHost {
     pub(super) served: Box<[Arc<Requests>]>,
     /// What wakes each worker.
     bells: Mutex<Vec<Arc<Wake>>>,
+    /// Held by who changes settings.
+    configuring: Mutex<()>,
     /// What they stood at when they were set back.
     commands_base: Mutex<Totals>,
     /// Requests of connections that are gone.
@@ -97,6 +99,7 @@ impl ServerHost {
             commands: Mutex::default(),
             served: (0..store.config().workers.max(1)).map(|_| Arc::default()).collect(),
             bells: Mutex::default(),
+            configuring: Mutex::default(),
             commands_base: Mutex::default(),
             past_requests: AtomicU64::new(0),
             base: Mutex::default(),
@@ -276,6 +279,8 @@ impl Host for ServerHost {
 
     fn configure(&self, client: u64, pairs: &[(&str, &str)]) -> Result<(), String> {
         let local = self.is_allowed(Allowed::Local, client);
+        // Who switches the log sees what nobody else has set meanwhile.
+        let _one_at_a_time = self.configuring.lock().unwrap_or_else(PoisonError::into_inner);
         self.store.set(pairs, local).map_err(|error| error.to_string())?;
         self.settings_changed();
         let config = self.config();
