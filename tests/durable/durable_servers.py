@@ -18,6 +18,8 @@ from servers import free_port, server_bin
 
 LOG = ("--appendonly", "yes")
 NO_LOG = ("--appendonly", "no")
+TRIES = 10
+"""A free port may be somebody else's a moment later; thousands of starts meet that."""
 
 
 class Server:
@@ -63,10 +65,17 @@ def ours(folder: Path, *options: str) -> Server:
 
 def both(folder: Path, *options: str) -> Server:
     """One of ours that speaks memcached's protocols, too."""
-    port = free_port()
-    server = ours(folder, "--memcached-port", str(port), *options)
-    server.ports["cache"] = port
-    return server
+    for _ in range(TRIES):
+        port = free_port()
+        try:
+            server = ours(folder, "--memcached-port", str(port), *options)
+        except RuntimeError as error:
+            if "Address already in use" not in str(error):
+                raise
+            continue
+        server.ports["cache"] = port
+        return server
+    raise RuntimeError(f"{TRIES} times somebody else took the port first")
 
 
 def killed_while_starting(folder: Path, seconds: float, *options: str) -> None:

@@ -47,7 +47,12 @@ def fault(server: Server, what: str, *paths: Path):
         yield
     finally:
         tracer.terminate()
-        tracer.communicate(timeout=SECONDS)
+        try:
+            tracer.communicate(timeout=5)
+        except subprocess.TimeoutExpired:
+            # It waits for ever for a thread that was killed as it began.
+            tracer.kill()
+            tracer.communicate(timeout=SECONDS)
 
 
 def increments(folder: Path) -> list[Path]:

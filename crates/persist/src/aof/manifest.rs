@@ -6,7 +6,9 @@
 //! #sessile-sum 0123456789abcdef                  the checksum of all bytes before this line
 //! ```
 //!
-//! Redis passes over the last line, and drops it when it writes the file anew.
+//! Redis passes over the last line, and drops it when it writes the file anew. So it does with
+//! `#sessile-begins`, which stands first as long as a log has no base yet, though there may be a
+//! store for it: what is beside the log is the store until then.
 //! Source: Redis 7.0's documentation of multi-part logs and its own files.
 //! What always holds: a manifest that is read names files in the folder itself, at most one base,
 //! and increments in rising order.
@@ -18,6 +20,7 @@ use protocol::resp::{Decoder, Outcome, RespLimits, parse_u64};
 use std::fmt;
 
 const SUM: &[u8] = b"#sessile-sum ";
+const BEGINS: &[u8] = b"#sessile-begins\n";
 
 /// One file of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +40,8 @@ pub struct Manifest {
     pub history: Vec<Part>,
     /// Changes since the base, in order.
     pub increments: Vec<Part>,
+    /// The log's first base isn't there yet: whoever loads it passes over all of it.
+    pub begins: bool,
 }
 
 /// Why a manifest can't be read.
@@ -78,11 +83,13 @@ impl Manifest {
                 if sum != format!("{:016x}\n", checksum::of(before)).as_bytes() {
                     return Err(fail("the checksum is wrong"));
                 }
+            } else if line == BEGINS {
+                manifest.begins = true;
             } else if !line.starts_with(b"#") {
                 manifest.line(line).map_err(fail)?;
             }
         }
-        if manifest == Self::default() {
+        if manifest.parts().next().is_none() {
             return Err(ManifestError { line: 1, what: "it names no file" });
         }
         Ok(manifest)
@@ -91,6 +98,7 @@ impl Manifest {
     /// Appends the manifest as it's written.
     pub fn render(&self, out: &mut Vec<u8>) {
         let start = out.len();
+        out.extend_from_slice(if self.begins { BEGINS } else { b"" });
         let mut part = |part: &Part, kind: char| {
             out.extend_from_slice(b"file ");
             out.extend_from_slice(quoted(&part.name).as_bytes());
@@ -216,28 +224,37 @@ mod tests {
             base: Some(part(&base_name("appendonly.aof", 2), 2)),
             history: vec![part("an \"old\" \u{e9}ne.aof", 1)],
             increments: vec![part(&increment_name("a", 4), 4), part(&increment_name("a", 5), 5)],
+            begins: false,
         }
+    }
+
+    fn beginning() -> Manifest {
+        Manifest { base: None, history: Vec::new(), begins: true, ..sample() }
     }
 
     #[test]
     fn what_is_rendered_is_parsed() {
-        let mut bytes = Vec::new();
-        sample().render(&mut bytes);
-        assert_eq!(Manifest::parse(&bytes), Ok(sample()));
+        for manifest in [sample(), beginning()] {
+            let mut bytes = Vec::new();
+            manifest.render(&mut bytes);
+            assert_eq!(Manifest::parse(&bytes), Ok(manifest));
+        }
         assert_eq!((sample().next_base(), sample().next_increment()), (3, 6));
     }
 
     #[test]
     fn no_flipped_byte_is_taken_for_another_manifest() {
-        let mut bytes = Vec::new();
-        sample().render(&mut bytes);
-        for at in 0..bytes.len() {
-            for bit in 0..8 {
-                bytes[at] ^= 1 << bit;
-                if let Ok(read) = Manifest::parse(&bytes) {
-                    assert_eq!(read, sample(), "byte {at}, bit {bit}");
+        for manifest in [sample(), beginning()] {
+            let mut bytes = Vec::new();
+            manifest.render(&mut bytes);
+            for at in 0..bytes.len() {
+                for bit in 0..8 {
+                    bytes[at] ^= 1 << bit;
+                    if let Ok(read) = Manifest::parse(&bytes) {
+                        assert_eq!(read, manifest, "byte {at}, bit {bit}");
+                    }
+                    bytes[at] ^= 1 << bit;
                 }
-                bytes[at] ^= 1 << bit;
             }
         }
     }
@@ -247,6 +264,7 @@ mod tests {
         for (text, what) in [
             ("", "it names no file"),
             ("# only a comment\n", "it names no file"),
+            ("#sessile-begins\n", "it names no file"),
             ("file a seq 1 type i", "it's too long, or doesn't end"),
             ("file a seq 1 type\n", "a word without its value"),
             ("file a seq 1\n", "file, seq or type is missing"),

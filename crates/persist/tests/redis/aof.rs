@@ -286,6 +286,7 @@ fn what_is_logged_redis_loads() {
         base: Some(Part { name: base_name(PREFIX, 1), sequence: 1 }),
         history: Vec::new(),
         increments: vec![Part { name: increment_name(PREFIX, 1), sequence: 1 }],
+        begins: false,
     };
     let mut text = Vec::new();
     manifest.render(&mut text);

@@ -95,9 +95,9 @@ impl Files {
         })
     }
 
-    /// Whether there is no log yet.
+    /// Whether there is no log yet, or none that has a base: what is beside it is the store then.
     pub fn is_new(&self) -> bool {
-        self.manifest == Manifest::default()
+        self.manifest.begins || self.manifest == Manifest::default()
     }
 
     /// Loads the store that the files make up. `truncate`: whether a torn end may be cut
@@ -172,10 +172,11 @@ impl Files {
         // The manifest must not be on the disk before the file that it names.
         self.folder.sync()?;
         let part = Part { name, sequence };
-        if self.anew {
+        if self.anew && !self.is_new() {
             self.unnamed = Some(part);
         } else {
-            let mut manifest = self.manifest.clone();
+            let begins = self.is_new();
+            let mut manifest = Manifest { begins, ..self.manifest.clone() };
             manifest.increments.push(part);
             self.put_manifest(manifest)?;
         }
@@ -213,12 +214,12 @@ impl Files {
         let options = Options { aof_base: true, ..options };
         let bytes =
             self.folder.replace(&name, |out| snapshot::write(node, options, out, cut).map(drop))?;
-        let last =
-            if self.anew { &self.unnamed } else { &self.manifest.increments.last().cloned() };
+        let last = self.unnamed.as_ref().or_else(|| self.manifest.increments.last());
         let kept = Manifest {
             base: Some(Part { name, sequence }),
             history: Vec::new(),
-            increments: last.iter().cloned().collect(),
+            increments: last.cloned().into_iter().collect(),
+            begins: false,
         };
         let old = std::mem::take(&mut self.manifest);
         if let Err(error) = self.put_manifest(kept.clone()) {
