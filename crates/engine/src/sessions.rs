@@ -95,6 +95,12 @@ impl Shard {
         answers
     }
 
+    /// Lets the next change have a later version than this one, which a session brings along that
+    /// comes from another shard: no version of it may come twice.
+    pub fn pass(&mut self, version: u64) {
+        self.version = self.version.max(version);
+    }
+
     /// Remembers what was answered about a session that came from another key.
     pub fn adopt_answers(&mut self, db: usize, key: &Key<'_>, answers: &[Answer], now: u64) {
         let id = self.directory_id(db);

@@ -1,7 +1,8 @@
 //! A session gets another key, with a patch, in one step.
 //!
-//! What always holds: while a session moves, it's under one of both keys for whoever looks; an
-//! alias is left within one user only, and never reveals the new key.
+//! What always holds: while a session moves, it's under one of both keys for whoever looks; its
+//! version rises, whichever shard it comes to; an alias is left within one user only, and never
+//! reveals the new key.
 
 use super::users::make_room;
 use super::{
@@ -61,6 +62,7 @@ fn move_it(
     let (now, secret) = (ctx.now, ctx.shards.secret());
     let Some(entry) = met(ctx, name, false)? else { return Ok(None) };
     check_version(&entry, request.expected)?;
+    let before = entry.version();
     let changed = merge(entry.hash(), &request.patch, now)?;
     let mut item: OwnedItem = entry.to_owned_item();
     let had = item.meta;
@@ -78,6 +80,7 @@ fn move_it(
 
     let (from, key, db) = (ctx.key(name), ctx.key(to), ctx.db());
     let answers = ctx.shard_of(&from).answers_of(db, &from, now);
+    ctx.shard_of(&key).pass(before);
     let version = ctx.apply(&key, Change::Install(&item))?.version;
     let given_user = request.user.is_some_and(|user| !user.is_empty() || !owner.is_empty());
     let left = if how.hard || how.grace_ms == 0 || given_user { None } else { Some(how.grace_ms) };

@@ -244,3 +244,17 @@ fn transactions_hold_what_an_alias_may_need() {
     assert_eq!(rig.say(&mut peer, "SESSION.ENDALL ann"), Reply::int(16));
     rig.node.check().unwrap();
 }
+
+#[test]
+fn versions_rise_through_rotations_to_any_shard() {
+    let plan = Plan { shards: 8, policy: Policy::NoEviction, cap: 0, segments: 256 };
+    let (mut rig, mut peer) = (Rig::new(plan), Peer::resp(1));
+    let mut last = rig.say(&mut peer, "SESSION.CREATE s:0").number();
+    for n in 0..64 {
+        for line in [format!("SESSION.SAVE s:{n}"), format!("SESSION.ROTATE s:{n} s:{}", n + 1)] {
+            let version = rig.say(&mut peer, &format!("{line} IF {last} INCR 1 n 1")).number();
+            assert!(version > last, "{line}: {version} after {last}");
+            last = version;
+        }
+    }
+}
