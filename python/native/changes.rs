@@ -15,13 +15,13 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use std::collections::{BTreeSet, HashMap};
 
 /// What is set, what is deleted, and what is deleted with all below it.
-type Patch<'py> = (Bound<'py, PyDict>, Vec<Py<PyBytes>>, Vec<Bound<'py, PyBytes>>);
+type Patch<'py> = (Bound<'py, PyDict>, Vec<Bound<'py, PyBytes>>);
 
 /// Leaves that are looked at before an index is made.
 const NEAR: usize = 16;
 
-/// The leaves to set, by name, the leaves to delete, and the trees, or `None`. `is_atomic` is asked
-/// for each dict, if it's given.
+/// The leaves to set, by name, and the trees to delete, or `None`. `is_atomic` is asked for each
+/// dict, if it's given.
 #[pyfunction]
 pub(crate) fn changes<'py>(
     py: Python<'py>,
@@ -63,10 +63,9 @@ fn compare<'py>(
     if walk.count > LEAVES_MAX || too_large {
         return Err(Stop::Decline);
     }
-    let mut trees = BTreeSet::new();
-    let deleted = walk.gone(document, &mut trees)?;
+    let trees = walk.gone(document)?;
     let trees = trees.into_iter().map(|tree| PyBytes::new(py, tree)).collect();
-    Ok((walk.set, deleted, trees))
+    Ok((walk.set, trees))
 }
 
 /// What a child turned out to be.
@@ -202,27 +201,18 @@ where
         }
     }
 
-    /// The known leaves that aren't there any more; where a whole tree isn't, that.
-    fn gone(
-        &self,
-        document: &Bound<'py, PyDict>,
-        trees: &mut BTreeSet<&'a [u8]>,
-    ) -> Result<Vec<Py<PyBytes>>, Stop> {
-        let mut deleted = Vec::new();
+    /// The tops of what isn't there any more. A leaf goes as a tree as well: in the meantime another
+    /// request may have made it a dict.
+    fn gone(&self, document: &Bound<'py, PyDict>) -> Result<BTreeSet<&'a [u8]>, Stop> {
+        let mut trees = BTreeSet::new();
         if self.matched == self.leaves.all.len() {
-            return Ok(deleted);
+            return Ok(trees);
         }
         for (leaf, _) in self.leaves.all.iter().zip(&self.is_matched).filter(|(_, there)| !**there)
         {
-            let name = leaf.name(self.py);
-            let top = self.first_missing(document, name)?;
-            if top.len() == name.len() && leaf.text(self.py) != MARKER {
-                deleted.push(leaf.name.clone_ref(self.py));
-            } else {
-                trees.insert(top);
-            }
+            trees.insert(self.first_missing(document, leaf.name(self.py))?);
         }
-        Ok(deleted)
+        Ok(trees)
     }
 
     /// How much of a name leads to the first key that isn't in the document.

@@ -166,29 +166,52 @@ def test_the_same_change_however_it_came_about():
 
 
 @pytest.mark.parametrize(
-    ("change", "trees", "deleted"),
+    ("change", "trees"),
     [
-        (lambda d: d.pop("cart"), [b"cart"], []),
-        (lambda d: d["cart"].clear(), [b"cart"], []),
-        (lambda d: d.update(cart=None), [], []),
-        (lambda d: d.pop("lang"), [], [b"lang"]),
-        (lambda d: d["cart"].pop("pear"), [], [b"cart.pear"]),
-        (lambda d: d["cart"].pop("deep"), [b"cart.deep"], []),
-        (lambda d: d.clear(), [b"cart"], [b"lang"]),
+        (lambda d: d.pop("cart"), [b"cart"]),
+        (lambda d: d["cart"].clear(), [b"cart"]),
+        (lambda d: d.update(cart=None), []),
+        (lambda d: d.pop("lang"), [b"lang"]),
+        (lambda d: d["cart"].pop("pear"), [b"cart.pear"]),
+        (lambda d: d["cart"].pop("deep"), [b"cart.deep"]),
+        (lambda d: d["cart"]["deep"].pop("x"), [b"cart.deep.x"]),
+        (lambda d: d.clear(), [b"cart", b"lang"]),
     ],
 )
-def test_what_goes_goes_with_all_below_it(change, trees, deleted):
+def test_what_goes_goes_with_all_below_it(change, trees):
     fields = encode({"cart": {"pear": 1, "deep": {"x": 1}}, "lang": "de"})
     document, base = decode(fields)
     change(document)
     changes = encode_changes(base, document)
-    assert (changes.delete_trees, changes.delete) == (trees, deleted)
+    assert (changes.delete_trees, changes.delete) == (trees, [])
     unseen = merge(fields, encode_changes(base, {**decode(fields)[0], "lang": "de"}))
     unseen[b"cart.unseen"] = b"1 9"
     after = merge(unseen, changes)
     assert (b"cart.unseen" in after) == (b"cart" not in trees and b"cart" not in changes.set)
-    if trees:
-        assert not decode(after)[0].get("cart", {}).get("deep")
+    assert not any(name.startswith(tree + b".") for tree in trees for name in after)
+
+
+def test_the_only_key_of_a_dict_goes_without_what_others_have_put_beside_it():
+    for fields, only in (({"cart": {"pear": 1}}, b"cart.pear"), ({"a": {"b": {"c": 1}}}, b"a.b")):
+        document, base = decode(encode(fields))
+        beside = only.rpartition(b".")[0] + b".other"
+        here = document["cart"] if "cart" in document else document["a"]
+        here.clear()
+        changes = encode_changes(base, document)
+        assert changes.delete_trees == [only]
+        assert decode(merge(encode(fields), changes))[0] == document
+        after = merge({**encode(fields), beside: b"1 9"}, changes)
+        assert beside in after and not any(name.startswith(only) for name in after)
+
+
+def test_a_leaf_that_became_a_dict_meanwhile_goes_as_one():
+    fields = encode({"mail": "weekly", "lang": "de"})
+    document, base = decode(fields)
+    other, _ = decode(fields)
+    other["mail"] = {"news": True}
+    del document["mail"]
+    meanwhile = merge(fields, encode_changes(base, other))
+    assert decode(merge(meanwhile, encode_changes(base, document)))[0] == {"lang": "de"}
 
 
 def intending(what, *words):

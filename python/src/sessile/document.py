@@ -202,7 +202,7 @@ class Codec:
             is_atomic = self.is_atomic if self.atomic else None
             found = _native.changes(kept, document, is_atomic, self.size_max)
             if found is not None:
-                return Changes(set=found[0], delete=found[1], delete_trees=found[2])
+                return Changes(set=found[0], delete_trees=found[1])
         changes = Changes()
         if intents.cleared:
             changes.delete_trees.append(b"")
@@ -449,30 +449,42 @@ def gone(
 ) -> None:
     """Says which leaves and dicts aren't there any more."""
     trees: set[bytes] = set()
-    for name, (text, _) in known.items():
+    keys: dict[Path, set[Component]] = {}
+    for name in known:
         if name in walk.texts or name in walk.kept:
             continue
         path = split_path(name)
         depth, there = reach(document, path, walk.codec)
         if there is not None:
-            # What is set goes without saying; but an empty dict replaces nothing by being set.
             top_name = join(path[:depth])
-            if walk.texts.get(top_name) == MARKER:
+            if walk.texts.get(top_name) != MARKER:
+                # What is set goes without saying.
+                if name in walk.spent:
+                    changes.delete.append(name)
+                continue
+            # A dict emptied of several keys was cleared. Of a single one that may just have been
+            # taken out, and what others have put in meanwhile stays.
+            keys = keys or keys_below(known)
+            if len(keys[path[:depth]]) > 1:
                 trees.add(top_name)
-            elif name in walk.spent:
-                changes.delete.append(name)
-            continue
-        top = path[: depth + 1]
-        if len(top) == len(path) and text != MARKER:
-            changes.delete.append(name)
-        else:
-            trees.add(join(top))
+                continue
+        # A leaf goes as a tree: in the meantime another request may have made it a dict.
+        trees.add(join(path[: depth + 1]))
     for name in [name for name in walk.texts if walk.texts[name] == MARKER]:
         # An empty dict in the place of another's leaves: those go, seen or not.
         if name in known and rewritten(known[name][0]) != MARKER:
             trees.add(name)
     changes.delete_trees.extend(sorted(trees))
     changes.delete[:] = [name for name in changes.delete if name not in trees]
+
+
+def keys_below(known: Leaves) -> dict[Path, set[Component]]:
+    """Of each dict that was known the keys in it."""
+    keys: dict[Path, set[Component]] = {}
+    for path in map(split_path, known):
+        for depth, key in enumerate(path):
+            keys.setdefault(path[:depth], set()).add(key)
+    return keys
 
 
 def reach(document: Mapping[Any, Any], path: Path, codec: Codec) -> tuple[int, Any]:
