@@ -152,6 +152,7 @@ def test_a_session_that_ended_meanwhile_is_not_revived(app, client, store):
         session["late"] = True
         client.post("/sign-out")
         response = app.process_response(app.make_response("ok"))
+    assert response.status_code == 409
     assert not cookie_of(response)
     assert client.get("/read").json == {}
 

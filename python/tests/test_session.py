@@ -13,6 +13,7 @@ from sessile.memory import MemoryEngine
 from sessile.ruled import Async
 from sessile.session import Action, Session, Standing, arun, run
 from sessile.settings import Expiry, Settings, read
+from sessile.web import closing
 
 SETTINGS = Settings(url="memory:", user_of=lambda document: str(document.get("_user", "")))
 
@@ -248,6 +249,43 @@ def test_what_ended_never_comes_back(engine: Counted) -> None:
     session.rotate()
     with pytest.raises(SessionGone):
         run(engine, session.finish())
+
+
+def test_a_sign_out_under_an_id_that_was_replaced_meanwhile_is_refused(engine: Counted) -> None:
+    # The session goes on under the new id: to say that it has ended would be wrong.
+    session = opened(engine, x=1)
+    other = reloaded(session)
+    run(engine, other.load())
+    other.rotate(hard=True)
+    run(engine, other.finish())
+    engine.asked()
+    with pytest.raises(SessionConflict):
+        run(engine, session.flush())
+    assert engine.asked() == ["end", "load"]
+    assert not session.may_delete_cookie
+    run(engine, other.flush())
+    run(engine, other.flush())
+    run(engine, (gone := reloaded(session)).flush())
+    assert gone.may_delete_cookie
+
+
+@pytest.mark.parametrize("ends", ["flush", "rotate"])
+def test_what_comes_too_late_to_be_written_is_a_conflict_of_the_response(
+    engine: Counted, ends: str
+) -> None:
+    late = opened(engine, x=1)
+    unchanged, other = reloaded(late), reloaded(late)
+    for session in (unchanged, other):
+        run(engine, session.load())
+    if ends == "flush":
+        run(engine, other.flush())
+    else:
+        other.rotate(hard=True)
+        run(engine, other.finish())
+    late.data["y"] = 2
+    with pytest.raises(SessionConflict):
+        run(engine, closing(late, 200))
+    assert run(engine, closing(unchanged, 200)) is False
 
 
 def test_a_clear_removes_what_was_not_seen(engine: Counted) -> None:

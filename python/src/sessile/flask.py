@@ -81,7 +81,7 @@ class SessileInterface(SessionInterface):
             refuse(response, 409, CONFLICT)
             return
         except SessionGone:
-            LOG.info("a session ended while a request was being served; its changes are dropped")
+            LOG.info("a session ended while a request was being served")
             told = False
         if told or (state.may_set_cookie and renews(app, state)):
             self.set_cookie(app, state, response)

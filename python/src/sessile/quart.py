@@ -80,7 +80,7 @@ class SessileInterface(SessionInterface):
         except SessionConflict:
             refusal = (409, CONFLICT)
         except SessionGone:
-            LOG.info("a session ended while a request was being served; its changes are dropped")
+            LOG.info("a session ended while a request was being served")
         if response is None:
             return  # a WebSocket's handshake is over: there is nobody to tell
         if refusal is not None:

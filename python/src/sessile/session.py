@@ -69,6 +69,7 @@ DEVICE_MAX = 256
 """Characters kept of it."""
 SELF = b"\\@self"
 """Beside the document: how the newest handle ends, where an old id may stand for it."""
+REPLACED = "the session has another id by now; send the request again"
 EMPTY = document.Base()
 """The base of a document that the store knows nothing of."""
 UNSET = Expiry()
@@ -374,7 +375,7 @@ class Session:
             return Action.CREATE
         if self.standing is Standing.ROTATED:
             telemetry.conflict(self.settings.url)
-            raise SessionConflict("the session has another id by now; send the request again")
+            raise SessionConflict(REPLACED)
         if self._next is None and self._user_changed():
             self.rotate(hard=True)
         seen = self._unseen if self._data is None else self._data
@@ -428,9 +429,15 @@ class Session:
         return count
 
     def flush(self) -> Plan[None]:
-        """Ends the session and starts from nothing, as a sign-out does; loads nothing."""
+        """Ends the session and starts from nothing, as a sign-out does; loads nothing.
+
+        Raises SessionConflict if the session was loaded and got another id since: it goes on under
+        that one.
+        """
         if self.standing is not Standing.ROTATED:
-            yield from self.end()
+            ended = yield from self.end()
+            if not ended and self.standing is Standing.LIVE:
+                yield from self._refuse_if_rotated()
             self.standing = Standing.NEW
         self._id = self._next = self._key = None
         self._data = {}
@@ -549,6 +556,13 @@ class Session:
         if self._data is not None:
             self.standing = Standing.LIVE
             self._expiry = self.settings.expiry_of(self._data)
+
+    def _refuse_if_rotated(self) -> Plan[None]:
+        """Says so if the session isn't gone, but got another id while this request was served."""
+        for key in self.keys:
+            if isinstance((yield methodcaller("load", key, slide=False)), Rotated):
+                telemetry.conflict(self.settings.url)
+                raise SessionConflict(REPLACED)
 
     def find(self) -> Plan[bytes]:
         """The key under which the session lives; asks only if there are several ID_KEYS."""

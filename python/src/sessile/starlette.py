@@ -202,7 +202,7 @@ class SessionMiddleware:
         except (SessionUnavailable, SessionConflict) as error:
             return refusal_of(error)
         except SessionGone:
-            LOG.info("a session ended while a request was being served; its changes are dropped")
+            LOG.info("a session ended while a request was being served")
             wrote = False
         headers = Headers(message)
         headers.vary()

@@ -1,7 +1,8 @@
 """What Flask, Quart and ASGI apps share: a session as a dict, and what the end of a request writes.
 
 What always holds: a response of 500 or more writes nothing; a session that is emptied ends; a
-session that is only read isn't written.
+session that is only read isn't written; a change that can't be written is a conflict, never
+dropped in silence.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from sessile.errors import SessionConflict, SessionGone
 from sessile.session import Action, Plan, Session
 
 __all__ = ["CONFLICT", "PERMANENT", "UNAVAILABLE", "SessionMapping", "closing", "parts", "refuse"]
@@ -114,7 +116,11 @@ class SessionMapping:
 
 
 def closing(state: Session, status: int) -> Plan[bool]:
-    """Writes what a request changed; whether the browser is to be told the id."""
+    """Writes what a request changed; whether the browser is to be told the id.
+
+    Raises SessionConflict if that isn't possible any more: the session ended under way, or got
+    another id.
+    """
     if status >= 500:
         return False
     if state.modified and not set(state.data) - {PERMANENT}:
@@ -122,7 +128,12 @@ def closing(state: Session, status: int) -> Plan[bool]:
         if state.id is not None:
             yield from state.flush()
         return False
-    done = yield from state.finish()
+    try:
+        done = yield from state.finish()
+    except SessionGone as error:
+        if not state.modified:
+            raise  # it was only to slide
+        raise SessionConflict("the session ended, or got another id, under way") from error
     return state.may_set_cookie and done is not Action.NOTHING
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
 
 from sessile import ids
 from sessile.django.config import configured
@@ -25,8 +26,8 @@ __all__ = ["ConflictError", "SessionStore"]
 Path = str | Sequence[str]
 
 
-class ConflictError(SessionConflict, UpdateError):
-    """A conflict, in words that Django's own middleware understands."""
+class ConflictError(SessionConflict, UpdateError, SessionInterrupted):
+    """A conflict, in words that Django and its own middleware understand."""
 
 
 class SessionStore(SessionBase):
@@ -178,7 +179,10 @@ class SessionStore(SessionBase):
 
     def _flush(self) -> Plan[None]:
         self._odd = None
-        yield from self._state.flush()
+        try:
+            yield from self._state.flush()
+        except SessionConflict as error:
+            raise ConflictError(str(error)) from error
         self.accessed = self._flag = True
 
     # ---- synchronous
