@@ -133,6 +133,12 @@ def test_another_version_may_keep_its_providers_elsewhere() -> None:
     told(CONFIGURED, elsewhere, "assert not t.is_on()\nconfigure()\nassert t.is_on()")
 
 
+def test_what_another_thread_is_only_just_importing_is_not_asked() -> None:
+    begun = "import sys, types, sessile.telemetry as t\n"
+    begun += "for a, _, c, _ in t.PROVIDERS: sys.modules[a] = sys.modules[c] = types.ModuleType(c)"
+    told(begun, "assert not t.is_on()")
+
+
 def test_the_page_switches_it_on() -> None:
     page = (ROOT / "docs/telemetry.md").read_text()
     (text,) = re.findall(r"^```python app\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)

@@ -69,7 +69,9 @@ def is_on() -> bool:
             module = sys.modules.get(keeper)
             # The attribute says it for less; should there be none some day, the function is asked.
             if module is not None and getattr(module, attribute, module) is not None:
-                _on = _on or is_real(getattr(sys.modules[name], ask)())
+                # What another thread is only just importing can't be asked yet.
+                asked = getattr(sys.modules.get(name), ask, None)
+                _on = _on or (asked is not None and is_real(asked()))
     return _on
 
 
