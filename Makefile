@@ -39,10 +39,10 @@ guarantees:  ## docs/guarantees.md anew: what each engine promises, and the test
 	@.venv/bin/python tools/guarantees.py $(ARGS)
 
 UPDATES ?= 100000
-lost-updates:  ## parallel requests of one session under gunicorn and uvicorn, ours and others: what is lost
+lost-updates:  ## what overlapping requests lose and revive, ours and others: UPDATES=100000, SEED=N repeats what is sent
 	@$(PYTHON) tools/setup_venv.py demo tests python > /dev/null
 	cargo build --release --locked -q -p sessile-server
-	@.venv/bin/python tools/lost_updates.py --updates $(UPDATES) $(ARGS)
+	@.venv/bin/python tools/lost_updates.py --updates $(UPDATES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 test:  ## every test: cargo, corpus, transcripts, hostile input, real clients, Django's own suites
 	@$(PYTHON) tools/suites.py test

@@ -1,39 +1,52 @@
-"""Updates that parallel requests of one session lose, under real application servers.
+"""Updates that overlapping requests of one session lose, under real application servers.
 
-    python tools/lost_updates.py [--updates 100000] [--clients 16] [--json FILE] [CASE...]
+    python tools/lost_updates.py [--updates 100000] [--seed N] [--json FILE] [CASE...]
 
-Each case is an app (tools/lost_apps.py) under gunicorn with four processes, or uvicorn with two,
-and an engine on a store. CLIENTS threads of some processes share one session cookie; each counts up
-a field of its own, request by request, and waits for each answer. In the end a field that is lower
-than the answers that its client got has lost updates. Where the engine can add in the store, the
-sum over all clients has to be right as well, and the list to hold its last entries.
+Each case is an app (tools/lost/apps.py) under gunicorn with four processes or uvicorn with two,
+with a session engine on a store. Rounds are drawn from the seed (tools/lost/plans.py): five clients
+share one session and send requests at the same time, over 20 % of which wait for each other after
+loading, and in the end one of them signs out while the others are under way. What was lost or came
+back is judged by tools/lost/judge.py.
 
 Starts Debian's redis-server and memcached and our own server (SESSILE_SERVER_BIN, or the newest one
-built here). Ends with 1 if an engine of ours lost an update.
+built here). The seed repeats what is sent, not what the machine makes of it. Ends with 1 if an
+engine of ours lost an update or revived a session, if a request failed or was refused for good, or
+if requests that were to meet didn't.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
+import random
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
+from lost.judge import Verdict, judged
+from lost.plans import CLIENTS, PER_ROUND, draw
+from lost.rounds import Site, play
 from servers import RIVALS, Store, free_port, server_bin
 
 ROOT = Path(__file__).resolve().parent.parent
 DRIVERS = 2
-"""Processes that the clients are spread over."""
-START_SECONDS = 30.0
+"""Processes that send requests."""
+LANES = 2
+"""Rounds that each of them plays at the same time."""
+CHUNK = 12
+"""Rounds after which a process says how it went."""
+START_SECONDS = 60.0
+BORN = "born"
+"""As in lost/apps.py."""
+WRONG = ("lost", "revived", "unlike the replay", "failed", "given up", "met nobody")
+"""What must not happen with an engine of ours."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +62,14 @@ class Case:
         where = "" if self.engine != "sessile" else f" on {self.store}"
         return f"{self.app}, {self.engine}{where}"
 
+    @property
+    def ours(self) -> bool:
+        return self.engine == "sessile"
+
 
 CASES = (
     Case("django", "django-redis", "redis"),
+    Case("django", "cached_db", "redis"),
     Case("django", "pymemcache", "memcached"),
     Case("django", "sessile", "redis"),
     Case("django", "sessile", "memcached"),
@@ -65,46 +83,69 @@ CASES = (
 )
 
 
-def address(case: Case, rivals: Store, ours: Store, folder: str) -> str:
-    """The store's address, as the engine wants it."""
-    if case.store == "redis":
-        return rivals.redis_url
-    if case.store == "memcached":
-        return rivals.memcached if case.engine != "sessile" else f"memcached://{rivals.memcached}"
-    if case.store == "embedded":
-        # Nobody else ends this server.
-        return f"embedded:{folder}/embedded?idle=1"
-    return f"sessile://{ours.host}:{ours.port}"
+@dataclass(frozen=True)
+class Servers:
+    """The stores of a run, and a folder."""
+
+    rivals: Store
+    ours: Store
+    meeting: Store
+    folder: str
+
+    def address(self, case: Case) -> str:
+        """The store's address, as the engine wants it."""
+        if case.store == "redis":
+            return self.rivals.redis_url
+        if case.store == "memcached":
+            where = self.rivals.memcached
+            return f"memcached://{where}" if case.ours else where
+        if case.store == "embedded":
+            # Nobody else ends this server.
+            return f"embedded:{self.folder}/embedded?idle=1"
+        return f"sessile://{self.ours.host}:{self.ours.port}"
 
 
 class App:
     """An application server that runs."""
 
-    def __init__(self, case: Case, store: str, folder: str) -> None:
+    def __init__(self, case: Case, servers: Servers) -> None:
         self.port = free_port()
-        where = f"lost_apps:{case.app}"
+        where = f"lost.apps:{case.app}"
         if case.app == "starlette":
             command = ["uvicorn", "--factory", where, "--port", str(self.port), "--workers", "2"]
-            command += ["--log-level", "error"]
+            command += ["--log-level", "error", "--timeout-keep-alive", "60"]
         else:
+            # A thread for each client: those who wait for others don't hold them up.
+            threads = str(DRIVERS * LANES * CLIENTS)
             command = ["gunicorn", f"{where}()", "--bind", f"127.0.0.1:{self.port}"]
-            command += ["--workers", "4", "--threads", "4", "--log-level", "error"]
-        environment = dict(os.environ, LOST_ENGINE=case.engine, LOST_STORE=store)
-        paths = [str(ROOT / "tools"), str(ROOT / "python" / "src")]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
+            command += ["--workers", "4", "--threads", threads, "--log-level", "error"]
+            command += ["--keep-alive", "60"]
+        environment = dict(
+            os.environ,
+            LOST_ENGINE=case.engine,
+            LOST_STORE=servers.address(case),
+            LOST_MEET=servers.meeting.redis_url,
+            LOST_FOLDER=servers.folder,
+            PYTHONPATH=os.pathsep.join([str(ROOT / "tools"), str(ROOT / "python" / "src")]),
+            DJANGO_SETTINGS_MODULE="",
+        )
         environment.setdefault("SESSILE_SERVER_BIN", server_bin())
-        self.log = Path(folder) / f"app-{self.port}.log"
+        if case.engine == "cached_db":
+            migrate(environment)
+        self.log = Path(servers.folder) / f"app-{self.port}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *command], env=environment, stdout=log, stderr=log
             )
+        self.wait()
 
-    def first(self) -> str:
-        """The cookie of a session that it has made, once it answers."""
+    def wait(self) -> None:
+        """Returns once it accepts connections."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                return ask(self.port, "/change/0", "")[0]
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
             except OSError as error:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise SystemExit(f"{error}; the app says:\n{self.log.read_text()}") from None
@@ -115,124 +156,109 @@ class App:
         self.process.wait(30)
 
 
-def ask(port: int, path: str, cookie: str, link: http.client.HTTPConnection | None = None) -> Any:
-    """The cookie and the body of an answer. Raises OSError, also for what isn't 200."""
-    own = link or http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+def migrate(environment: dict[str, str]) -> None:
+    """Makes the tables of `cached_db`."""
+    code = "import lost.apps; lost.apps.django(); from django.core.management import call_command"
+    code += "; call_command('migrate', verbosity=0)"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+def drive(port: int, seeds: list[str], ours: bool) -> Verdict:
+    """Plays rounds, LANES at the same time; one process does this."""
+
+    def lane(number: int) -> Verdict:
+        verdict, site = Verdict(), Site(port, CLIENTS)
+        try:
+            for seed in seeds[number::LANES]:
+                verdict += judged(play(site, draw(seed, BORN)), BORN, ours=ours)
+        finally:
+            site.close()
+        return verdict
+
+    whole = Verdict()
+    with ThreadPoolExecutor(LANES) as pool:
+        for verdict in pool.map(lane, range(LANES)):
+            whole += verdict
+    return whole
+
+
+def measure(case: Case, servers: Servers, seed: int, updates: int) -> tuple[Verdict, float]:
+    """One case from start to end: what was found, and the seconds that it took."""
+    rounds = -(-updates // PER_ROUND)
+    seeds = [f"{seed}/{case.name}/{number}" for number in range(rounds)]
+    chunks = [seeds[at : at + CHUNK] for at in range(0, rounds, CHUNK)]
+    app = App(case, servers)
+    begun, whole = time.monotonic(), Verdict()
     try:
-        own.request("GET", path, headers={"Cookie": cookie} if cookie else {})
-        answer = own.getresponse()
-        body = answer.read()
-        if answer.status != 200:
-            raise OSError(f"{path}: {answer.status} {body[:200]!r}")
-        set_cookie = answer.getheader("Set-Cookie") or ""
-        return set_cookie.partition(";")[0] or cookie, json.loads(body)
-    finally:
-        if link is None:
-            own.close()
-
-
-def drive(port: int, cookie: str, clients: list[int], updates: int) -> dict[int, tuple[int, int]]:
-    """Clients of one process: of each the updates that were answered with 200, and those not."""
-    done: dict[int, tuple[int, int]] = {}
-
-    def one(number: int) -> None:
-        good = bad = 0
-        link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        for _ in range(updates):
-            try:
-                ask(port, f"/change/{number}", cookie, link)
-                good += 1
-            except (OSError, http.client.HTTPException):
-                # Whether it was done isn't known.
-                bad += 1
-                link.close()
-        link.close()
-        done[number] = good, bad
-
-    threads = [Thread(target=one, args=(number,)) for number in clients]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return done
-
-
-def measure(case: Case, store: str, folder: str, updates: int, clients: int) -> dict[str, Any]:
-    """One case from start to end."""
-    app = App(case, store, folder)
-    try:
-        cookie = app.first()
-        each = max(updates // clients, 1)
-        begun = time.monotonic()
-        done: dict[int, tuple[int, int]] = {}
         with ProcessPoolExecutor(DRIVERS) as pool:
-            shares = [list(range(at, clients, DRIVERS)) for at in range(DRIVERS)]
-            jobs = [pool.submit(drive, app.port, cookie, share, each) for share in shares]
-            for job in jobs:
-                done |= job.result()
-        seconds = time.monotonic() - begun
-        session = ask(app.port, "/read", cookie)[1]
+            jobs = [pool.submit(drive, app.port, chunk, case.ours) for chunk in chunks]
+            for job in as_completed(jobs):
+                whole += job.result()
+                progress(case, whole, rounds)
     finally:
         app.stop()
-    return judged(done, session, seconds)
+    if whole.counts["failed"]:
+        whole.complaints.append(f"the app says: {app.log.read_text()[-2000:]}")
+    return whole, time.monotonic() - begun
 
 
-def judged(done: dict[int, tuple[int, int]], session: dict[str, Any], seconds: float) -> Any:
-    """What was lost. The first request, which made the session, was one of client 0."""
-    answered = sum(good for good, _ in done.values()) + 1
-    failed = sum(bad for _, bad in done.values())
-    lost = 0
-    for number, (good, bad) in done.items():
-        first = 1 if number == 0 else 0
-        kept = session.get(f"field{number}", 0)
-        lost += max(good + first - kept, 0)
-        if kept > good + bad + first:
-            raise SystemExit(f"client {number} has {kept} of {good + bad + first} updates")
-    found = {"updates": answered, "failed": failed, "lost": lost, "seconds": round(seconds, 1)}
-    if "total" in session:
-        # Of a request that failed it isn't known whether it was done.
-        short = answered - session["total"]
-        found["lost_in_sum"] = max(short, 0)
-        found["too_many_in_sum"] = max(-short - failed, 0)
-        found["list_short_by"] = max(min(answered, 100) - len(session["seen"]), 0)
-    return found
+def progress(case: Case, verdict: Verdict, rounds: int) -> None:
+    """One line that is written over, for whoever watches."""
+    if sys.stdout.isatty():
+        counts = verdict.counts
+        print(f"\r{case.name}: {counts['rounds']} of {rounds} rounds", end="\r", flush=True)
 
 
-def bad(case: Case, found: dict[str, Any]) -> bool:
-    """Whether an engine of ours lost something."""
-    names = ("lost", "lost_in_sum", "too_many_in_sum", "list_short_by")
-    return case.engine == "sessile" and any(found.get(name) for name in names)
+def report(case: Case, verdict: Verdict, seconds: float) -> None:
+    """What was found, for people."""
+    c = verdict.counts
+    share = c["forced"] / max(c["requests"], 1) * 100
+    print(
+        f"{case.name:32} {c['updates']:7} updates, {share:.0f} % forced to overlap, "
+        f"{c['lost']:6} lost, {c['revived']:5} revived of {c['rounds']}, {c['failed']} failed, "
+        f"{c['requests'] / max(seconds, 0.1):.0f}/s",
+        flush=True,
+    )
+    if case.ours:
+        odd = {name: c[name] for name in WRONG if c[name]}
+        for line in ([f"{odd}"] if odd else []) + verdict.complaints:
+            print(f"    {line}", flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--updates", type=int, default=100_000)
-    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--updates", type=int, default=100_000, help="requests of each case")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--json", type=Path)
     parser.add_argument("cases", nargs="*", metavar="CASE", help="parts of names (all)")
     options = parser.parse_args()
     chosen = [c for c in CASES if not options.cases or any(w in c.name for w in options.cases)]
+    print(f"seed {options.seed}", flush=True)
     results, failed = {}, False
     with (
         tempfile.TemporaryDirectory(prefix="sessile-lost-") as folder,
         Store(command=RIVALS) as rivals,
+        Store(command=RIVALS) as meeting,
         Store(command=server_bin()) as ours,
     ):
+        servers = Servers(rivals, ours, meeting, folder)
         for case in chosen:
-            store = address(case, rivals, ours, folder)
-            found = measure(case, store, folder, options.updates, options.clients)
-            results[case.name] = found
-            rate = found["updates"] / max(found["seconds"], 0.1)
-            part = found["lost"] / found["updates"] * 100
-            print(
-                f"{case.name:32} {found['updates']:7} updates, {found['lost']:6} lost "
-                f"({part:.1f} %), {found['failed']} failed, {rate:.0f}/s",
-                flush=True,
-            )
-            failed |= bad(case, found)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+            verdict, seconds = measure(case, servers, options.seed, options.updates)
+            report(case, verdict, seconds)
+            results[case.name] = found(verdict, options.seed, seconds)
+            failed |= case.ours and any(verdict.counts[name] for name in WRONG)
+            failed |= not verdict.counts["forced"]
+            if options.json:
+                options.json.write_text(json.dumps(results, indent=1) + "\n")
     return int(failed)
+
+
+def found(verdict: Verdict, seed: int, seconds: float) -> dict[str, Any]:
+    """What a case goes down as in a file."""
+    zeros = dict.fromkeys(WRONG, 0)
+    counts = zeros | dict(sorted(verdict.counts.items()))
+    said = {"seed": seed, "seconds": round(seconds, 1), **counts}
+    return said | ({"complaints": verdict.complaints} if verdict.complaints else {})
 
 
 if __name__ == "__main__":

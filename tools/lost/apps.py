@@ -1,0 +1,238 @@
+"""The apps of the harness: a view that does what it's told to the session, and one that reads it.
+
+`POST /step` takes `{"steps": [...], "meet": [...], "first": bool}` and answers with the document as
+it was loaded (`seen`; null for nobody's session, to which nothing is done unless it's the first
+request). `GET /read` tells the session.
+The header `Visit` of each answer to `/step` says whether the request met the others, and with an
+engine of ours which version was loaded and which one was there after saving; that is looked up
+behind the scenes, other apps have no use for it.
+
+LOST_ENGINE names the engine, LOST_STORE where its store is, LOST_MEET the redis-server of the
+meetings, LOST_FOLDER a folder for files.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+from lost.meeting import Meeting, Room
+from lost.steps import carry_out
+
+ENGINE = os.environ.get("LOST_ENGINE", "")
+STORE = os.environ.get("LOST_STORE", "")
+FOLDER = os.environ.get("LOST_FOLDER", "")
+ROOM = Room(os.environ.get("LOST_MEET", ""))
+GRACE = 60
+"""Seconds for which an id that was renewed goes on working, where the engine can do that."""
+LOGGING = {
+    "version": 1,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"django.request": {"handlers": ["console"], "level": "ERROR"}},
+}
+"""Of Django: what went wrong, nothing else."""
+BORN = "born"
+"""The key that each session has from its first request to its end."""
+
+
+class Visit:
+    """One request: what it's told to do, what it saw, and whether it met the others."""
+
+    def __init__(self, body: bytes) -> None:
+        told = json.loads(body)
+        self.steps = told["steps"]
+        self.meeting = Meeting(*told["meet"]) if told.get("meet") else None
+        self.first = bool(told.get("first"))
+        self.seen: dict[str, Any] | None = None
+        self.met = False
+
+    def load(self, session: Any) -> None:
+        """Looks at the session, as every app does that wants to know who is there."""
+        if self.first or BORN in session:
+            self.seen = copy.deepcopy(dict(session.items()))
+
+    def work(self, session: Any, control: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:
+        """Changes the session; what the response says."""
+        if self.seen is not None:
+            carry_out(session, self.steps)
+            if ENGINE != "sessile":
+                session.modified = True  # others don't see changes in place
+            for op, _, _ in self.steps:
+                if op in control:
+                    control[op](session)
+        return {"seen": self.seen}
+
+    def wait(self) -> None:
+        if self.meeting:
+            self.met = ROOM.arrive(self.meeting)
+
+    def leave(self) -> None:
+        if self.meeting:
+            ROOM.leave(self.meeting)
+
+    def summary(self, state: Any) -> str:
+        """What the header says; `state` is that of a session of ours."""
+        loaded = state._loaded.version if state and state._loaded else None
+        return json.dumps([self.met, loaded, state._version if state else None])
+
+
+def django() -> Any:
+    """Django's application."""
+    from django.conf import settings
+
+    ours = ENGINE == "sessile"
+    backend = {
+        "django-redis": "django_redis.cache.RedisCache",
+        "cached_db": "django_redis.cache.RedisCache",
+        "pymemcache": "django.core.cache.backends.memcached.PyMemcacheCache",
+    }.get(ENGINE, "django.core.cache.backends.locmem.LocMemCache")
+    engine = "cached_db" if ENGINE == "cached_db" else "cache"
+    middleware = "sessile.django" if ours else "django.contrib.sessions.middleware"
+    settings.configure(
+        SECRET_KEY="lost",
+        ALLOWED_HOSTS=["*"],
+        ROOT_URLCONF=__name__,
+        SESSION_ENGINE="sessile.django" if ours else f"django.contrib.sessions.backends.{engine}",
+        MIDDLEWARE=[f"{__name__}.django_reporting", f"{middleware}.SessionMiddleware"],
+        CACHES={"default": {"BACKEND": backend, "LOCATION": STORE}},
+        INSTALLED_APPS=["django.contrib.sessions"],
+        DATABASES={"default": sqlite(f"{FOLDER}/django.sqlite3")},
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        SESSILE_URL=STORE if ours else "memory:",
+        SESSILE_GRACE=GRACE,
+        LOGGING=LOGGING,
+    )
+    from django.core.wsgi import get_wsgi_application
+    from django.http import HttpRequest, JsonResponse
+    from django.urls import path
+
+    control = {"rotate": lambda s: s.cycle_key(), "end": lambda s: s.flush()}
+
+    def step(request: HttpRequest) -> JsonResponse:
+        request.visit = visit = Visit(request.body)  # type: ignore[attr-defined]
+        visit.load(request.session)
+        visit.wait()
+        return JsonResponse(visit.work(request.session, control))
+
+    def read(request: HttpRequest) -> JsonResponse:
+        return JsonResponse(dict(request.session.items()))
+
+    globals()["urlpatterns"] = [path("step", step), path("read", read)]
+    return get_wsgi_application()
+
+
+def sqlite(file: str) -> dict[str, Any]:
+    """A database for `cached_db`, which waits for its lock instead of failing."""
+    begun = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF"
+    options = {"timeout": 30, "transaction_mode": "IMMEDIATE", "init_command": begun}
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": file, "OPTIONS": options}
+
+
+def django_reporting(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The middleware around all others: the session has been saved when they answer."""
+
+    def reporting(request: Any) -> Any:
+        response = get_response(request)
+        if hasattr(request, "visit"):
+            request.visit.leave()
+            state = getattr(request.session, "_state", None)
+            response.headers["Visit"] = request.visit.summary(state)
+        return response
+
+    return reporting
+
+
+def flask() -> Any:
+    """Flask's application."""
+    from flask import Flask, g, jsonify, request, session
+
+    app = Flask("lost")
+    app.secret_key = "lost"
+    if ENGINE == "sessile":
+        from sessile.flask import Sessile
+
+        app.config["SESSILE_URL"] = STORE
+        Sessile(app)
+        control = {"rotate": lambda s: s.rotate(), "end": lambda s: s.clear()}
+    else:
+        import redis
+        from flask_session import Session
+
+        app.config.update(SESSION_TYPE="redis", SESSION_REDIS=redis.from_url(STORE))
+        Session(app)
+        renew = app.session_interface.regenerate  # type: ignore[attr-defined]
+        control = {"rotate": renew, "end": lambda s: s.clear()}
+    save = app.session_interface.save_session
+
+    def save_session(app: Flask, session: Any, response: Any) -> None:
+        save(app, session, response)
+        if hasattr(g, "visit"):
+            g.visit.leave()
+            response.headers["Visit"] = g.visit.summary(getattr(session, "state", None))
+
+    app.session_interface.save_session = save_session  # type: ignore[method-assign]
+
+    @app.post("/step")
+    def step() -> Any:
+        g.visit = visit = Visit(request.get_data())
+        visit.load(session)
+        visit.wait()
+        return jsonify(visit.work(session, control))
+
+    @app.get("/read")
+    def read() -> Any:
+        return jsonify(dict(session))
+
+    return app
+
+
+def starlette() -> Any:
+    """Starlette's application."""
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    from sessile.starlette import SessionMiddleware
+
+    control = {"rotate": lambda s: s.rotate(), "end": lambda s: s.clear()}
+
+    async def step(request: Request) -> JSONResponse:
+        request.scope["visit"] = visit = Visit(await request.body())
+        visit.load(request.session)
+        if visit.meeting:
+            visit.met = await ROOM.aarrive(visit.meeting)
+        return JSONResponse(visit.work(request.session, control))
+
+    async def read(request: Request) -> JSONResponse:
+        return JSONResponse(dict(request.session))
+
+    return Starlette(
+        routes=[Route("/step", step, methods=["POST"]), Route("/read", read)],
+        middleware=[Middleware(Reporting), Middleware(SessionMiddleware, url=STORE)],
+    )
+
+
+class Reporting:
+    """The ASGI middleware around the session's: it has been saved when the response starts."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def reporting(message: Any) -> None:
+            if message["type"] == "http.response.start" and "visit" in scope:
+                said = scope["visit"].summary(scope["session"].state).encode()
+                message["headers"] = [*message.get("headers", []), (b"visit", said)]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, reporting)
+        finally:
+            visit = scope.get("visit")
+            if visit is not None and visit.meeting:
+                await ROOM.aleave(visit.meeting)
