@@ -164,7 +164,10 @@ class ClusterFleet:
         addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
         self.url = "redis+cluster://" + ",".join(addresses[:2])
         create = ["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", "1"]
-        subprocess.run([*create, "--cluster-yes"], check=True, stdout=subprocess.DEVNULL)
+        made = subprocess.run(
+            [*create, "--cluster-yes"], capture_output=True, text=True, check=False
+        )
+        assert made.returncode == 0, made.stdout + made.stderr
         for node in self.nodes:
             wait_until(lambda one=node: self._settled(one))
 
