@@ -4,6 +4,9 @@
 
 use crc_fast::{CrcAlgorithm, Digest};
 
+/// Jones' polynomial, reflected.
+const POLYNOMIAL: u64 = 0x95ac_9329_ac4b_c9b5;
+
 /// A checksum that grows with the bytes.
 #[derive(Clone, Debug)]
 pub struct Checksum(Digest);
@@ -33,6 +36,31 @@ pub fn of(bytes: &[u8]) -> u64 {
     sum.value()
 }
 
+/// One byte that isn't what was summed up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flip {
+    /// Bytes after it.
+    pub after: u64,
+    /// What it has to be XORed with.
+    pub mask: u8,
+}
+
+/// The one byte, of the last `bytes` ones, whose change explains that the sum is `is` and not
+/// `should`. Bytes that are wrong in another way look like that once in 2^56 / `bytes` times.
+pub fn flip(is: u64, should: u64, bytes: u64) -> Option<Flip> {
+    // The sum is linear: the two differ by the sum of the mask and the zeros after it. So the zeros
+    // are taken back one by one until what is left is a byte.
+    let mut sum = is ^ should;
+    (0..bytes).find_map(|after| {
+        for _ in 0..8 {
+            let high = sum >> 63;
+            sum = (sum ^ (high * POLYNOMIAL)) << 1 | high;
+        }
+        let mask = u8::try_from(sum).ok().filter(|mask| *mask != 0)?;
+        Some(Flip { after, mask })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,7 +72,7 @@ mod tests {
         for byte in bytes {
             sum ^= u64::from(*byte);
             for _ in 0..8 {
-                sum = (sum >> 1) ^ if sum & 1 == 1 { 0x95ac_9329_ac4b_c9b5 } else { 0 };
+                sum = (sum >> 1) ^ if sum & 1 == 1 { POLYNOMIAL } else { 0 };
             }
         }
         sum
@@ -67,5 +95,23 @@ mod tests {
             sum.add(tail);
             assert_eq!(sum.value(), slow(&bytes));
         }
+    }
+
+    #[test]
+    fn one_changed_byte_is_found_and_two_are_not() {
+        let mut rng = Rng::new(4);
+        for _ in 0..300 {
+            let mut bytes: Vec<u8> =
+                (0..1 + rng.below(700)).map(|_| rng.next_u64() as u8).collect();
+            let (whole, length) = (of(&bytes), bytes.len() as u64);
+            let (at, mask) = (rng.below(length), 1 + rng.below(255) as u8);
+            bytes[at as usize] ^= mask;
+            let found = flip(of(&bytes), whole, length);
+            assert_eq!(found, Some(Flip { after: length - 1 - at, mask }));
+            assert_eq!(flip(of(&bytes), whole, length - 1 - at), None, "it's before those");
+            bytes[((at + 1) % length) as usize] ^= 0x11;
+            assert_eq!(flip(of(&bytes), whole, length).filter(|_| length > 1), None);
+        }
+        assert_eq!(flip(7, 7, 100), None);
     }
 }

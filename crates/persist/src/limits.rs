@@ -35,3 +35,9 @@ pub const MANIFEST_LINE_MAX: usize = 1024;
 pub const PARTS_MAX: usize = 4096;
 /// Bytes of a file name in a manifest.
 pub const NAME_MAX: usize = 255;
+/// Bytes that are summed up to find out which byte of a chunk's line has changed.
+pub const MEND_TRIES_BYTES: usize = 4 << 30;
+/// Bytes of a chunk in which a changed byte is looked for, its line included.
+pub const MEND_BYTES: usize = 64 << 20;
+/// Places of one file at which that is done.
+pub const MENDS_MAX: usize = 1024;

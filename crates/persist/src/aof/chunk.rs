@@ -30,6 +30,13 @@ pub struct Tail {
     pub seed: u64,
 }
 
+impl Tail {
+    /// Whether no chunk has come yet.
+    pub const fn is_first(&self) -> bool {
+        self.sequence == 1
+    }
+}
+
 /// Puts chunks around records.
 #[derive(Clone, Debug)]
 pub struct Framer {

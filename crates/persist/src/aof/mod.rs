@@ -24,15 +24,18 @@
 
 mod chunk;
 mod manifest;
+mod mend;
 mod read;
 mod record;
 mod replay;
+pub mod salvage;
 
 pub use chunk::{ChunkLine, Framer, Tail};
 pub use manifest::{Manifest, ManifestError, Part, base_name, increment_name, manifest_name};
+pub use mend::{Patch, mend};
 pub use read::{Error, Fault, Problem, Reader, Record, Verdict};
 pub use record::{TOGETHER, note, record, select, unlink};
-pub use replay::{Replay, ReplayError, ReplayProblem, Store, commands};
+pub use replay::{Replay, ReplayError, ReplayProblem, Store, Trust, commands};
 
 #[cfg(test)]
 mod tests;

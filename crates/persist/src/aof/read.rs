@@ -11,6 +11,8 @@
 //! says that this place was on the disk already.
 //! Not for: what the records mean.
 
+mod lost;
+
 use super::Tail;
 use super::chunk::{CHUNK, ChunkLine, OPENING_ANY, parse_opening};
 use super::record::{NOTE, NOTE_MORE};
@@ -33,6 +35,8 @@ pub struct Record<'a> {
     pub note: Option<Extra>,
     /// Whether its bytes were under a checksum.
     pub checked: bool,
+    /// Whether it only looks like one, in a stretch that isn't right ([`Reader::resume`]).
+    pub lost: bool,
 }
 
 /// Why a file can't be read on.
@@ -151,6 +155,10 @@ pub struct Reader<R> {
     transaction: Option<u64>,
     /// Records without a line, and where the first one stands.
     unchecked: Option<(u64, u64)>,
+    /// Where the opening line and the right chunks end that follow each other.
+    right: u64,
+    /// Whether this is a stretch that isn't right: the next right chunk ends it.
+    lost: bool,
     spans: Vec<Span>,
 }
 
@@ -181,6 +189,8 @@ impl<R: Read> Reader<R> {
             note_ended: false,
             transaction: None,
             unchecked: None,
+            right: 0,
+            lost: false,
             spans: Vec::new(),
         }
     }
@@ -191,7 +201,12 @@ impl<R: Read> Reader<R> {
     /// The file isn't right from here on. Nothing can be read after.
     #[expect(clippy::should_implement_trait, reason = "records borrow from the reader")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, Error> {
-        let offset = match self.advance() {
+        let lost = if self.lost { self.pass_lost() } else { Ok(None) };
+        let found = match lost {
+            Ok(None) => self.advance(),
+            lost => lost,
+        };
+        let offset = match found {
             Ok(Some(offset)) => offset,
             Ok(None) => return Ok(None),
             Err(bad) => return Err(self.judge(bad)),
@@ -201,7 +216,8 @@ impl<R: Read> Reader<R> {
         let note = self.note.take().and_then(|note| Extra::from_bytes(note).ok());
         self.note_ended = false;
         let input = self.buffer.get(start..self.at).unwrap_or_default();
-        Ok(Some(Record { offset, args: Args::new(input, &self.spans), note, checked }))
+        let args = Args::new(input, &self.spans);
+        Ok(Some(Record { offset, args, note, checked, lost: self.lost }))
     }
 
     /// Bytes that were read.
@@ -305,7 +321,10 @@ impl<R: Read> Reader<R> {
             }
         } else if !in_chunk && line.starts_with(OPENING_ANY) {
             match parse_opening(line) {
-                Some(tail) if start == 0 => self.tail = Some(tail),
+                Some(tail) if start == 0 => {
+                    self.tail = Some(tail);
+                    self.right = length as u64;
+                }
                 None if start == 0 && is_later(line) => return Err(Bad::Newer),
                 _ => return Err(Bad::Fault(Fault::ChunkLine, start)),
             }
@@ -336,6 +355,7 @@ impl<R: Read> Reader<R> {
         }
         self.at += length;
         self.chunk_end = self.offset() + line.bytes;
+        self.right = self.chunk_end;
         self.synced = self.synced.max(line.synced);
         self.tail = Some(Tail { sequence: line.sequence + 1, chain: line.sum, ..tail });
         Ok(())

@@ -12,13 +12,13 @@ use engine::{
 use std::io::Write;
 use std::sync::Arc;
 
-const SECRET: HashKey = HashKey([3, 5]);
-const DATABASES: usize = 3;
+pub(super) const SECRET: HashKey = HashKey([3, 5]);
+pub(super) const DATABASES: usize = 3;
 /// The moment at which all of this happens; nothing ends before it.
 const NOW: u64 = 1_000;
-const SEGMENTS: usize = 400;
+pub(super) const SEGMENTS: usize = 400;
 
-fn shard(segments: usize) -> Shard {
+pub(super) fn shard(segments: usize) -> Shard {
     let arena = Arc::new(Arena::new(Box::new(HeapBacking::new(segments)), segments));
     let config = ShardConfig {
         number: 0,
@@ -31,7 +31,7 @@ fn shard(segments: usize) -> Shard {
     Shard::new(arena, config)
 }
 
-struct Held(Shard);
+pub(super) struct Held(pub(super) Shard);
 
 impl Store for Held {
     fn kind(&mut self, db: usize, key: &[u8]) -> Option<Kind> {
@@ -53,7 +53,7 @@ fn keys() -> impl Iterator<Item = Vec<u8>> {
 }
 
 /// All that a store holds, to be compared.
-fn shown(store: &mut Held) -> String {
+pub(super) fn shown(store: &mut Held) -> String {
     let mut all = String::new();
     for db in 0..DATABASES {
         for name in keys() {
@@ -167,17 +167,20 @@ fn apply(store: &mut Held, db: &usize, key: Key<'_>, change: Change<'_>, out: &m
 }
 
 /// A file of so many chunks, where each one ends, and what stands in the store then.
-struct Sample {
-    file: Vec<u8>,
-    ends: Vec<usize>,
-    states: Vec<String>,
+pub(super) struct Sample {
+    pub(super) file: Vec<u8>,
+    pub(super) ends: Vec<usize>,
+    pub(super) states: Vec<String>,
+    /// After each effect.
+    pub(super) between: Vec<String>,
 }
 
-fn sample(seed: u64, chunks: usize, synced: impl Fn(&[usize]) -> u64) -> Sample {
+pub(super) fn sample(seed: u64, chunks: usize, synced: impl Fn(&[usize]) -> u64) -> Sample {
     let (mut rng, mut store, mut db) = (Rng::new(seed * 2 + 1), Held(shard(SEGMENTS)), 0);
     let mut file = Vec::new();
     let mut framer = Framer::open(seed, &mut file);
     let (mut ends, mut states) = (vec![file.len()], vec![shown(&mut store)]);
+    let mut between = Vec::new();
     for _ in 0..chunks {
         let mut records = Vec::new();
         select(db, &mut records);
@@ -187,6 +190,7 @@ fn sample(seed: u64, chunks: usize, synced: impl Fn(&[usize]) -> u64) -> Sample 
         }
         for _ in 0..=rng.below(3) {
             random_effect(&mut rng, &mut store, &mut db, &mut records);
+            between.push(shown(&mut store));
         }
         if together {
             records.extend_from_slice(TOGETHER[1]);
@@ -195,11 +199,11 @@ fn sample(seed: u64, chunks: usize, synced: impl Fn(&[usize]) -> u64) -> Sample 
         ends.push(file.len());
         states.push(shown(&mut store));
     }
-    Sample { file, ends, states }
+    Sample { file, ends, states, between }
 }
 
 /// A file of some chunks and few bytes.
-fn small(synced: impl Fn(&[usize]) -> u64) -> Sample {
+pub(super) fn small(synced: impl Fn(&[usize]) -> u64) -> Sample {
     let samples = (0..).map(|seed| sample(seed, 7, &synced));
     let right = |sample: &Sample| sample.file.len() < 2_500 && sample.states[7].len() > 400;
     samples.into_iter().find(right).unwrap()

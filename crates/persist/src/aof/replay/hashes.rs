@@ -1,6 +1,6 @@
 //! Hashes and the deadlines of their fields.
 
-use super::{Done, ReplayProblem, Row, Turn, integer, moment};
+use super::{Done, ReplayProblem, Row, Touch, Turn, integer, moment};
 use crate::extra::tag;
 use crate::rdb::Body;
 use engine::Kind;
@@ -9,15 +9,15 @@ use protocol::args::Args;
 use protocol::resp::{parse_i64, parse_u64};
 
 pub(super) const ROWS: &[Row] = &[
-    Row { name: "HSET", least: 4, run: set },
-    Row { name: "HMSET", least: 4, run: set },
-    Row { name: "HSETNX", least: 4, run: set },
-    Row { name: "HDEL", least: 3, run: delete },
-    Row { name: "HINCRBY", least: 4, run: increment },
-    Row { name: "HPEXPIREAT", least: 6, run: expire_at_ms },
-    Row { name: "HEXPIREAT", least: 6, run: expire_at },
-    Row { name: "HPERSIST", least: 5, run: persist },
-    Row { name: "HSETEX", least: 6, run: set_with_deadline },
+    Row { name: "HSET", least: 4, touch: Touch::Part, run: set },
+    Row { name: "HMSET", least: 4, touch: Touch::Part, run: set },
+    Row { name: "HSETNX", least: 4, touch: Touch::Part, run: set },
+    Row { name: "HDEL", least: 3, touch: Touch::Part, run: delete },
+    Row { name: "HINCRBY", least: 4, touch: Touch::Part, run: increment },
+    Row { name: "HPEXPIREAT", least: 6, touch: Touch::Part, run: expire_at_ms },
+    Row { name: "HEXPIREAT", least: 6, touch: Touch::Part, run: expire_at },
+    Row { name: "HPERSIST", least: 5, touch: Touch::Part, run: persist },
+    Row { name: "HSETEX", least: 6, touch: Touch::Part, run: set_with_deadline },
 ];
 
 fn set(turn: &mut Turn<'_>, args: Args<'_>) -> Done {

@@ -1,27 +1,27 @@
 //! Keys of any type, and databases.
 
-use super::{Done, ReplayProblem, Row, Turn, moment};
+use super::{Done, ReplayProblem, Row, Touch, Turn, moment};
 use crate::dump;
 use engine::hash::{FieldDeadline, FieldEdit};
 use engine::{Cause, Change, Effect, Kind, OwnedItem, OwnedValue};
 use protocol::args::Args;
 
 pub(super) const ROWS: &[Row] = &[
-    Row { name: "DEL", least: 2, run: unlink },
-    Row { name: "UNLINK", least: 2, run: unlink },
-    Row { name: "PEXPIREAT", least: 3, run: expire_at_ms },
-    Row { name: "EXPIREAT", least: 3, run: expire_at },
-    Row { name: "EXPIRE", least: 3, run: relative },
-    Row { name: "PEXPIRE", least: 3, run: relative },
-    Row { name: "PERSIST", least: 2, run: persist },
-    Row { name: "RENAME", least: 3, run: rename },
-    Row { name: "RENAMENX", least: 3, run: rename },
-    Row { name: "COPY", least: 3, run: copy },
-    Row { name: "MOVE", least: 3, run: move_to },
-    Row { name: "RESTORE", least: 4, run: restore },
-    Row { name: "FLUSHDB", least: 1, run: flush_db },
-    Row { name: "FLUSHALL", least: 1, run: flush_all },
-    Row { name: "SWAPDB", least: 3, run: swap },
+    Row { name: "DEL", least: 2, touch: Touch::Removes, run: unlink },
+    Row { name: "UNLINK", least: 2, touch: Touch::Removes, run: unlink },
+    Row { name: "PEXPIREAT", least: 3, touch: Touch::Part, run: expire_at_ms },
+    Row { name: "EXPIREAT", least: 3, touch: Touch::Part, run: expire_at },
+    Row { name: "EXPIRE", least: 3, touch: Touch::Part, run: relative },
+    Row { name: "PEXPIRE", least: 3, touch: Touch::Part, run: relative },
+    Row { name: "PERSIST", least: 2, touch: Touch::Part, run: persist },
+    Row { name: "RENAME", least: 3, touch: Touch::Moves, run: rename },
+    Row { name: "RENAMENX", least: 3, touch: Touch::Moves, run: rename },
+    Row { name: "COPY", least: 3, touch: Touch::Copies, run: copy },
+    Row { name: "MOVE", least: 3, touch: Touch::Leaves, run: move_to },
+    Row { name: "RESTORE", least: 4, touch: Touch::Whole, run: restore },
+    Row { name: "FLUSHDB", least: 1, touch: Touch::Database, run: flush_db },
+    Row { name: "FLUSHALL", least: 1, touch: Touch::Everything, run: flush_all },
+    Row { name: "SWAPDB", least: 3, touch: Touch::Swaps, run: swap },
 ];
 
 fn unlink(turn: &mut Turn<'_>, args: Args<'_>) -> Done {

@@ -10,6 +10,10 @@
 mod hashes;
 mod keys;
 mod strings;
+mod trust;
+
+use trust::Touch;
+pub use trust::Trust;
 
 use super::Record;
 use crate::dump;
@@ -103,6 +107,7 @@ struct Row {
     name: &'static str,
     /// The fewest arguments, the name included.
     least: usize,
+    touch: Touch,
     run: fn(&mut Turn<'_>, Args<'_>) -> Done,
 }
 
@@ -117,12 +122,14 @@ pub struct Replay {
     db: usize,
     /// The records of a transaction that hasn't ended.
     waiting: Option<Vec<(u64, OwnedArgs, Option<Extra>)>>,
+    /// What is known of the keys, once some of the log is lost.
+    trust: Option<Trust>,
 }
 
 impl Replay {
     /// For a store with this secret and so many databases. Each increment begins with a new one.
     pub const fn new(secret: HashKey, databases: usize) -> Self {
-        Self { secret, sip: secret.0, databases, db: 0, waiting: None }
+        Self { secret, sip: secret.0, databases, db: 0, waiting: None, trust: None }
     }
 
     /// Applies a record, or keeps it until its transaction ends.
@@ -159,15 +166,26 @@ impl Replay {
     ) -> Result<(), ReplayError> {
         let name = args.at(0);
         let done = if name.eq_ignore_ascii_case(b"select") {
+            self.found_its_way();
             self.database(args.at(1)).map(|db| self.db = db)
         } else {
             let mut rows = tables().flatten();
             let row = rows.find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()));
-            let mut turn = Turn { replay: self, note, store };
-            match row {
-                None => Err(ReplayProblem::Unknown),
-                Some(row) if args.len() < row.least => Err(ReplayProblem::Arguments),
-                Some(row) => (row.run)(&mut turn, args),
+            match (row, self.trust.take()) {
+                (None, trust) => {
+                    self.trust = trust;
+                    Err(ReplayProblem::Unknown)
+                }
+                (Some(row), trust) if args.len() < row.least => {
+                    self.trust = trust;
+                    Err(ReplayProblem::Arguments)
+                }
+                (Some(row), None) => (row.run)(&mut Turn { replay: self, note, store }, args),
+                (Some(row), Some(mut trust)) => {
+                    let done = self.run_doubting(&mut trust, row, (args, note), store);
+                    self.trust = Some(trust);
+                    done
+                }
             }
         };
         done.map_err(|problem| {

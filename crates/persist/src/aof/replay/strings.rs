@@ -1,25 +1,25 @@
 //! Strings.
 
-use super::{Done, ReplayProblem, Row, Turn, integer, moment};
+use super::{Done, ReplayProblem, Row, Touch, Turn, integer, moment};
 use crate::limits::STRING_MAX;
 use engine::{Change, Kind, Meta};
 use protocol::args::Args;
 use protocol::resp::parse_i64;
 
 pub(super) const ROWS: &[Row] = &[
-    Row { name: "SET", least: 3, run: set },
-    Row { name: "SETNX", least: 3, run: set_plain },
-    Row { name: "GETSET", least: 3, run: set_plain },
-    Row { name: "SETEX", least: 4, run: relative },
-    Row { name: "PSETEX", least: 4, run: relative },
-    Row { name: "MSET", least: 3, run: set_many },
-    Row { name: "MSETNX", least: 3, run: set_many },
-    Row { name: "APPEND", least: 3, run: append },
-    Row { name: "SETRANGE", least: 4, run: set_range },
-    Row { name: "INCR", least: 2, run: increment },
-    Row { name: "DECR", least: 2, run: decrement },
-    Row { name: "INCRBY", least: 3, run: increment },
-    Row { name: "DECRBY", least: 3, run: decrement },
+    Row { name: "SET", least: 3, touch: Touch::Whole, run: set },
+    Row { name: "SETNX", least: 3, touch: Touch::Whole, run: set_plain },
+    Row { name: "GETSET", least: 3, touch: Touch::Whole, run: set_plain },
+    Row { name: "SETEX", least: 4, touch: Touch::Whole, run: relative },
+    Row { name: "PSETEX", least: 4, touch: Touch::Whole, run: relative },
+    Row { name: "MSET", least: 3, touch: Touch::Pairs, run: set_many },
+    Row { name: "MSETNX", least: 3, touch: Touch::Pairs, run: set_many },
+    Row { name: "APPEND", least: 3, touch: Touch::Part, run: append },
+    Row { name: "SETRANGE", least: 4, touch: Touch::Part, run: set_range },
+    Row { name: "INCR", least: 2, touch: Touch::Part, run: increment },
+    Row { name: "DECR", least: 2, touch: Touch::Part, run: decrement },
+    Row { name: "INCRBY", least: 3, touch: Touch::Part, run: increment },
+    Row { name: "DECRBY", least: 3, touch: Touch::Part, run: decrement },
 ];
 
 fn set(turn: &mut Turn<'_>, args: Args<'_>) -> Done {

@@ -1,0 +1,288 @@
+//! Replay after something of the log was lost.
+//!
+//! A key is *known* if nothing that happened to it since is missing. Records that change a part of
+//! a value are applied to known keys only; one that states all of a value, or removes it, makes its
+//! key known. What isn't known stays as it last was, or goes.
+//! What always holds: a key has a value that it had at some moment, or none; what a record that can
+//! be read removes is removed. Values of different keys may be of different moments: a transaction
+//! may be there in part.
+//! Not for: finding out what is lost. Whoever reads says so.
+
+use super::{Replay, ReplayError, ReplayProblem, Row, Store, Turn};
+use crate::extra::Extra;
+use engine::{Cause, Change, Effect, Key, State};
+use protocol::args::Args;
+use std::collections::HashSet;
+
+/// What a command does to keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Touch {
+    /// It removes all that it names.
+    Removes,
+    /// It says all of what its key holds, unless an option keeps a part.
+    Whole,
+    /// It says all of what several keys hold.
+    Pairs,
+    /// It changes a part of what its key holds.
+    Part,
+    /// It takes one key's value to another key.
+    Moves,
+    /// It takes one key's value to another key and leaves it.
+    Copies,
+    /// It takes a key to another database.
+    Leaves,
+    /// It empties its database.
+    Database,
+    /// It empties all databases.
+    Everything,
+    /// Two databases change places.
+    Swaps,
+}
+
+/// What is known of the keys.
+#[derive(Debug, Default)]
+pub struct Trust {
+    known: HashSet<(usize, Vec<u8>)>,
+    /// Databases of which each key is known, since they were emptied.
+    whole: HashSet<usize>,
+    /// What is in the store is known: only what isn't there may have been lost.
+    present: bool,
+    /// The database that records belong to isn't known.
+    astray: bool,
+    /// Records that weren't applied.
+    skipped: u64,
+}
+
+impl Trust {
+    /// Some keys are lost; those in the store are known.
+    pub fn in_what_is_there() -> Self {
+        Self { present: true, ..Self::default() }
+    }
+
+    /// Records that weren't applied, since what they change isn't known.
+    pub const fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    fn knows(&self, db: usize, key: &[u8], store: &mut dyn Store) -> bool {
+        let said = self.whole.contains(&db) || self.known.contains(&(db, key.to_vec()));
+        !self.astray && (said || self.present && store.kind(db, key).is_some())
+    }
+
+    fn learn(&mut self, db: usize, key: &[u8]) {
+        if !self.astray {
+            self.known.insert((db, key.to_vec()));
+        }
+    }
+
+    /// A key holds what nobody can say; it has to be removed.
+    fn forget(&mut self, db: usize, key: &[u8]) {
+        self.whole.remove(&db);
+        self.known.remove(&(db, key.to_vec()));
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        let other = |db| {
+            if db == a {
+                b
+            } else if db == b {
+                a
+            } else {
+                db
+            }
+        };
+        let known = std::mem::take(&mut self.known);
+        self.known = known.into_iter().map(|(db, key)| (other(db), key)).collect();
+        self.whole = self.whole.iter().map(|db| other(*db)).collect();
+    }
+}
+
+impl Replay {
+    /// Goes on with what is known from before.
+    pub fn trusting(self, trust: Option<Trust>) -> Self {
+        Self { trust, ..self }
+    }
+
+    /// Some of the log is lost here: from now on nothing is known.
+    pub fn doubt(&mut self) {
+        let skipped = self.trust.take().map_or(0, |trust| trust.skipped);
+        self.trust = Some(Trust { skipped, astray: true, ..Trust::default() });
+        self.waiting = None;
+    }
+
+    /// What is known in the end; `None` if nothing was ever lost.
+    pub fn into_trust(self) -> Option<Trust> {
+        self.trust
+    }
+
+    /// After [`Replay::doubt`], what only looks like a record that removes keys: removes them.
+    ///
+    /// # Errors
+    /// Never for want of room.
+    pub fn remove_lost(&self, args: Args<'_>, store: &mut dyn Store) -> Result<(), ReplayError> {
+        let removed = args.from(1).iter().try_for_each(|key| self.remove_everywhere(key, store));
+        removed.map_err(|problem| ReplayError { offset: 0, command: String::new(), problem })
+    }
+
+    /// A database was chosen.
+    pub(super) const fn found_its_way(&mut self) {
+        if let Some(trust) = &mut self.trust {
+            trust.astray = false;
+        }
+    }
+
+    /// Applies a record as far as what is known allows. One that doesn't fit what is there, which
+    /// nobody can explain, leaves nothing under its key.
+    pub(super) fn run_doubting(
+        &self,
+        trust: &mut Trust,
+        row: &Row,
+        (args, note): (Args<'_>, Option<&Extra>),
+        store: &mut dyn Store,
+    ) -> Result<(), ReplayProblem> {
+        match self.run_known(trust, row, (args, note), store) {
+            Err(ReplayProblem::Value | ReplayProblem::Arguments | ReplayProblem::Payload(_)) => {
+                trust.skipped += 1;
+                trust.forget(self.db, args.at(1));
+                self.remove(self.db, args.at(1), store)
+            }
+            done => done,
+        }
+    }
+
+    fn run_known(
+        &self,
+        trust: &mut Trust,
+        row: &Row,
+        (args, note): (Args<'_>, Option<&Extra>),
+        store: &mut dyn Store,
+    ) -> Result<(), ReplayProblem> {
+        let db = self.db;
+        let key = args.at(1);
+        match row.touch {
+            Touch::Removes => {
+                let left = note.filter(|note| note.meta(None).slide.state() == State::Tombstone);
+                args.from(1).iter().for_each(|key| trust.learn(db, key));
+                if trust.astray {
+                    return args
+                        .from(1)
+                        .iter()
+                        .try_for_each(|key| self.remove_everywhere(key, store));
+                }
+                // What an alias stands for may be something else by now: it goes without one.
+                self.apply(row, args, left, store)
+            }
+            Touch::Whole
+                if trust.astray || keeps_deadline(args) && !trust.knows(db, key, store) =>
+            {
+                trust.skipped += 1;
+                Ok(())
+            }
+            Touch::Pairs if trust.astray => {
+                trust.skipped += 1;
+                Ok(())
+            }
+            Touch::Whole => {
+                trust.learn(db, key);
+                self.apply(row, args, note, store)
+            }
+            Touch::Pairs => {
+                (1..args.len()).step_by(2).for_each(|i| trust.learn(db, args.at(i)));
+                self.apply(row, args, note, store)
+            }
+            Touch::Part if trust.knows(db, key, store) => self.apply(row, args, note, store),
+            Touch::Part => {
+                trust.skipped += 1;
+                Ok(())
+            }
+            Touch::Moves | Touch::Copies | Touch::Leaves => {
+                self.take_along(trust, row, (args, note), store)
+            }
+            Touch::Database if !trust.astray => {
+                trust.whole.insert(db);
+                self.apply(row, args, note, store)
+            }
+            Touch::Database | Touch::Everything => {
+                // Of an unknown database: each may be the one.
+                if row.touch == Touch::Everything {
+                    trust.whole.extend(0..self.databases);
+                }
+                let mut clear = (0..self.databases).map(|db| Effect::Clear { db });
+                clear.try_for_each(|effect| store.apply(&effect).map_err(|_| ReplayProblem::Full))
+            }
+            Touch::Swaps => {
+                trust.swap(self.database(args.at(1))?, self.database(args.at(2))?);
+                self.apply(row, args, note, store)
+            }
+        }
+    }
+
+    /// A value goes from one key to another: if it isn't known, neither is there.
+    fn take_along(
+        &self,
+        trust: &mut Trust,
+        row: &Row,
+        (args, note): (Args<'_>, Option<&Extra>),
+        store: &mut dyn Store,
+    ) -> Result<(), ReplayProblem> {
+        let db = self.db;
+        let (from, named) = (args.at(1), args.at(2));
+        let (to_db, to) = match row.touch {
+            Touch::Leaves => (self.database(named)?, from),
+            _ => (self.target_database(args)?, named),
+        };
+        if trust.knows(db, from, store) {
+            trust.learn(to_db, to);
+            trust.learn(db, from);
+            return self.apply(row, args, note, store);
+        }
+        trust.skipped += 1;
+        trust.forget(to_db, to);
+        let goes = row.touch != Touch::Copies;
+        if trust.astray {
+            self.remove_everywhere(to, store)?;
+            return if goes { self.remove_everywhere(from, store) } else { Ok(()) };
+        }
+        self.remove(to_db, to, store)?;
+        if goes {
+            trust.learn(db, from);
+            self.remove(db, from, store)?;
+        }
+        Ok(())
+    }
+
+    /// Where COPY puts its copy.
+    fn target_database(&self, args: Args<'_>) -> Result<usize, ReplayProblem> {
+        let mut words = args.from(3).iter();
+        match words.find(|word| word.eq_ignore_ascii_case(b"db")) {
+            Some(_) => self.database(words.next().unwrap_or_default()),
+            None => Ok(self.db),
+        }
+    }
+
+    fn apply(
+        &self,
+        row: &Row,
+        args: Args<'_>,
+        note: Option<&Extra>,
+        store: &mut dyn Store,
+    ) -> Result<(), ReplayProblem> {
+        (row.run)(&mut Turn { replay: self, note, store }, args)
+    }
+
+    fn remove_everywhere(&self, key: &[u8], store: &mut dyn Store) -> Result<(), ReplayProblem> {
+        (0..self.databases).try_for_each(|db| self.remove(db, key, store))
+    }
+
+    fn remove(&self, db: usize, key: &[u8], store: &mut dyn Store) -> Result<(), ReplayProblem> {
+        let key = Key::new(&self.secret, key);
+        let effect = Effect::Key { db, key, change: Change::Remove(Cause::Deleted) };
+        store.apply(&effect).map_err(|_| ReplayProblem::Full)
+    }
+}
+
+/// Whether the options of a SET leave the key's deadline as it was.
+fn keeps_deadline(args: Args<'_>) -> bool {
+    let is_set = args.at(0).eq_ignore_ascii_case(b"set");
+    is_set && args.from(3).iter().any(|word| word.eq_ignore_ascii_case(b"keepttl"))
+}
