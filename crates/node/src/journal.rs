@@ -229,7 +229,8 @@ impl Journal {
             }
             cut => {
                 after_cut = cut.is_some();
-                waiting.cut = None;
+                // What is taken at once can be read without what was before it.
+                (waiting.cut, waiting.db) = (None, None);
                 std::mem::swap(bytes, &mut waiting.bytes);
             }
         }

@@ -22,4 +22,5 @@ pub mod extra;
 pub mod faults;
 pub mod limits;
 pub mod lzf;
+pub mod patch;
 pub mod rdb;

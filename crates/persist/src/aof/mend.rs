@@ -11,16 +11,8 @@ use super::Tail;
 use super::chunk::{ChunkLine, parse_opening};
 use crate::checksum;
 use crate::limits::{LINE_MAX, MEND_TRIES_BYTES};
+use crate::patch::Patch;
 use memchr::memchr;
-
-/// A byte that has to be another one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Patch {
-    /// Bytes of the file before it.
-    pub at: u64,
-    /// What it has to be.
-    pub byte: u8,
-}
 
 /// The byte that makes the chunk right that should begin at `offset`; `bytes` are the file's from
 /// there on, as far as they are wanted. Without a `tail` the file's opening line should be there.
@@ -29,7 +21,7 @@ pub fn mend(bytes: &[u8], offset: u64, tail: Option<Tail>) -> Option<Patch> {
         None => mend_opening(bytes),
         Some(tail) => mend_records(bytes, tail).or_else(|| mend_line(bytes, offset, tail)),
     };
-    found.map(|(at, byte)| Patch { at: offset + at as u64, byte })
+    found.map(|(at, mask)| Patch { at: offset + at as u64, mask })
 }
 
 /// The line is right, one of the chunk's bytes isn't.
@@ -40,7 +32,7 @@ fn mend_records(bytes: &[u8], tail: Tail) -> Option<(usize, u8)> {
     }
     let flip = checksum::flip(line.sum_of(tail.seed, records), line.sum, line.bytes)?;
     let at = start + records.len() - 1 - usize::try_from(flip.after).ok()?;
-    Some((at, *bytes.get(at)? ^ flip.mask))
+    Some((at, flip.mask))
 }
 
 /// One of the line's bytes isn't right.
@@ -80,7 +72,7 @@ fn changes(bytes: &[u8], mut good: impl FnMut(&[u8]) -> Option<()>) -> Option<(u
         for byte in 0..=u8::MAX {
             *head.get_mut(at)? = byte;
             if byte != old && good(&head).is_some() {
-                return Some((at, byte));
+                return Some((at, byte ^ old));
             }
         }
         *head.get_mut(at)? = old;

@@ -32,7 +32,7 @@ pub mod salvage;
 
 pub use chunk::{ChunkLine, Framer, Tail};
 pub use manifest::{Manifest, ManifestError, Part, base_name, increment_name, manifest_name};
-pub use mend::{Patch, mend};
+pub use mend::mend;
 pub use read::{Error, Fault, Problem, Reader, Record, Verdict};
 pub use record::{TOGETHER, note, record, select, unlink};
 pub use replay::{Replay, ReplayError, ReplayProblem, Store, Trust, commands};

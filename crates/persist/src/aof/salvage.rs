@@ -11,9 +11,10 @@
 //! an error of the medium, or a file of a later version, is an error here too.
 //! Not for: what the file is called, or where it's kept meanwhile.
 
-use super::mend::{Patch, mend};
+use super::mend::mend;
 use super::{Error, Problem, Reader, Replay, ReplayError, Store, Tail, Verdict};
 use crate::limits::{MEND_BYTES, MENDS_MAX};
+use crate::patch::{Patch, Patched};
 use std::fmt;
 use std::io::{self, Read};
 
@@ -33,7 +34,7 @@ pub struct Damage {
 /// What is wrong with a file.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// Bytes that have changed, and what they were.
+    /// Bytes that have changed.
     pub patches: Vec<Patch>,
     /// The rest of what is wrong, in order.
     pub damages: Vec<Damage>,
@@ -187,42 +188,12 @@ fn patched<R: Read>(
 ) -> Result<Patched<R>, Error> {
     let failed = |error| Error { offset, problem: Problem::Io(error) };
     let inner = open(offset).map_err(failed)?;
-    Ok(Patched { inner, at: offset, patches: patches.to_vec() })
+    Ok(Patched::new(inner, offset, patches.to_vec()))
 }
 
 fn read_all(mut from: impl Read, offset: u64, into: &mut Vec<u8>) -> Result<(), Error> {
     let read = from.read_to_end(into);
     read.map(drop).map_err(|error| Error { offset, problem: Problem::Io(error) })
-}
-
-/// Bytes of which some are put in their place.
-#[derive(Debug)]
-pub struct Patched<R> {
-    inner: R,
-    at: u64,
-    patches: Vec<Patch>,
-}
-
-impl<R> Patched<R> {
-    /// A file from its beginning.
-    pub const fn new(inner: R, patches: Vec<Patch>) -> Self {
-        Self { inner, at: 0, patches }
-    }
-}
-
-impl<R: Read> Read for Patched<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(into)?;
-        for patch in &self.patches {
-            let place = patch.at.checked_sub(self.at).and_then(|at| usize::try_from(at).ok());
-            let read = into.get_mut(..count).unwrap_or_default();
-            if let Some(byte) = place.and_then(|at| read.get_mut(at)) {
-                *byte = patch.byte;
-            }
-        }
-        self.at += count as u64;
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

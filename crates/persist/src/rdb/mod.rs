@@ -26,6 +26,7 @@
 mod collect;
 mod encode;
 mod input;
+mod mend;
 pub mod packed;
 mod read;
 mod skip;
@@ -33,6 +34,7 @@ mod write;
 
 pub use encode::{Body, Encoder, length};
 pub use input::{Error, Problem};
+pub use mend::mend;
 pub use read::{Event, Item, Others, Reader, Skipped};
 pub use write::{Facts, Writer};
 

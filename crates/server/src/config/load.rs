@@ -19,6 +19,8 @@ pub struct Invocation {
     pub file: String,
     /// Directives, in order.
     pub directives: Vec<Directive>,
+    /// `--salvage`: what can be had from a damaged log is loaded.
+    pub salvage: bool,
     /// What to do instead of serving.
     pub instead: Option<Instead>,
     /// The files to look at instead.
@@ -50,6 +52,8 @@ pub struct Loaded {
     pub config: Config,
     /// The file that CONFIG REWRITE rewrites; empty for none.
     pub file: String,
+    /// `--salvage`: this start loads what can be had from a damaged log.
+    pub salvage: bool,
     /// What came from standard input, for a process that takes over in the background.
     pub input: Option<Vec<u8>>,
 }
@@ -75,6 +79,7 @@ pub fn invocation(arguments: &[String]) -> Result<Invocation, ConfigError> {
             (_, "-h" | "--help") => found.instead = Some(Instead::Help),
             (_, "-v" | "--version") => found.instead = Some(Instead::Version),
             (_, "--print-config") => found.instead = Some(Instead::Config),
+            (_, "--salvage") => found.salvage = true,
             (_, "--check") if index == 0 => {
                 let fix = arguments.get(1).is_some_and(|next| next == "--fix");
                 found.instead = Some(Instead::Check { fix });
@@ -122,7 +127,7 @@ pub fn load(invocation: &Invocation) -> Result<Loaded, ConfigError> {
         directive: name.to_owned(),
         reason,
     })?;
-    Ok(Loaded { settings, config, file, input })
+    Ok(Loaded { settings, config, file, salvage: invocation.salvage, input })
 }
 
 /// The settings that a start from the file at `path` would find if `text` were in it.
@@ -176,6 +181,9 @@ fn apply(
             return Err(wrong("too many files include each other"));
         }
         return apply_path(settings, path, depth + 1);
+    }
+    if directive.name == "salvage" {
+        return Err(wrong("it's an argument of one start, `--salvage`, and no setting"));
     }
     let Some(row) = tables::find(&directive.name) else {
         return Err(wrong("unknown directive"));

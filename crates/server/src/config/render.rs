@@ -17,6 +17,8 @@ pub fn help() -> String {
          \x20 --help, -h        this text\n\
          \x20 --version, -v     the version\n\
          \x20 --print-config    the resolved configuration, as a file that can be loaded\n\
+         \x20 --salvage         for one start: if the log is damaged, copy its folder aside, load what is\n\
+         \x20                   right, and make a new log of that\n\
          \x20 --check [--fix] FILE...\n\
          \x20                   what files and folders of data hold, and whether they are whole;\n\
          \x20                   --fix cuts the torn end of a log off and keeps it beside it\n\n\

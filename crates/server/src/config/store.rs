@@ -22,6 +22,7 @@ pub struct Store {
     state: Mutex<State>,
     live: Arc<Live>,
     file: String,
+    salvage: bool,
     generation: AtomicU64,
 }
 
@@ -65,7 +66,8 @@ impl Store {
     pub fn new(loaded: Loaded, live: Arc<Live>) -> Self {
         loaded.config.publish(&live);
         let state = State { settings: loaded.settings, config: Arc::new(loaded.config) };
-        Self { state: Mutex::new(state), live, file: loaded.file, generation: AtomicU64::new(1) }
+        let (file, salvage) = (loaded.file, loaded.salvage);
+        Self { state: Mutex::new(state), live, file, salvage, generation: AtomicU64::new(1) }
     }
 
     /// What the server runs by now.
@@ -142,6 +144,11 @@ impl Store {
         let settings = self.state().settings.clone();
         rewrite::rewrite(&self.file, &settings)
             .map_err(|error| format!("Rewriting config file: {error}"))
+    }
+
+    /// Whether this start was told to load what can be had from a damaged log.
+    pub const fn salvage(&self) -> bool {
+        self.salvage
     }
 
     /// The file that the settings came from; empty for none.

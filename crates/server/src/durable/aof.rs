@@ -50,11 +50,11 @@ pub struct Found {
 /// The files of the log.
 #[derive(Debug)]
 pub struct Files {
-    folder: Folder,
+    pub(super) folder: Folder,
     prefix: String,
     /// What the increments tell how long they took.
     latency: Arc<Latency>,
-    manifest: Manifest,
+    pub(super) manifest: Manifest,
     /// The last increment, if it was begun and is still to be used.
     spare: Option<Increment>,
     /// The log begins anew: what the manifest names is of another time, until the next base.
@@ -363,8 +363,8 @@ impl Frame for Chunks {
 }
 
 /// A node that is being loaded, as replay sees it.
-struct Loading<'n> {
-    node: &'n Node,
+pub(super) struct Loading<'n> {
+    pub(super) node: &'n Node,
 }
 
 impl aof::Store for Loading<'_> {

@@ -4,6 +4,7 @@
 //! crash at any moment, either the old one or the new one, whole.
 
 use rustix::fs::{FlockOperation, Mode, flock};
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -88,6 +89,16 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a file of that name is the lock of a folder.
+    pub fn is_lock(name: &OsStr) -> bool {
+        name == LOCK
     }
 
     /// The path of a file in it.

@@ -19,6 +19,7 @@ pub mod log;
 mod opening;
 pub mod progress;
 mod reload;
+mod salvage;
 pub mod snapshot;
 mod switch;
 mod timed;

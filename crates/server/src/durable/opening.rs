@@ -85,12 +85,20 @@ impl Durable {
     fn open_log(self: &Arc<Self>, config: &Config, now_ms: u64) -> Result<Option<u64>, String> {
         let folder = Folder::take(&Path::new(&config.dir).join(&config.appenddirname))?;
         let mut files = Files::open(folder, &config.appendfilename, &self.common.latency)?;
+        let truncate = config.aof_load_truncated;
+        let salvaged = if self.store.salvage() && !files.is_new() {
+            files.salvage(&self.node, now_ms, truncate, &self.progress)?
+        } else {
+            None
+        };
         let keys = if files.is_new() {
             self.load_snapshot(config, now_ms)?
         } else {
-            let truncate = config.aof_load_truncated;
-            let found = files.load(&self.node, now_ms, truncate, &self.progress)?;
-            say::notice(format_args!("{} keys in the base, {} records", found.keys, found.records));
+            if salvaged.is_none() {
+                let found = files.load(&self.node, now_ms, truncate, &self.progress)?;
+                let (keys, records) = (found.keys, found.records);
+                say::notice(format_args!("{keys} keys in the base, {records} records"));
+            }
             Some((0..config.databases as usize).map(|db| self.keys(db)).sum())
         };
         files.tidy();
@@ -99,10 +107,13 @@ impl Durable {
         let failed = |error: std::io::Error| format!("can't begin the append-only file: {error}");
         let is_new = files.is_new();
         let increment = files.begin_increment(true).map_err(failed)?;
-        if is_new {
+        if is_new || salvaged.is_some() {
             // Nothing is on its way yet: the base is what was loaded, or nothing.
             let base = files.rewrite(&self.node, self.options(config), || ()).map_err(failed)?;
             lock(&self.facts).base_bytes = base;
+        }
+        if let Some(summary) = salvaged {
+            summary.tell(keys.unwrap_or(0));
         }
         self.node.start_journal(FORMAT);
         let log = Log::new(Arc::clone(&self.node), increment, Policy::EverySecond);

@@ -1,0 +1,305 @@
+//! `--salvage`: what can be had from a damaged log, once.
+//!
+//! ```text
+//! look through all files -> nothing damaged: a start as any other
+//! copy the folder aside, to the disk -> load what is right -> a new base, a new manifest
+//! ```
+//!
+//! What always holds: nothing is changed before all of the folder is on the disk a second time; the
+//! manifest names the damaged files until it names the new base; no key gets a value that it never
+//! had, and what a readable record removes is gone.
+//! Not for: files that can't be read, or that a later version wrote; those are refused.
+
+use super::aof::{Files, Found, Loading, last_written};
+use super::folder::{Folder, is_temporary};
+use super::load;
+use super::progress::{Counted, Progress};
+use crate::log as say;
+use node::Node;
+use persist::aof::salvage::{self, Survey};
+use persist::aof::{Part, Replay, Trust};
+use persist::patch::{Patch, Patched};
+use persist::rdb::{self, Others, Reader as RdbReader};
+use std::fs::{DirBuilder, File};
+use std::io::{self, ErrorKind, Seek, SeekFrom};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// How many places of a file are told one by one.
+const TOLD: usize = 20;
+/// Copies of one folder within a second.
+const COPIES_MAX: usize = 1000;
+
+/// What was found in the files.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// Changed bytes of the base.
+    base: Vec<Patch>,
+    /// Of each increment what is wrong; `None`: there is no such file.
+    increments: Vec<Option<Survey>>,
+    /// The first thing that is wrong.
+    first: Option<String>,
+}
+
+/// What is told in the end.
+#[derive(Debug)]
+pub(super) struct Summary {
+    copy: PathBuf,
+    first: String,
+    found: Found,
+    mended: usize,
+    skipped: Option<u64>,
+}
+
+impl Summary {
+    /// Tells what became of the log that has so many keys now.
+    pub(super) fn tell(&self, keys: u64) {
+        let Self { copy, first, found, mended, skipped } = self;
+        let rest = match skipped {
+            None => "nothing is lost".to_owned(),
+            Some(skipped) => format!(
+                "{skipped} records behind it weren't applied, since what they change may rest on \
+                 what is lost"
+            ),
+        };
+        say::warning(format_args!(
+            "salvaged: {keys} keys; {} keys in the base and {} records were read, {mended} changed \
+             bytes mended; the first damage: {first}; {rest}; the damaged files are in {}; start \
+             without --salvage from now on",
+            found.keys,
+            found.records,
+            copy.display()
+        ));
+    }
+}
+
+impl Files {
+    /// Loads what can be had, and begins the log anew; the next base has to follow. `None` if nothing
+    /// is damaged: nothing was done then.
+    ///
+    /// # Errors
+    /// A sentence that names the file and what is wrong with it; nothing was changed then.
+    pub(super) fn salvage(
+        &mut self,
+        node: &Node,
+        began_ms: u64,
+        truncate: bool,
+        progress: &Progress,
+    ) -> Result<Option<Summary>, String> {
+        say::notice(format_args!("looking through the log for damage (--salvage)"));
+        for part in self.manifest.base.iter().chain(&self.manifest.increments) {
+            // It's read twice.
+            (0..2).for_each(|_| progress.expect(&self.folder.file(&part.name)));
+        }
+        let findings = self.look_through(truncate, progress)?;
+        let Some(first) = findings.first.clone() else {
+            say::notice(format_args!("there is nothing to salvage: the log is whole"));
+            return Ok(None);
+        };
+        say::warning(format_args!("the log is damaged: {first}"));
+        let copy = set_aside(self.folder.path(), began_ms / 1000)
+            .map_err(|what| format!("nothing was changed: {what}"))?;
+        say::warning(format_args!("the damaged log was copied to {}", copy.display()));
+        let (found, trust) = self.load_rest(node, began_ms, &findings, progress)?;
+        self.begin_anew();
+        let surveys = findings.increments.iter().flatten();
+        let mended = findings.base.len() + surveys.map(|one| one.patches.len()).sum::<usize>();
+        let skipped = trust.map(|trust| trust.skipped());
+        Ok(Some(Summary { copy, first, found, mended, skipped }))
+    }
+
+    fn look_through(&self, truncate: bool, progress: &Progress) -> Result<Findings, String> {
+        let mut findings = Findings::default();
+        if let Some(base) = &self.manifest.base {
+            let path = self.folder.file(&base.name);
+            let wrong = |what: String| format!("{}: {what}", path.display());
+            if let Some((patch, what)) = look_at_base(&path, progress).map_err(wrong)? {
+                let what = wrong(format!("{what}; byte {} was mended", patch.at));
+                say::warning(format_args!("{what}"));
+                findings.first.get_or_insert(what);
+                findings.base.push(patch);
+            }
+        }
+        let last = last_written(&self.manifest, |name| self.folder.file(name));
+        for (i, part) in self.manifest.increments.iter().enumerate() {
+            let synced = if i < last { u64::MAX } else { 0 };
+            let survey = self.look_at(part, synced, progress)?;
+            let told = match &survey {
+                None => vec!["there is no such file".to_owned()],
+                Some(survey) if survey.is_whole() && (truncate || survey.damages.is_empty()) => {
+                    Vec::new()
+                }
+                Some(survey) => told(survey),
+            };
+            for what in told {
+                let what = format!("{}: {what}", self.folder.file(&part.name).display());
+                say::warning(format_args!("{what}"));
+                findings.first.get_or_insert(what);
+            }
+            findings.increments.push(survey);
+        }
+        Ok(findings)
+    }
+
+    fn look_at(
+        &self,
+        part: &Part,
+        synced: u64,
+        progress: &Progress,
+    ) -> Result<Option<Survey>, String> {
+        let path = self.folder.file(&part.name);
+        if matches!(path.try_exists(), Ok(false)) {
+            return Ok(None);
+        }
+        let survey = salvage::survey(from(&path, progress), synced);
+        survey.map(Some).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    fn load_rest(
+        &self,
+        node: &Node,
+        began_ms: u64,
+        findings: &Findings,
+        progress: &Progress,
+    ) -> Result<(Found, Option<Trust>), String> {
+        let mut found = Found::default();
+        for number in 0..node.shard_count() {
+            node.with_shard(number, |shard| shard.set_began(began_ms));
+        }
+        if let Some(part) = &self.manifest.base {
+            let path = self.folder.file(&part.name);
+            let wrong = |what: String| format!("{}: {what}", path.display());
+            let file = from(&path, progress)(0).map_err(|error| wrong(error.to_string()))?;
+            let file = Patched::new(file, 0, findings.base.clone());
+            let loaded = load::rdb(node, file, began_ms).map_err(wrong)?;
+            loaded.warn(&part.name);
+            found.keys = loaded.keys;
+        }
+        let mut trust = None;
+        for (part, survey) in self.manifest.increments.iter().zip(&findings.increments) {
+            let path = self.folder.file(&part.name);
+            let mut replay = Replay::new(node.secret(), node.databases()).trusting(trust.take());
+            match survey {
+                None => replay.doubt(),
+                Some(survey) => {
+                    let file = from(&path, progress);
+                    let read = salvage::replay(file, survey, &mut replay, &mut Loading { node });
+                    found.records +=
+                        read.map_err(|error| format!("{}: {error}", path.display()))?;
+                }
+            }
+            trust = replay.into_trust();
+        }
+        Ok((found, trust))
+    }
+}
+
+/// What is wrong with a file, place by place.
+fn told(survey: &Survey) -> Vec<String> {
+    let mended = survey.patches.iter().map(|patch| format!("byte {} was mended", patch.at));
+    let lost = survey.damages.iter().map(|damage| match damage.until {
+        Some(until) => format!("{}; right again from byte {until} on", damage.error),
+        None => format!("{}; the rest is lost", damage.error),
+    });
+    let more = (survey.patches.len() + survey.damages.len()).saturating_sub(TOLD);
+    let more = (more > 0).then(|| format!("{more} more such places"));
+    mended.chain(lost).take(TOLD).chain(more).collect()
+}
+
+/// The byte that a base has to be mended with, and what was wrong.
+fn look_at_base(path: &Path, progress: &Progress) -> Result<Option<(Patch, String)>, String> {
+    let said = |error: io::Error| error.to_string();
+    let Err(error) = read_through(from(path, progress)(0).map_err(said)?) else { return Ok(None) };
+    if matches!(error.problem, rdb::Problem::Io(_)) {
+        return Err(error.to_string());
+    }
+    let length = path.metadata().map_err(said)?.len();
+    let patch = rdb::mend(from(path, progress)(0).map_err(said)?, length).map_err(said)?;
+    let Some(patch) = patch else { return Err(format!("{error}; no part of it can be trusted")) };
+    let mended = Patched::new(from(path, progress)(0).map_err(said)?, 0, vec![patch]);
+    read_through(mended).map_err(|_| format!("{error}; no part of it can be trusted"))?;
+    Ok(Some((patch, error.to_string())))
+}
+
+fn read_through(file: impl io::Read) -> Result<(), rdb::Error> {
+    // A secret for values that nobody keeps.
+    let mut reader = RdbReader::new(file, Others::Skip, [1, 2])?;
+    while reader.next()?.is_some() {}
+    Ok(())
+}
+
+/// A file from any byte on.
+fn from<'p>(
+    path: &'p Path,
+    progress: &'p Progress,
+) -> impl FnMut(u64) -> io::Result<Counted<'p>> + use<'p> {
+    move |at| {
+        let file = progress.open(path)?;
+        let mut place = file.file();
+        place.seek(SeekFrom::Start(at))?;
+        Ok(file)
+    }
+}
+
+/// Copies a folder's files to a new one beside it, to the disk; which one.
+fn set_aside(folder: &Path, now_s: u64) -> Result<PathBuf, String> {
+    let named = |n: usize| {
+        let number = if n == 0 { String::new() } else { format!(".{n}") };
+        let mut name = folder.as_os_str().to_owned();
+        name.push(format!(".damaged-{now_s}{number}"));
+        PathBuf::from(name)
+    };
+    let files = files_of(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+    let free = free_bytes(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    if free < bytes {
+        return Err(format!(
+            "a copy of the damaged log takes {bytes} bytes, and the disk has {free} left"
+        ));
+    }
+    let made = (0..COPIES_MAX).map(named).find_map(|copy| {
+        match DirBuilder::new().mode(0o700).create(&copy) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
+            made => Some((copy, made)),
+        }
+    });
+    let (copy, made) = made.ok_or("there are too many copies of the log")?;
+    let copied = made.and_then(|()| copy_all(folder, &copy, &files));
+    copied.map_err(|error| {
+        // Half a copy is of no use to anybody; and what can't be removed does no harm.
+        let _ = std::fs::remove_dir_all(&copy);
+        format!("the damaged log can't be copied to {}: {error}", copy.display())
+    })?;
+    Ok(copy)
+}
+
+fn copy_all(folder: &Path, copy: &Path, files: &[(PathBuf, u64)]) -> io::Result<()> {
+    for (path, _) in files {
+        let to = copy.join(path.file_name().unwrap_or_default());
+        std::fs::copy(path, &to)?;
+        File::open(&to)?.sync_all()?;
+    }
+    File::open(copy)?.sync_all()?;
+    File::open(folder.parent().filter(|at| *at != "").unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// The files of a folder with their bytes, but what is being written and the lock.
+fn files_of(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let facts = entry.metadata()?;
+        let name = entry.file_name();
+        let passes = Folder::is_lock(&name) || name.to_str().is_some_and(is_temporary);
+        if facts.is_file() && !passes {
+            files.push((entry.path(), facts.len()));
+        }
+    }
+    Ok(files)
+}
+
+/// Bytes that may still be written to the disk of a folder.
+fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let facts = rustix::fs::statvfs(folder)?;
+    Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
+}

@@ -1,0 +1,202 @@
+"""`--salvage`: what can be had from a damaged log."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from durable_servers import (
+    LOG,
+    check,
+    command_of,
+    everything,
+    fill,
+    ours,
+    rewritten,
+    running,
+)
+from servers import free_port, server_bin
+
+SALVAGE = (*LOG, "--salvage")
+
+
+def logs(folder):
+    return folder / "appendonlydir"
+
+
+def largest(folder, kind):
+    return max(logs(folder).glob(f"*.{kind}"), key=lambda path: path.stat().st_size)
+
+
+def content(folder):
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.name != "sessile.lock"
+    }
+
+
+def copies(folder):
+    return sorted(folder.glob("appendonlydir.damaged-*"))
+
+
+def make_sessions(client):
+    """Sessions, some of which end; what those are called."""
+    for n in range(12):
+        client.execute_command(
+            "SESSION.CREATE", f"session:{n}", "IDLE", 600, "USER", "ann", "SET", 1, "f", f"{n} 0"
+        )
+    for n in range(0, 12, 3):
+        client.execute_command("SESSION.END", f"session:{n}")
+    client.execute_command("SESSION.ROTATE", "session:1", "moved", "HARD")
+    return [f"session:{n}" for n in range(0, 12, 3)]
+
+
+def sessions(client):
+    names = [*(f"session:{n}" for n in range(12)), "moved"]
+    loaded = {name: client.execute_command("SESSION.LOAD", name, "PEEK") for name in names}
+    # Neither versions nor what is left of deadlines are the same after another start.
+    return {name: one[3:] if isinstance(one, list) else one for name, one in loaded.items()}
+
+
+def refused(folder, *options):
+    with pytest.raises(RuntimeError) as error:
+        ours(folder, *options)
+    return str(error.value)
+
+
+def test_a_changed_byte_is_mended_and_nothing_is_lost(folder, tmp_path):
+    with running(ours(folder, *LOG)) as client:
+        fill(client)
+        make_sessions(client)
+        rewritten(client)
+        client.execute_command("SESSION.END", "session:4")
+        for n in range(30):
+            client.set(f"later:{n}", f"value {n}")
+        before, known = everything(client), sessions(client)
+    whole = tmp_path / "whole"
+    shutil.copytree(folder, whole)
+    for kind, places in (("base.rdb", (12, 5000, -30, -3)), ("incr.aof", (2, 20, 33, 90, -130))):
+        for place in places:
+            shutil.rmtree(folder)
+            shutil.copytree(whole, folder)
+            path = largest(folder, kind)
+            data = bytearray(path.read_bytes())
+            data[place] ^= 0x21
+            path.write_bytes(data)
+            damaged = content(logs(folder))
+            told = refused(folder, *LOG)
+            assert path.name in told and "byte" in told
+            assert content(logs(folder)) == damaged, "nothing was changed"
+            server = ours(folder, *SALVAGE)
+            with running(server) as client:
+                assert everything(client) == before, (kind, place)
+                assert sessions(client) == known
+            (copy,) = copies(folder)
+            assert content(copy) == damaged
+            told = server.log.read_text()
+            at = place % len(data)
+            assert f"byte {at} was mended" in told and "nothing is lost" in told
+            assert str(copy) in told and path.name in told
+            with running(ours(folder, *LOG)) as client:
+                assert everything(client) == before
+
+
+def test_behind_a_lost_stretch_nothing_is_wrong_and_ended_sessions_stay_ended(folder):
+    with running(ours(folder, *LOG)) as client:
+        # A connection's requests that come one by one are chunks of their own.
+        for n in range(50):
+            client.set(f"before:{n}", n)
+        client.append("text", "first ")
+        make = ("SESSION.CREATE", "ended", "USER", "ann", "SET", 1, "f", "1 0")
+        client.execute_command(*make)
+        client.set("deleted", 1)
+        client.set("lost", "x" * 900)
+        client.append("text", "second ")
+        client.execute_command("SESSION.END", "ended")
+        client.delete("deleted")
+        client.set("after", "whole")
+        client.append("text", "third")
+        client.set("after:text", "a")
+        client.append("after:text", "b")
+    path = largest(folder, "incr.aof")
+    data = path.read_bytes()
+    at = data.index(b"x" * 900)
+    # A sector that is gone, with the rest of its page.
+    path.write_bytes(data[: at + 100] + bytes(512) + data[at + 612 :])
+    assert "byte" in refused(folder, *LOG)
+    server = ours(folder, *SALVAGE)
+    with running(server) as client:
+        assert client.mget(f"before:{n}" for n in range(50)) == [b"%d" % n for n in range(50)]
+        assert client.get("text") == b"first ", "and nothing that was said behind the damage"
+        assert client.mget("lost", "deleted") == [None, None]
+        assert client.execute_command("SESSION.LOAD", "ended") is None
+        assert client.mget("after", "after:text") == [b"whole", b"ab"]
+        before = everything(client)
+        client.set("new", 1)
+    told = server.log.read_text()
+    assert f"{path.name}: " in told and "right again from byte" in told
+    # Two of the APPENDs to `text`.
+    assert "2 records behind it weren't applied" in told
+    for command in (["redis-check-aof", logs(folder) / "appendonly.aof.manifest"],):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert check(logs(folder))[1]
+    with running(ours(folder, *LOG)) as client:
+        assert everything(client) == {**before, (0, b"new"): (b"1", False)}
+
+
+def test_a_lost_increment_takes_no_removal_back(folder):
+    server = ours(folder, *LOG)
+    server.client.set("a", 1)
+    server.client.set("b", 1)
+    server.kill()
+    server = ours(folder, *LOG)
+    server.client.append("a", "2")
+    server.kill()
+    server = ours(folder, *LOG)
+    server.client.append("a", "3")
+    server.client.delete("b")
+    server.kill()
+    parts = sorted(logs(folder).glob("*.incr.aof"))
+    parts[1].unlink()
+    assert parts[1].name in refused(folder, *LOG)
+    with running(ours(folder, *SALVAGE)) as client:
+        assert client.mget("a", "b") == [b"1", None]
+
+
+def test_without_damage_a_start_is_as_any_other(folder):
+    with running(ours(folder, *SALVAGE)) as client:
+        before = fill(client)
+    with largest(folder, "incr.aof").open("ab") as file:
+        # What a crash leaves of a write is no damage.
+        file.write(b"#sc 99 5000 0000000000000000 0000000000000000 0\r\n*3\r\n$3")
+    server = ours(folder, *SALVAGE)
+    with running(server) as client:
+        assert everything(client) == before
+    assert "nothing to salvage" in server.log.read_text()
+    assert not copies(folder)
+
+
+def test_what_cannot_be_copied_stays_as_it_is(folder):
+    with running(ours(folder, *LOG)) as client:
+        fill(client)
+    path = largest(folder, "incr.aof")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    damaged = content(logs(folder))
+    quiet = ["strace", "-f", "-o", "/dev/null", "--seccomp-bpf"]
+    for fault in ("copy_file_range:error=ENOSPC", "mkdir,mkdirat:error=EROFS"):
+        calls = ["-e", f"trace={fault.partition(':')[0]}", "-e", f"inject={fault}"]
+        command = [*quiet, *calls, *command_of(folder, free_port(), *SALVAGE)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        assert done.returncode == 1 and "nothing was changed: " in done.stderr, done.stderr
+    assert content(logs(folder)) == damaged and not copies(folder)
+
+
+def test_it_is_an_argument_of_one_start_and_no_setting(folder):
+    (folder / "sessile.conf").write_text("salvage yes\n")
+    command = [server_bin(), str(folder / "sessile.conf")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1 and "argument of one start" in done.stderr
