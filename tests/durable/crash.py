@@ -129,6 +129,8 @@ class Crash:
         for _ in range(self.rng.randrange(5)):
             flow.run(self.rng.random() * 0.15)
             control.change()
+        if not control.now.logged and self.rng.randrange(3):
+            self.log_again(flow, control)
         # Soon after the last of them, or any time.
         flow.run(self.rng.random() * self.rng.choice((0.02, 0.1, 0.5)))
         if self.rng.randrange(10) == 0:
@@ -149,6 +151,15 @@ class Crash:
         for client, count in zip(self.clients, before, strict=True):
             self.tally.acknowledged += client.acknowledged - count
             self.tally.cached += (client.acknowledged - count) * (client.port == "cache")
+
+    def log_again(self, flow: Flow, control: Control) -> None:
+        """Has the log switched on again, while clients write."""
+        deadline = time.monotonic() + 20
+        while not control.now.logged:
+            # It's refused while the log is being ended, or something else is written.
+            control.change("appendonly")
+            flow.run(0.02)
+            assert time.monotonic() < deadline, "the log isn't on again"
 
     def check_snapshot(self) -> None:
         """Loads the last snapshot elsewhere, if there is a new one."""

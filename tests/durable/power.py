@@ -319,7 +319,7 @@ def main() -> None:
         print(f"{policy}: SEED={asked.seed}, {asked.states} states", flush=True)
         root = Path(tempfile.mkdtemp(prefix="power-", dir=memory()))
         power = Power(root, policy, asked.seed)
-        power.run(asked.states, max(RECORDINGS, asked.states // 300), print)
+        power.run(asked.states, max(RECORDINGS, asked.states // 100), print)
         shutil.rmtree(root)
         print(f"{policy}: {power}", flush=True)
 

@@ -5,10 +5,8 @@ Each test has a folder and starts servers on it, ours and Debian's redis-server.
 
 from __future__ import annotations
 
-import random
 import shutil
 import subprocess
-import threading
 import time
 
 import pytest
@@ -155,37 +153,6 @@ def test_one_folder_belongs_to_one_server(folder):
     with running(ours(folder, *LOG)), pytest.raises(RuntimeError) as refused:
         ours(folder, *LOG)
     assert "in use by another server" in str(refused.value)
-
-
-def test_sums_in_snapshots_are_those_of_a_moment(folder):
-    accounts = [f"account:{n}" for n in range(40)]
-    server = ours(folder)
-    server.client.mset(dict.fromkeys(accounts, 100))
-    stop = threading.Event()
-
-    def transfer(seed):
-        rng, client = random.Random(seed), redis.Redis(port=server.port)
-        while not stop.is_set():
-            one, other = rng.sample(accounts, 2)
-            client.pipeline().decrby(one, 7).incrby(other, 7).execute()
-        client.close()
-
-    threads = [threading.Thread(target=transfer, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    sums = []
-    for _ in range(5):
-        server.client.save()
-        copy = folder.parent / f"copy{len(sums)}"
-        copy.mkdir()
-        shutil.copy(folder / "dump.rdb", copy)
-        with running(ours(copy)) as client:
-            sums.append(sum(map(int, client.mget(accounts))))
-    stop.set()
-    for thread in threads:
-        thread.join()
-    server.stop()
-    assert sums == [4000] * 5
 
 
 def test_what_memcached_and_sessions_keep_beside_their_values_survives(folder):
