@@ -24,7 +24,7 @@ ACCOUNTS = [f"account:{n}" for n in range(40)]
 SUM = 100 * len(ACCOUNTS)
 FILLERS = 40_000
 """Keys that make writing the store take a while."""
-ROUNDS = 4
+ROUNDS = 3
 SECONDS = 30
 
 
