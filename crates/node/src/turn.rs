@@ -34,18 +34,31 @@ impl Node {
             if more || self.is_short() && self.relieve(now.ms) { now.ms } else { u64::MAX };
         done(Chore::Eviction);
         next = next.min(self.flush.next().unwrap_or(u64::MAX));
-        // No shard is always the one that has to wait for the next turn.
-        let first = now.ms as usize;
-        let mut slices = SLICES_PER_TURN;
-        for number in (0..self.looks.len()).map(|i| first.wrapping_add(i) % self.looks.len()) {
-            let Some(look) = self.looks.get(number) else { continue };
-            if slices > 0 && look.load(Ordering::Relaxed) <= now.ms {
-                self.look_after(number, now.ms, &mut slices);
-            }
-            next = next.min(look.load(Ordering::Relaxed));
+        if self.next_look() <= now.ms {
+            self.look_after_some(now.ms);
         }
         done(Chore::Expiry);
-        next
+        next.min(self.next_look())
+    }
+
+    /// By when some shard has to be looked after.
+    fn next_look(&self) -> u64 {
+        let looks = self.looks.iter().map(|look| look.load(Ordering::Relaxed));
+        looks.min().unwrap_or(u64::MAX)
+    }
+
+    /// Looks after the shards whose time has come, as far as the slices of a turn go.
+    fn look_after_some(&self, now: u64) {
+        let mut slices = SLICES_PER_TURN;
+        // No shard is always the one that has to wait for the next turn.
+        let first = now as usize;
+        for number in (0..self.looks.len()).map(|i| first.wrapping_add(i) % self.looks.len()) {
+            let is_due =
+                self.looks.get(number).is_some_and(|look| look.load(Ordering::Relaxed) <= now);
+            if is_due && slices > 0 {
+                self.look_after(number, now, &mut slices);
+            }
+        }
     }
 
     fn look_after(&self, number: usize, now: u64, slices: &mut usize) {
