@@ -100,6 +100,40 @@ def test_who_waits_for_ever_holds_nobody_and_may_leave(folder):
         blocked(client, 0)
 
 
+def test_who_waits_can_be_told_to_wait_no_longer(folder):
+    """CLIENT UNBLOCK: as if the time were over, or with an error; what comes next is served."""
+    with running(ours(folder, *LOG, "--io-threads", "3")) as client:
+        port = client.connection_pool.connection_kwargs["port"]
+        for _ in range(20):
+            asker = Asker(port)
+            asker.send("CLIENT", "ID")
+            number = asker.read()
+            assert client.client_unblock(number) == 0, "it doesn't wait"
+            for words, told in (((), None), (("TIMEOUT",), None), (("ERROR",), "UNBLOCKED")):
+                asker.send("INCR", "n")
+                # There are no replicas.
+                asker.send("WAITAOF", 0, 1, 0)
+                asker.send("PING")
+                blocked(client, 1)
+                assert client.execute_command("CLIENT", "UNBLOCK", number, *words) == 1
+                assert isinstance(asker.read(), int)
+                if told:
+                    with pytest.raises(redis.ResponseError, match=f"^{told} client unblocked via"):
+                        asker.read()
+                else:
+                    assert asker.read() in ([0, 0], [1, 0])
+                assert asker.read() == b"PONG"
+                blocked(client, 0)
+                assert client.execute_command("CLIENT", "UNBLOCK", number) == 0
+            # It's forgotten: who waits again waits.
+            asker.send("WAITAOF", 0, 1, 0)
+            blocked(client, 1)
+            asker.leave()
+            blocked(client, 0)
+        with pytest.raises(redis.ResponseError, match="reason should be"):
+            client.execute_command("CLIENT", "UNBLOCK", 1, "SOON")
+
+
 def test_without_a_log_nothing_is_claimed(folder):
     with running(ours(folder, *NO_LOG)) as client:
         client.set("a", 1)

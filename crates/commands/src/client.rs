@@ -136,6 +136,15 @@ pub struct Waiting {
     pub until: u64,
 }
 
+/// How somebody ended the wait of another's request (CLIENT UNBLOCK).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unblocked {
+    /// As if its time were over.
+    Timeout,
+    /// With an error.
+    Error,
+}
+
 /// A connected client.
 #[derive(Debug)]
 pub struct Client {
@@ -169,6 +178,8 @@ pub struct Client {
     pub wrote: u64,
     /// What its present command waits for; it has been run before if there is something.
     pub waiting: Option<Waiting>,
+    /// Whether somebody has ended that wait, for the command to take.
+    pub unblocked: Option<Unblocked>,
     /// Whether the commands of its transaction are being executed.
     pub executing: bool,
     /// Whether the connection ends once the reply is sent.
@@ -194,6 +205,7 @@ impl Client {
             command: Number(0),
             wrote: 0,
             waiting: None,
+            unblocked: None,
             executing: false,
             close: false,
         }

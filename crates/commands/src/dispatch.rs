@@ -192,7 +192,7 @@ pub const ENDED_IN_MEMORY: &str = "MISCONF ended in memory, not on disk: the AOF
 /// Answers a request that was admitted but can't be run with an error line (without `-`).
 pub fn refuse(client: &mut Client, counters: &Counters, line: &str, reply: &mut Reply<'_>) {
     let start = reply.len();
-    client.waiting = None;
+    (client.waiting, client.unblocked) = (None, None);
     counters.rejected(client.command);
     fail(counters, line, reply);
     settle(client, reply, start);

@@ -4,7 +4,7 @@
 //! for a shard's lock, since a command may hold some; texts go in and out as Redis writes them.
 //! Not for: keys and values, which commands reach through their shards.
 
-use crate::client::{Client, Standing};
+use crate::client::{Client, Standing, Unblocked};
 use crate::counters::Totals;
 use engine::{HashKey, OwnedItem, OwnedValue};
 use std::fmt;
@@ -30,6 +30,9 @@ pub trait Host: fmt::Debug {
     fn clients(&self) -> Vec<ClientFacts>;
     /// Ends another connection; whether it was there.
     fn kill(&self, id: u64) -> bool;
+    /// Has another connection wait no longer; whether it waited. Its request is run again and finds
+    /// that in [`Client::unblocked`].
+    fn unblock(&self, id: u64, how: Unblocked) -> bool;
     /// What the client says about itself has changed: name, library, database, protocol version,
     /// whether it is authenticated.
     fn introduced(&self, client: &Client);
@@ -250,6 +253,9 @@ impl Host for Nobody {
         Vec::new()
     }
     fn kill(&self, _: u64) -> bool {
+        false
+    }
+    fn unblock(&self, _: u64, _: Unblocked) -> bool {
         false
     }
     fn introduced(&self, _: &Client) {}

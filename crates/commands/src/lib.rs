@@ -30,7 +30,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 
-pub use client::{Awaited, Client, Standing, Waiting};
+pub use client::{Awaited, Client, Standing, Unblocked, Waiting};
 pub use context::{Ctx, Shards};
 pub use counters::{Counters, Totals};
 pub use failure::Failure;

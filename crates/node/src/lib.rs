@@ -26,7 +26,7 @@ mod survey;
 mod touched;
 mod turn;
 
-pub use commands::{Awaited, Waiting};
+pub use commands::{Awaited, Unblocked, Waiting};
 pub use connection::{Connection, Served, Worker};
 pub use journal::{Format, Journal, Taken, Until};
 pub use memcached::{McAround, McConnection};

@@ -6,12 +6,12 @@
 //! its worker ([`Registry::kill`]).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::os::socket::Address;
 use crate::os::wake::Wake;
-use crate::service::Dialect;
+use crate::service::{Dialect, Unblocked};
 
 /// The facts of one connection. Loads and stores are relaxed: they are facts, not signals.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub struct Entry {
     /// Not to be ended for being idle (a subscriber, a replica); the service sets it.
     pub exempt: AtomicBool,
     killed: AtomicBool,
+    /// One of `wait`'s.
+    wait: AtomicU8,
     labels: Mutex<Labels>,
     wake: Arc<Wake>,
 }
@@ -83,6 +85,53 @@ impl Entry {
         self.killed.store(true, Ordering::Release);
         self.wake.ring();
     }
+
+    /// Its request waits, and anybody may end that.
+    pub fn begin_wait(&self) {
+        self.wait.store(wait::WAITS, Ordering::Release);
+    }
+
+    /// Whether its request waits, or did until somebody ended that.
+    #[inline]
+    pub fn waits(&self) -> bool {
+        self.wait.load(Ordering::Relaxed) != wait::NONE
+    }
+
+    /// Asks for the end of its wait; false if it doesn't wait.
+    pub fn unblock(&self, how: Unblocked) -> bool {
+        let told = match how {
+            Unblocked::Timeout => wait::TIMEOUT,
+            Unblocked::Error => wait::ERROR,
+        };
+        let asked =
+            self.wait.compare_exchange(wait::WAITS, told, Ordering::AcqRel, Ordering::Acquire);
+        if asked.is_ok() {
+            self.wake.ring();
+        }
+        asked.is_ok()
+    }
+
+    /// Whether somebody asked for the end of its wait.
+    pub fn is_unblocked(&self) -> bool {
+        matches!(self.wait.load(Ordering::Acquire), wait::TIMEOUT | wait::ERROR)
+    }
+
+    /// Its request is run again; whether somebody asked for that, and how.
+    pub fn end_wait(&self) -> Option<Unblocked> {
+        match self.wait.swap(wait::NONE, Ordering::AcqRel) {
+            wait::TIMEOUT => Some(Unblocked::Timeout),
+            wait::ERROR => Some(Unblocked::Error),
+            _ => None,
+        }
+    }
+}
+
+/// How a connection's request stands: it doesn't wait, it does, or somebody has ended that.
+mod wait {
+    pub(super) const NONE: u8 = 0;
+    pub(super) const WAITS: u8 = 1;
+    pub(super) const TIMEOUT: u8 = 2;
+    pub(super) const ERROR: u8 = 3;
 }
 
 /// What is known of a connection when it comes.
@@ -177,6 +226,7 @@ impl Registry {
             authenticated: AtomicBool::new(arrival.authenticated),
             exempt: AtomicBool::new(false),
             killed: AtomicBool::new(false),
+            wait: AtomicU8::new(wait::NONE),
             labels: Mutex::default(),
             wake,
         });

@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub use crate::os::clock::Now;
 use crate::os::wake::Wake;
 use crate::registry::Entry;
-pub use node::{Awaited, Until, Waiting};
+pub use node::{Awaited, Unblocked, Until, Waiting};
 
 /// Which language a connection speaks: decided by the listener it came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,7 +3,7 @@
 use super::clients::{describe, kill, list};
 use super::connection::{checked_name, is_label};
 use super::support::{help, is, keyless, text};
-use crate::client::ReplyMode;
+use crate::client::{ReplyMode, Unblocked};
 use crate::context::Ctx;
 use crate::failure::Failure;
 use crate::row::{Flags, Handler, Outcome, Row};
@@ -238,17 +238,19 @@ fn at_most_four(args: Args<'_>) -> Outcome {
     )))
 }
 
-/// No command waits yet, so nobody is ever woken.
 fn unblock(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     at_most_four(args)?;
-    if let Some(reason) = args.get(3)
-        && !is(reason, "TIMEOUT")
-        && !is(reason, "ERROR")
-    {
-        return Err(Failure::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
-    }
-    parse_i64(args.at(2)).ok_or(Failure::NOT_AN_INTEGER)?;
-    ctx.reply.int(0);
+    let how = match args.get(3) {
+        None => Unblocked::Timeout,
+        Some(reason) if is(reason, "TIMEOUT") => Unblocked::Timeout,
+        Some(reason) if is(reason, "ERROR") => Unblocked::Error,
+        Some(_) => {
+            return Err(Failure::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
+        }
+    };
+    let id = parse_i64(args.at(2)).ok_or(Failure::NOT_AN_INTEGER)?;
+    let waited = u64::try_from(id).is_ok_and(|id| ctx.host.unblock(id, how));
+    ctx.reply.int(i64::from(waited));
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //! What always holds: nothing here holds a shard's lock; the host writes.
 
 use super::support::{is, keyless};
-use crate::client::{Awaited, Waiting};
+use crate::client::{Awaited, Unblocked, Waiting};
 use crate::context::Ctx;
 use crate::failure::Failure;
 use crate::host::OnDisk;
@@ -87,6 +87,10 @@ fn last_save(ctx: &mut Ctx<'_>, _: Args<'_>) -> Outcome {
 /// of which there are none.
 fn wait_for_log(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     let before = ctx.client.waiting.take();
+    let unblocked = ctx.client.unblocked.take();
+    if unblocked == Some(Unblocked::Error) {
+        return Err(Failure::text("UNBLOCKED client unblocked via CLIENT UNBLOCK"));
+    }
     let local = integer(args.at(1))?;
     if !(0..=1).contains(&local) {
         return Err(Failure::text("ERR value is out of range, must be between 0 and 1"));
@@ -104,7 +108,8 @@ fn wait_for_log(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     }
     let wrote = ctx.client.wrote;
     let has = i64::from(on_disk.has(wrote));
-    let is_over = has >= local && replicas == 0 || ctx.client.executing || ctx.now >= until;
+    let gives_up = ctx.client.executing || unblocked.is_some() || ctx.now >= until;
+    let is_over = has >= local && replicas == 0 || gives_up;
     if !is_over {
         if has < local && before.is_none() {
             ctx.host.hurry_log();

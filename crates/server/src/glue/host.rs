@@ -8,7 +8,7 @@ use std::time::Duration;
 use commands::host::{
     ClientFacts, Host, LatencyEvent, MemoryFacts, OnDisk, Reload, Shutdown, SlowEntry, Tally,
 };
-use commands::{Client, Counters, Flags, Standing, Totals, find};
+use commands::{Client, Counters, Flags, Standing, Totals, Unblocked, find};
 use engine::{HashKey, OwnedItem, OwnedValue};
 use node::{Node, World};
 use persist::dump;
@@ -310,6 +310,10 @@ impl Host for ServerHost {
 
     fn kill(&self, id: u64) -> bool {
         self.common.registry.kill(id)
+    }
+
+    fn unblock(&self, id: u64, how: Unblocked) -> bool {
+        self.common.registry.find(id).is_some_and(|entry| entry.unblock(how))
     }
 
     fn introduced(&self, client: &Client) {

@@ -222,6 +222,9 @@ impl Service for Glue {
         let (served, complaint) = match &mut client.connection {
             Dialogue::Resp(connection) => {
                 let Scratch { worker, .. } = worker;
+                if client.entry.waits() {
+                    connection.client.unblocked = client.entry.end_wait();
+                }
                 let served = self.node.serve(worker, connection, &self.host, input, out, at);
                 let database = connection.client.db as u32;
                 if client.entry.database.load(Ordering::Relaxed) != database {

@@ -269,6 +269,9 @@ impl<C> Connection<C> {
             }
             if let Some(waiting) = served.waiting {
                 self.awaits = Some(waiting.awaited);
+                if !matches!(waiting.awaited, Awaited::Reload(_)) {
+                    self.entry.begin_wait();
+                }
                 self.pause_ms = waiting.until;
                 self.want = 0;
                 return (at, served.complaint);

@@ -409,7 +409,9 @@ impl<S: Service> Worker<S> {
     fn wake(&mut self) {
         for token in std::mem::take(&mut self.waiting) {
             let Some(connection) = self.connections.get_mut(token) else { continue };
-            if connection.awaits.is_some_and(|awaited| !self.service.has_come(awaited)) {
+            let has_come = |awaited| self.service.has_come(awaited);
+            let goes_on = connection.entry.is_unblocked();
+            if !goes_on && connection.awaits.is_some_and(|awaited| !has_come(awaited)) {
                 self.waiting.push(token);
                 continue;
             }
