@@ -11,7 +11,8 @@
 //!
 //! Version 10 is what is written, so that Redis 7.0 and everything since reads it. What it has no
 //! word for stands in aux fields before the item ([`crate::extra`]): memcached's flags, a
-//! session's times and user, and the deadlines of fields. Redis 7.4 has types of its own for
+//! session's times and user, and the deadlines of fields; and marks, by which stretches of a damaged
+//! file are known to be right. Redis 7.4 has types of its own for
 //! those (24 and 25, in version 12), but no documentation that would be enough to write them; so
 //! in Redis the fields of our files don't end.
 //!
@@ -26,6 +27,7 @@
 mod collect;
 mod encode;
 mod input;
+mod marks;
 mod mend;
 pub mod packed;
 mod read;
@@ -34,7 +36,8 @@ mod write;
 
 pub use encode::{Body, Encoder, length};
 pub use input::{Error, Problem};
-pub use mend::mend;
+pub use marks::{Stretches, right_stretches};
+pub use mend::{Mend, mend};
 pub use read::{Event, Item, Others, Reader, Skipped};
 pub use write::{Facts, Writer};
 

@@ -4,6 +4,7 @@
 //! kept but the piece at hand.
 //! Not for: files. A writer that is dropped without [`Writer::finish`] leaves half a file.
 
+use super::marks::Marks;
 use super::{Body, Encoder, VERSION, op};
 use crate::checksum::Checksum;
 use crate::extra::Extra;
@@ -31,6 +32,7 @@ pub struct Writer<W: Write> {
     inner: W,
     sum: Checksum,
     written: u64,
+    marks: Option<Marks>,
     encoder: Encoder,
     piece: Vec<u8>,
 }
@@ -52,10 +54,46 @@ impl<W: Write> Writer<W> {
         for (name, value) in facts.more {
             encoder.aux(name.as_bytes(), value, &mut piece);
         }
-        let mut writer =
-            Self { inner, sum: Checksum::default(), written: 0, encoder, piece: Vec::new() };
+        let mut writer = Self {
+            inner,
+            sum: Checksum::default(),
+            written: 0,
+            marks: None,
+            encoder,
+            piece: Vec::new(),
+        };
         writer.append(&piece)?;
         Ok(writer)
+    }
+
+    /// From now on there are marks, by which a stretch of the file is known to be right if another
+    /// one isn't. `seed` is random, and nobody's to know before the file is there.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn begin_marks(&mut self, seed: u64) -> io::Result<()> {
+        let marks = Marks::begin(seed, 0);
+        self.append(&marks.seed())?;
+        self.marks = Some(marks.next(self.written));
+        Ok(())
+    }
+
+    /// Between two items: writes a mark if one is due. Which database the items that follow belong
+    /// to must be said again then.
+    ///
+    /// # Errors
+    /// Those of the sink.
+    pub fn mark(&mut self) -> io::Result<bool> {
+        self.mark_now(false)
+    }
+
+    fn mark_now(&mut self, ends: bool) -> io::Result<bool> {
+        let Some(marks) = self.marks.take_if(|marks| marks.is_due(self.written, ends)) else {
+            return Ok(false);
+        };
+        self.append(&marks.mark(self.written))?;
+        self.marks = Some(marks.next(self.written));
+        Ok(true)
     }
 
     /// The items that follow belong to this database.
@@ -95,6 +133,9 @@ impl<W: Write> Writer<W> {
     pub fn append(&mut self, pieces: &[u8]) -> io::Result<()> {
         self.inner.write_all(pieces)?;
         self.sum.add(pieces);
+        if let Some(marks) = &mut self.marks {
+            marks.add(pieces);
+        }
         self.written += pieces.len() as u64;
         Ok(())
     }
@@ -114,6 +155,10 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Those of the sink.
     pub fn finish(mut self) -> io::Result<W> {
+        self.mark_now(true)?;
+        if let Some(marks) = self.marks.take() {
+            self.append(&marks.seed())?;
+        }
         self.append(&[op::END])?;
         let sum = self.sum.value();
         self.inner.write_all(&sum.to_le_bytes())?;

@@ -326,6 +326,7 @@ impl Durable {
             aof_base: false,
             now_ms: self.common.clock.now().ms,
             used_memory: heap::used() + self.node.arena_bytes(),
+            seed: machine::random::<8>().ok().map(u64::from_le_bytes),
         }
     }
 

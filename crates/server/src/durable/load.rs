@@ -247,7 +247,8 @@ mod tests {
     }
 
     fn options(latency: &Latency) -> Options<'_> {
-        Options { latency, compress: true, aof_base: false, now_ms: NOW, used_memory: 0 }
+        let seed = Some(9);
+        Options { latency, compress: true, aof_base: false, now_ms: NOW, used_memory: 0, seed }
     }
 
     #[test]

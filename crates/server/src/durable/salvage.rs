@@ -19,9 +19,10 @@ use node::Node;
 use persist::aof::salvage::{self, Survey};
 use persist::aof::{Part, Replay, Trust};
 use persist::patch::{Patch, Patched};
-use persist::rdb::{self, Others, Reader as RdbReader};
+use persist::rdb::{self, Mend, Others, Reader as RdbReader, Stretches};
 use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -33,12 +34,24 @@ const COPIES_MAX: usize = 1000;
 /// What was found in the files.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    /// Changed bytes of the base.
-    base: Vec<Patch>,
+    /// What there is of the base.
+    base: Base,
     /// Of each increment what is wrong; `None`: there is no such file.
     increments: Vec<Option<Survey>>,
     /// The first thing that is wrong.
     first: Option<String>,
+}
+
+/// What there is of a base.
+#[derive(Debug, Default)]
+enum Base {
+    /// All of it, or there was none.
+    #[default]
+    Whole,
+    /// All of it, with a byte mended.
+    Mended(Patch),
+    /// These stretches.
+    Parts(Vec<Range<u64>>),
 }
 
 /// What is told in the end.
@@ -103,7 +116,8 @@ impl Files {
         let (found, trust) = self.load_rest(node, began_ms, &findings, progress)?;
         self.begin_anew();
         let surveys = findings.increments.iter().flatten();
-        let mended = findings.base.len() + surveys.map(|one| one.patches.len()).sum::<usize>();
+        let in_base = usize::from(matches!(findings.base, Base::Mended(_)));
+        let mended = in_base + surveys.map(|one| one.patches.len()).sum::<usize>();
         let skipped = trust.map(|trust| trust.skipped());
         Ok(Some(Summary { copy, first, found, mended, skipped }))
     }
@@ -113,12 +127,12 @@ impl Files {
         if let Some(base) = &self.manifest.base {
             let path = self.folder.file(&base.name);
             let wrong = |what: String| format!("{}: {what}", path.display());
-            if let Some((patch, what)) = look_at_base(&path, progress).map_err(wrong)? {
-                let what = wrong(format!("{what}; byte {} was mended", patch.at));
+            let (base, what) = look_at_base(&path, progress).map_err(wrong)?;
+            if let Some(what) = what.map(wrong) {
                 say::warning(format_args!("{what}"));
-                findings.first.get_or_insert(what);
-                findings.base.push(patch);
+                findings.first = Some(what);
             }
+            findings.base = base;
         }
         let last = last_written(&self.manifest, |name| self.folder.file(name));
         for (i, part) in self.manifest.increments.iter().enumerate() {
@@ -169,13 +183,13 @@ impl Files {
         if let Some(part) = &self.manifest.base {
             let path = self.folder.file(&part.name);
             let wrong = |what: String| format!("{}: {what}", path.display());
-            let file = from(&path, progress)(0).map_err(|error| wrong(error.to_string()))?;
-            let file = Patched::new(file, 0, findings.base.clone());
-            let loaded = load::rdb(node, file, began_ms).map_err(wrong)?;
+            let loaded = load_base(node, began_ms, &findings.base, from(&path, progress));
+            let loaded = loaded.map_err(wrong)?;
             loaded.warn(&part.name);
             found.keys = loaded.keys;
         }
-        let mut trust = None;
+        let is_lost = matches!(findings.base, Base::Parts(_));
+        let mut trust = is_lost.then(Trust::in_what_is_there);
         for (part, survey) in self.manifest.increments.iter().zip(&findings.increments) {
             let path = self.folder.file(&part.name);
             let mut replay = Replay::new(node.secret(), node.databases()).trusting(trust.take());
@@ -206,19 +220,58 @@ fn told(survey: &Survey) -> Vec<String> {
     mended.chain(lost).take(TOLD).chain(more).collect()
 }
 
-/// The byte that a base has to be mended with, and what was wrong.
-fn look_at_base(path: &Path, progress: &Progress) -> Result<Option<(Patch, String)>, String> {
+/// What there is of a base, and what is wrong with it.
+fn look_at_base(path: &Path, progress: &Progress) -> Result<(Base, Option<String>), String> {
     let said = |error: io::Error| error.to_string();
-    let Err(error) = read_through(from(path, progress)(0).map_err(said)?) else { return Ok(None) };
+    if matches!(path.try_exists(), Ok(false)) {
+        return Ok((Base::Parts(Vec::new()), Some("there is no such file".to_owned())));
+    }
+    let mut open = from(path, progress);
+    let Err(error) = read_through(open(0).map_err(said)?) else { return Ok((Base::Whole, None)) };
     if matches!(error.problem, rdb::Problem::Io(_)) {
         return Err(error.to_string());
     }
     let length = path.metadata().map_err(said)?.len();
-    let patch = rdb::mend(from(path, progress)(0).map_err(said)?, length).map_err(said)?;
-    let Some(patch) = patch else { return Err(format!("{error}; no part of it can be trusted")) };
-    let mended = Patched::new(from(path, progress)(0).map_err(said)?, 0, vec![patch]);
-    read_through(mended).map_err(|_| format!("{error}; no part of it can be trusted"))?;
-    Ok(Some((patch, error.to_string())))
+    match rdb::mend(open(0).map_err(said)?, length).map_err(said)? {
+        // It's as it was written, by a later version say.
+        Mend::Right => return Err(error.to_string()),
+        Mend::Byte(patch) => {
+            let mended = Patched::new(open(0).map_err(said)?, 0, vec![patch]);
+            if read_through(mended).is_ok() {
+                let what = format!("{error}; byte {} was mended", patch.at);
+                return Ok((Base::Mended(patch), Some(what)));
+            }
+        }
+        Mend::No => {}
+    }
+    let parts = rdb::right_stretches(&mut open, length).map_err(said)?;
+    if let rdb::Problem::Version(_) | rdb::Problem::Kind { .. } = error.problem
+        && parts.is_empty()
+    {
+        // More likely another program's than damaged.
+        return Err(error.to_string());
+    }
+    let right: u64 = parts.iter().map(|part| part.end - part.start).sum();
+    let what = format!("{error}; {right} of its {length} bytes are known to be right");
+    Ok((Base::Parts(parts), Some(what)))
+}
+
+/// Loads what there is of a base.
+fn load_base<'p>(
+    node: &Node,
+    began_ms: u64,
+    base: &Base,
+    mut open: impl FnMut(u64) -> io::Result<Counted<'p>>,
+) -> Result<load::Found, String> {
+    let patches = match base {
+        Base::Whole => Vec::new(),
+        Base::Mended(patch) => vec![*patch],
+        Base::Parts(parts) => {
+            return load::rdb(node, Stretches::new(open, parts.clone()), began_ms);
+        }
+    };
+    let file = open(0).map_err(|error| error.to_string())?;
+    load::rdb(node, Patched::new(file, 0, patches), began_ms)
 }
 
 fn read_through(file: impl io::Read) -> Result<(), rdb::Error> {

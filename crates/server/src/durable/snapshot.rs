@@ -20,6 +20,9 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Bytes that are encoded before they are written.
+const PIECES: usize = 1 << 20;
+
 /// What a snapshot is written with.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
@@ -33,6 +36,9 @@ pub struct Options<'a> {
     pub now_ms: u64,
     /// Bytes of memory in use, for the file's facts.
     pub used_memory: u64,
+    /// Random, for the file's marks, by which parts of it are known to be right if others aren't;
+    /// without one it has none.
+    pub seed: Option<u64>,
 }
 
 /// An item of the moment.
@@ -116,6 +122,9 @@ fn write_trays<W: Write>(
         db: None,
         keys: 0,
     };
+    if let Some(seed) = options.seed {
+        file.writer.begin_marks(seed)?;
+    }
     for number in 0..trays.len() {
         let step = |shard: &mut engine::Shard| shard.step_snapshot(1, options.now_ms);
         while node.with_shard(number, step).unwrap_or(false) {
@@ -154,7 +163,23 @@ impl<W: Write> File<W> {
             }
             self.encoder.owned(&key, &item, &Extra::of(&item.meta), &mut self.pieces);
             self.keys += 1;
+            if self.pieces.len() >= PIECES {
+                self.append()?;
+            }
         }
-        if self.pieces.is_empty() { Ok(()) } else { self.writer.append(&self.pieces) }
+        self.append()
+    }
+
+    /// Writes what is encoded, and a mark if one is due.
+    fn append(&mut self) -> io::Result<()> {
+        if self.pieces.is_empty() {
+            return Ok(());
+        }
+        self.writer.append(&self.pieces)?;
+        self.pieces.clear();
+        if self.writer.mark()? {
+            self.db = None;
+        }
+        Ok(())
     }
 }
