@@ -11,10 +11,10 @@
 //!
 //! Version 10 is what is written, so that Redis 7.0 and everything since reads it. What it has no
 //! word for stands in aux fields before the item ([`crate::extra`]): memcached's flags, a
-//! session's times and user, and the deadlines of fields; and marks, by which stretches of a damaged
-//! file are known to be right. Redis 7.4 has types of its own for
+//! session's times and user, and the deadlines of fields. Redis 7.4 has types of its own for
 //! those (24 and 25, in version 12), but no documentation that would be enough to write them; so
-//! in Redis the fields of our files don't end.
+//! in Redis the fields of our files don't end. Between items stand marks, aux fields by which a
+//! stretch of a damaged file is known to be right.
 //!
 //! Read are versions 1 to 12 of Redis and 80 of Valkey: strings and hashes in each of their
 //! encodings, but for type 24 (fields with deadlines in a large hash of Redis 7.4), whose
