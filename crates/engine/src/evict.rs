@@ -168,7 +168,8 @@ impl Shard {
     }
 
     /// One step towards more free memory: frees a segment of what is gone, empties one if
-    /// enough of the shard is dead, or else evicts. Whether anything was gained.
+    /// enough of the shard is dead, or else evicts: from a segment, of which `samples` times four
+    /// picks tell what goes, or the last of `samples` picks. Whether anything was gained.
     pub fn make_room(&mut self, policy: Policy, samples: usize, now: u64) -> bool {
         if (self.space.is_sparse() || self.has_free_segments()) && self.squeeze(now) {
             return true;

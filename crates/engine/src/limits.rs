@@ -81,8 +81,6 @@ pub const SEGMENTS_PER_FILING: usize = 2;
 pub const FIELDS_PER_EXPIRY: usize = 256;
 /// Milliseconds after which fields are ended again if there was no room to write their hash.
 pub const EXPIRY_RETRY_MS: u64 = 1_000;
-/// Slots looked at for one eviction when no other number is set.
-pub const EVICTION_SAMPLES: usize = 16;
 /// Watches of all clients together on the keys of a shard; one more is broken at once.
 pub const WATCHES_PER_SHARD: usize = 1 << 17;
 /// Parts of an idle timeout, and milliseconds at most, by which a slide may have moved a deadline

@@ -16,7 +16,7 @@ pub struct Limits {
     pub maxmemory: u64,
     /// What goes when they are used up.
     pub policy: Policy,
-    /// Keys looked at for each one that goes.
+    /// How many keys the policy compares: see [`engine::Shard::make_room`].
     pub samples: usize,
 }
 
