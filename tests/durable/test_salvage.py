@@ -205,6 +205,56 @@ def test_of_a_base_of_redis_that_is_damaged_nothing_can_be_trusted(folder):
     assert f"0 of its {len(data)} bytes are known to be right" in server.log.read_text()
 
 
+def test_a_manifest_is_mended_or_made_anew_where_the_files_say_enough(folder, tmp_path):
+    with running(ours(folder, *LOG)) as client:
+        before = fill(client)
+        rewritten(client)
+        client.set("later", 1)
+    for n in range(2):
+        with running(ours(folder, *LOG)) as client:
+            client.append("later", n)
+            before = everything(client)
+    assert before[0, b"later"] == (b"101", False)
+    (manifest,) = logs(folder).glob("*.manifest")
+    right = manifest.read_bytes()
+    whole = tmp_path / "whole"
+    shutil.copytree(folder, whole)
+    for damaged in (b"fjle" + right[4:], right[:40] + bytes(40) + right[80:], b"", None):
+        shutil.rmtree(folder)
+        shutil.copytree(whole, folder)
+        manifest.unlink()
+        if damaged is not None:
+            manifest.write_bytes(damaged)
+        kept = content(logs(folder))
+        assert manifest.name in refused(folder, *LOG)
+        assert content(logs(folder)) == kept
+        with running(ours(folder, *SALVAGE)) as client:
+            assert everything(client) == before, damaged
+        (copy,) = copies(folder)
+        assert content(copy) == kept
+        with running(ours(folder, *LOG)) as client:
+            assert everything(client) == before
+    # Without one of the increments nobody knows.
+    shutil.rmtree(folder)
+    shutil.copytree(whole, folder)
+    manifest.unlink()
+    sorted(logs(folder).glob("*.incr.aof"))[1].unlink()
+    kept = content(logs(folder))
+    told = refused(folder, *SALVAGE)
+    assert "isn't certain" in told and "type b" in told
+    assert content(logs(folder)) == kept and not copies(folder)
+
+
+def test_a_base_of_redis_does_not_say_what_follows_it(folder):
+    with running(theirs(folder, *LOG)) as client:
+        client.set("a", 1)
+        rewritten(client)
+    next(logs(folder).glob("*.manifest")).unlink()
+    kept = content(logs(folder))
+    assert "doesn't say what follows it" in refused(folder, *SALVAGE)
+    assert content(logs(folder)) == kept
+
+
 def test_a_lost_increment_takes_no_removal_back(folder):
     server = ours(folder, *LOG)
     server.client.set("a", 1)

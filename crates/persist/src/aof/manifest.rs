@@ -95,6 +95,24 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Reads a manifest of which one byte has changed, by its checksum; `None` if that doesn't make
+    /// it right.
+    pub fn mend(bytes: &[u8]) -> Option<Self> {
+        let (body, last) = bytes.split_at_checked(bytes.len().checked_sub(SUM.len() + 17)?)?;
+        let sum = |body: &[u8]| [SUM, format!("{:016x}\n", checksum::of(body)).as_bytes()].concat();
+        let mut body = body.to_vec();
+        let right = sum(&body);
+        if right.iter().zip(last).filter(|(is, was)| is != was).count() > 1 {
+            let digits = last.strip_prefix(SUM)?.strip_suffix(b"\n")?;
+            let should = u64::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
+            let flip = checksum::flip(checksum::of(&body), should, body.len() as u64)?;
+            let at = body.len() - 1 - usize::try_from(flip.after).ok()?;
+            *body.get_mut(at)? ^= flip.mask;
+        }
+        let right = sum(&body);
+        Self::parse(&[body, right].concat()).ok()
+    }
+
     /// Appends the manifest as it's written.
     pub fn render(&self, out: &mut Vec<u8>) {
         let start = out.len();
@@ -257,6 +275,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn any_one_byte_is_mended() {
+        let mut bytes = Vec::new();
+        sample().render(&mut bytes);
+        for at in 0..bytes.len() {
+            for mask in [1, 0x20, 0x7f] {
+                bytes[at] ^= mask;
+                assert_eq!(Manifest::mend(&bytes), Some(sample()), "byte {at}, {mask}");
+                bytes[at] ^= mask;
+            }
+        }
+        bytes[3] ^= 1;
+        bytes[30] ^= 1;
+        assert_eq!(Manifest::mend(&bytes), None);
+        assert_eq!(Manifest::mend(b""), None);
+        assert_eq!(Manifest::mend(b"file a seq 1 type b\nfile b seq 2 typ"), None);
     }
 
     #[test]

@@ -69,22 +69,18 @@ impl Files {
     /// # Errors
     /// A sentence that names the file and what is wrong with it; nothing was changed then.
     pub fn open(folder: Folder, prefix: &str, latency: &Arc<Latency>) -> Result<Self, String> {
-        let path = folder.file(&manifest_name(prefix));
-        let manifest = match std::fs::read(&path) {
-            Ok(bytes) => {
-                Manifest::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))?
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let base = folder.file(&base_name(prefix, 1));
-                if let Some(base) = lone_base(&base) {
-                    let (path, base) = (path.display(), base.display());
-                    return Err(format!("{path} is missing, but there is {base}: a log is lost"));
-                }
-                Manifest::default()
-            }
-            Err(error) => return Err(format!("{}: {error}", path.display())),
-        };
-        Ok(Self {
+        let manifest = manifest_in(&folder, prefix)?;
+        Ok(Self::with(folder, prefix, latency, manifest))
+    }
+
+    /// The files that a manifest names.
+    pub(super) fn with(
+        folder: Folder,
+        prefix: &str,
+        latency: &Arc<Latency>,
+        manifest: Manifest,
+    ) -> Self {
+        Self {
             folder,
             prefix: prefix.to_owned(),
             latency: Arc::clone(latency),
@@ -92,7 +88,7 @@ impl Files {
             spare: None,
             anew: false,
             unnamed: None,
-        })
+        }
     }
 
     /// Whether there is no log yet, or none that has a base: what is beside it is the store then.
@@ -151,7 +147,10 @@ impl Files {
         if self.manifest.parts().count() + 2 > PARTS_MAX {
             return Err(io::Error::other(format!("the log has {PARTS_MAX} files already")));
         }
-        let sequence = self.manifest.next_increment();
+        // One that doesn't follow those before it leaves a gap, which tells them apart without a
+        // manifest.
+        let gap = u64::from(self.anew && !self.is_new());
+        let sequence = self.manifest.next_increment() + gap;
         let name = increment_name(&self.prefix, sequence);
         let file = OpenOptions::new()
             .create(true)
@@ -211,10 +210,11 @@ impl Files {
     ) -> io::Result<u64> {
         let sequence = self.manifest.next_base();
         let name = base_name(&self.prefix, sequence);
-        let options = Options { aof_base: true, ..options };
+        let last = self.unnamed.as_ref().or_else(|| self.manifest.increments.last());
+        let follows = last.map(|last| last.sequence);
+        let options = Options { aof_base: true, follows, ..options };
         let bytes =
             self.folder.replace(&name, |out| snapshot::write(node, options, out, cut).map(drop))?;
-        let last = self.unnamed.as_ref().or_else(|| self.manifest.increments.last());
         let kept = Manifest {
             base: Some(Part { name, sequence }),
             history: Vec::new(),
@@ -311,6 +311,25 @@ impl Files {
     }
 }
 
+/// The manifest in a folder.
+pub(super) fn manifest_in(folder: &Folder, prefix: &str) -> Result<Manifest, String> {
+    let path = folder.file(&manifest_name(prefix));
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            Manifest::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let base = folder.file(&base_name(prefix, 1));
+            if let Some(base) = lone_base(&base) {
+                let (path, base) = (path.display(), base.display());
+                return Err(format!("{path} is missing, but there is {base}: a log is lost"));
+            }
+            Ok(Manifest::default())
+        }
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
 /// The increment that was written last: an increment is named by the manifest before the journal
 /// goes on in it, and what is before it is on the disk once it has a record. `at` says where a file
 /// is.
@@ -326,13 +345,18 @@ pub(super) fn last_written(manifest: &Manifest, at: impl Fn(&str) -> PathBuf) ->
 
 /// Whether a name is one that a part of the log may have.
 fn is_part(prefix: &str, name: &str) -> bool {
-    let number = |rest: &str| rest.parse::<u64>().ok();
-    let rest = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'));
-    let base = rest.and_then(|rest| rest.strip_suffix(".base.rdb")).and_then(number);
-    let increment = rest.and_then(|rest| rest.strip_suffix(".incr.aof")).and_then(number);
-    let number =
+    part_named(prefix, name).is_some()
+}
+
+/// Whether a part of the log that has this name is a base, and its number.
+pub(super) fn part_named(prefix: &str, name: &str) -> Option<(bool, u64)> {
+    let rest = name.strip_prefix(prefix)?.strip_prefix('.')?;
+    let base = rest.strip_suffix(".base.rdb").and_then(|rest| rest.parse::<u64>().ok());
+    let increment = rest.strip_suffix(".incr.aof").and_then(|rest| rest.parse::<u64>().ok());
+    let exact =
         base.map(|n| base_name(prefix, n)).or_else(|| increment.map(|n| increment_name(prefix, n)));
-    number.is_some_and(|exact| exact == name)
+    exact.filter(|exact| exact == name)?;
+    Some((base.is_some(), base.or(increment)?))
 }
 
 /// A base of any number beside where the first one would be: there was a log.

@@ -324,6 +324,7 @@ impl Durable {
             latency: &self.common.latency,
             compress: config.rdbcompression,
             aof_base: false,
+            follows: None,
             now_ms: self.common.clock.now().ms,
             used_memory: heap::used() + self.node.arena_bytes(),
             seed: machine::random::<8>().ok().map(u64::from_le_bytes),

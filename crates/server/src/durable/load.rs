@@ -247,8 +247,15 @@ mod tests {
     }
 
     fn options(latency: &Latency) -> Options<'_> {
-        let seed = Some(9);
-        Options { latency, compress: true, aof_base: false, now_ms: NOW, used_memory: 0, seed }
+        Options {
+            latency,
+            compress: true,
+            aof_base: false,
+            follows: None,
+            now_ms: NOW,
+            used_memory: 0,
+            seed: Some(9),
+        }
     }
 
     #[test]

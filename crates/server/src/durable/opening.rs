@@ -9,6 +9,7 @@ use super::folder::Folder;
 use super::keeper::{Durable, lock};
 use super::load;
 use super::log::{Log, Policy};
+use super::salvage::Summary;
 use crate::config::Config;
 use crate::log as say;
 use std::path::Path;
@@ -84,13 +85,8 @@ impl Durable {
     /// Loads the log and goes on with it. A folder without one begins with its snapshot.
     fn open_log(self: &Arc<Self>, config: &Config, now_ms: u64) -> Result<Option<u64>, String> {
         let folder = Folder::take(&Path::new(&config.dir).join(&config.appenddirname))?;
-        let mut files = Files::open(folder, &config.appendfilename, &self.common.latency)?;
         let truncate = config.aof_load_truncated;
-        let salvaged = if self.store.salvage() && !files.is_new() {
-            files.salvage(&self.node, now_ms, truncate, &self.progress)?
-        } else {
-            None
-        };
+        let (mut files, salvaged) = self.open_files_of(config, folder, now_ms)?;
         let keys = if files.is_new() {
             self.load_snapshot(config, now_ms)?
         } else {
@@ -122,6 +118,27 @@ impl Durable {
         // They may have been changed since it began.
         self.settings_changed(&self.store.config());
         Ok(keys)
+    }
+
+    /// The log's files; if they are damaged and the start is to salvage, what can be had of them is
+    /// loaded.
+    fn open_files_of(
+        &self,
+        config: &Config,
+        folder: Folder,
+        now_ms: u64,
+    ) -> Result<(Files, Option<Summary>), String> {
+        let (name, latency) = (&config.appendfilename, &self.common.latency);
+        if !self.store.salvage() {
+            return Ok((Files::open(folder, name, latency)?, None));
+        }
+        let (mut files, damage) = Files::open_damaged(folder, name, latency)?;
+        if files.is_new() {
+            return Ok((files, None));
+        }
+        let damage = (config.aof_load_truncated, damage);
+        let salvaged = files.salvage(&self.node, now_ms, damage, &self.progress)?;
+        Ok((files, salvaged))
     }
 
     /// Starts the threads of the log, which is set already: a worker that comes meanwhile is rung

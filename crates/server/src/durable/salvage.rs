@@ -10,14 +10,16 @@
 //! had, and what a readable record removes is gone.
 //! Not for: files that can't be read, or that a later version wrote; those are refused.
 
-use super::aof::{Files, Found, Loading, last_written};
+use super::aof::{Files, Found, Loading, last_written, manifest_in, part_named};
 use super::folder::{Folder, is_temporary};
 use super::load;
 use super::progress::{Counted, Progress};
+use super::snapshot::FOLLOWS;
+use crate::latency::Latency;
 use crate::log as say;
 use node::Node;
 use persist::aof::salvage::{self, Survey};
-use persist::aof::{Part, Replay, Trust};
+use persist::aof::{Manifest, Part, Replay, Trust, base_name, increment_name, manifest_name};
 use persist::patch::{Patch, Patched};
 use persist::rdb::{self, Mend, Others, Reader as RdbReader, Stretches};
 use std::fs::{DirBuilder, File};
@@ -25,6 +27,7 @@ use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How many places of a file are told one by one.
 const TOLD: usize = 20;
@@ -87,7 +90,27 @@ impl Summary {
 }
 
 impl Files {
-    /// Loads what can be had, and begins the log anew; the next base has to follow. `None` if nothing
+    /// Takes the folder of a log whose manifest may be damaged or missing; what is wrong with it.
+    ///
+    /// # Errors
+    /// A sentence: what is wrong, and why it's not certain which files make up the log.
+    pub(super) fn open_damaged(
+        folder: Folder,
+        prefix: &str,
+        latency: &Arc<Latency>,
+    ) -> Result<(Self, Option<String>), String> {
+        let (manifest, what) = match manifest_in(&folder, prefix) {
+            Ok(manifest) => (manifest, None),
+            Err(what) => {
+                let found = found_manifest(&folder, prefix).map_err(|why| format!("{what}; {why}"));
+                (found?, Some(what))
+            }
+        };
+        Ok((Self::with(folder, prefix, latency, manifest), what))
+    }
+
+    /// Loads what can be had, and begins the log anew; the next base has to follow. `truncate`:
+    /// whether a torn end is no damage; `damage`: what is wrong with the manifest. `None` if nothing
     /// is damaged: nothing was done then.
     ///
     /// # Errors
@@ -96,7 +119,7 @@ impl Files {
         &mut self,
         node: &Node,
         began_ms: u64,
-        truncate: bool,
+        (truncate, damage): (bool, Option<String>),
         progress: &Progress,
     ) -> Result<Option<Summary>, String> {
         say::notice(format_args!("looking through the log for damage (--salvage)"));
@@ -105,7 +128,7 @@ impl Files {
             (0..2).for_each(|_| progress.expect(&self.folder.file(&part.name)));
         }
         let findings = self.look_through(truncate, progress)?;
-        let Some(first) = findings.first.clone() else {
+        let Some(first) = damage.or_else(|| findings.first.clone()) else {
             say::notice(format_args!("there is nothing to salvage: the log is whole"));
             return Ok(None);
         };
@@ -206,6 +229,53 @@ impl Files {
         }
         Ok((found, trust))
     }
+}
+
+/// The manifest of a folder in which it can't be read: mended, or what the files say of themselves.
+fn found_manifest(folder: &Folder, prefix: &str) -> Result<Manifest, String> {
+    let path = folder.file(&manifest_name(prefix));
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            if let Some(mended) = Manifest::mend(&bytes) {
+                return Ok(mended);
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    let files = files_of(folder.path()).map_err(|error| error.to_string())?;
+    let names = files.iter().filter_map(|(path, _)| path.file_name()?.to_str());
+    let parts: Vec<(bool, u64)> = names.filter_map(|name| part_named(prefix, name)).collect();
+    let unsure = |why: String| {
+        format!(
+            "{why}, so it isn't certain which files make up the log; write {} by hand, with a line \
+             `file NAME seq NUMBER type b` for the base and `... type i` for each increment after it",
+            path.display()
+        )
+    };
+    let newest = |base| parts.iter().filter(move |part| part.0 == base).map(|part| part.1).max();
+    let base = newest(true).ok_or_else(|| unsure("there is no base".to_owned()))?;
+    let name = base_name(prefix, base);
+    let first = followed_by(&folder.file(&name));
+    let first = first.ok_or_else(|| unsure(format!("{name} doesn't say what follows it")))?;
+    let last = newest(false).unwrap_or(0).max(first);
+    if let Some(gap) = (first..=last).find(|number| !parts.contains(&(false, *number))) {
+        return Err(unsure(format!("{} isn't there", increment_name(prefix, gap))));
+    }
+    let increment = |sequence| Part { name: increment_name(prefix, sequence), sequence };
+    let increments = (first..=last).map(increment).collect();
+    Ok(Manifest { base: Some(Part { name, sequence: base }), increments, ..Manifest::default() })
+}
+
+/// The number of the increment that follows a base, if it says so.
+fn followed_by(path: &Path) -> Option<u64> {
+    let mut reader = RdbReader::new(File::open(path).ok()?, Others::Skip, [1, 2]).ok()?;
+    while let Ok(Some(rdb::Event::Aux { name, value })) = reader.next() {
+        if name == FOLLOWS.as_bytes() {
+            return str::from_utf8(&value).ok()?.parse().ok();
+        }
+    }
+    None
 }
 
 /// What is wrong with a file, place by place.

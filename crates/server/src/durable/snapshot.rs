@@ -20,6 +20,8 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The fact of a base which increment follows it.
+pub(super) const FOLLOWS: &str = "sessile-increment";
 /// Bytes that are encoded before they are written.
 const PIECES: usize = 1 << 20;
 
@@ -32,6 +34,8 @@ pub struct Options<'a> {
     pub compress: bool,
     /// Whether the file is the base of a log.
     pub aof_base: bool,
+    /// The number of the increment that follows such a base.
+    pub follows: Option<u64>,
     /// When it's written, Unix milliseconds.
     pub now_ms: u64,
     /// Bytes of memory in use, for the file's facts.
@@ -108,12 +112,14 @@ fn write_trays<W: Write>(
     (trays, load): (&[Tray], &Load),
     out: W,
 ) -> io::Result<u64> {
+    let follows = options.follows.map(|number| number.to_string());
+    let more = follows.as_ref().map(|number| (FOLLOWS, number.as_bytes()));
     let facts = Facts {
         version: "7.0.15",
         ctime: options.now_ms / 1000,
         used_memory: options.used_memory,
         aof_base: options.aof_base,
-        more: &[],
+        more: more.as_slice(),
     };
     let mut file = File {
         writer: Writer::new(out, &facts, options.compress)?,
