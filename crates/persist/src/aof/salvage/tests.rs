@@ -81,7 +81,7 @@ fn has(file: &[u8], bytes: &[u8]) -> bool {
 #[test]
 fn no_damage_gives_a_value_that_never_was_or_revives_what_was_removed() {
     let mut rng = Rng::new(8);
-    for round in 0..800 {
+    for round in 0..400 {
         let sample = sample(round % 60, 14, |_| 0);
         let (file, from, to) = damaged(&sample, &mut rng);
         let (found, state, _) = salvaged(&file);
