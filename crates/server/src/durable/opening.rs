@@ -9,7 +9,7 @@ use super::folder::Folder;
 use super::keeper::{Durable, lock};
 use super::load;
 use super::log::{Log, Policy};
-use super::salvage::Summary;
+use super::salvage::{self, Summary};
 use crate::config::Config;
 use crate::log as say;
 use std::path::Path;
@@ -76,8 +76,13 @@ impl Durable {
         drop(self.folder_of(config)?);
         let wrong = |what: String| format!("{}: {what}", path.display());
         self.progress.expect(&path);
-        let file = self.progress.open(&path).map_err(|error| wrong(error.to_string()))?;
-        let found = load::rdb(&self.node, file, now_ms).map_err(wrong)?;
+        let found = if self.store.salvage() {
+            salvage::load_snapshot(&self.node, &path, now_ms, &self.progress)
+        } else {
+            let file = self.progress.open(&path).map_err(|error| wrong(error.to_string()))?;
+            load::rdb(&self.node, file, now_ms)
+        };
+        let found = found.map_err(wrong)?;
         found.warn(&config.dbfilename);
         Ok(Some(found.keys))
     }

@@ -133,9 +133,9 @@ impl Files {
             return Ok(None);
         };
         say::warning(format_args!("the log is damaged: {first}"));
-        let copy = set_aside(self.folder.path(), began_ms / 1000)
-            .map_err(|what| format!("nothing was changed: {what}"))?;
-        say::warning(format_args!("the damaged log was copied to {}", copy.display()));
+        let folder = self.folder.path();
+        let files = files_of(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let copy = set_aside(folder, &files, began_ms / 1000)?;
         let (found, trust) = self.load_rest(node, began_ms, &findings, progress)?;
         self.begin_anew();
         let surveys = findings.increments.iter().flatten();
@@ -278,6 +278,33 @@ fn followed_by(path: &Path) -> Option<u64> {
     None
 }
 
+/// Loads a snapshot, or what can be had of a damaged one, after it was copied aside.
+///
+/// # Errors
+/// A sentence: what is wrong with the file; nothing was changed.
+pub(super) fn load_snapshot(
+    node: &Node,
+    path: &Path,
+    now_ms: u64,
+    progress: &Progress,
+) -> Result<load::Found, String> {
+    let (base, what) = look_at_base(path, progress)?;
+    let Some(what) = what else {
+        say::notice(format_args!("there is nothing to salvage: {} is whole", path.display()));
+        return load_base(node, now_ms, &base, from(path, progress));
+    };
+    say::warning(format_args!("{}: {what}", path.display()));
+    let bytes = path.metadata().map_err(|error| error.to_string())?.len();
+    let copy = set_aside(path, &[(path.to_owned(), bytes)], now_ms / 1000)?;
+    let found = load_base(node, now_ms, &base, from(path, progress))?;
+    say::warning(format_args!(
+        "salvaged: {} keys; the damaged snapshot is in {}; start without --salvage from now on",
+        found.keys,
+        copy.display()
+    ));
+    Ok(found)
+}
+
 /// What is wrong with a file, place by place.
 fn told(survey: &Survey) -> Vec<String> {
     let mended = survey.patches.iter().map(|patch| format!("byte {} was mended", patch.at));
@@ -364,20 +391,23 @@ fn from<'p>(
     }
 }
 
-/// Copies a folder's files to a new one beside it, to the disk; which one.
-fn set_aside(folder: &Path, now_s: u64) -> Result<PathBuf, String> {
+/// Copies files to a new folder beside what is damaged, to the disk; which one.
+fn set_aside(what: &Path, files: &[(PathBuf, u64)], now_s: u64) -> Result<PathBuf, String> {
+    let failed = |copy: &Path, error: io::Error| {
+        format!("nothing was changed: no copy can be made in {}: {error}", copy.display())
+    };
     let named = |n: usize| {
         let number = if n == 0 { String::new() } else { format!(".{n}") };
-        let mut name = folder.as_os_str().to_owned();
+        let mut name = what.as_os_str().to_owned();
         name.push(format!(".damaged-{now_s}{number}"));
         PathBuf::from(name)
     };
-    let files = files_of(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
-    let free = free_bytes(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let free = free_bytes(above(what)).map_err(|error| failed(above(what), error))?;
     if free < bytes {
         return Err(format!(
-            "a copy of the damaged log takes {bytes} bytes, and the disk has {free} left"
+            "nothing was changed: a copy of what is damaged takes {bytes} bytes, and the disk has \
+             {free} left"
         ));
     }
     let made = (0..COPIES_MAX).map(named).find_map(|copy| {
@@ -386,24 +416,30 @@ fn set_aside(folder: &Path, now_s: u64) -> Result<PathBuf, String> {
             made => Some((copy, made)),
         }
     });
-    let (copy, made) = made.ok_or("there are too many copies of the log")?;
-    let copied = made.and_then(|()| copy_all(folder, &copy, &files));
+    let (copy, made) = made.ok_or("nothing was changed: there are too many copies beside it")?;
+    let copied = made.and_then(|()| copy_all(&copy, files));
     copied.map_err(|error| {
         // Half a copy is of no use to anybody; and what can't be removed does no harm.
         let _ = std::fs::remove_dir_all(&copy);
-        format!("the damaged log can't be copied to {}: {error}", copy.display())
+        failed(&copy, error)
     })?;
+    say::warning(format_args!("what is damaged was copied to {}", copy.display()));
     Ok(copy)
 }
 
-fn copy_all(folder: &Path, copy: &Path, files: &[(PathBuf, u64)]) -> io::Result<()> {
+fn copy_all(copy: &Path, files: &[(PathBuf, u64)]) -> io::Result<()> {
     for (path, _) in files {
         let to = copy.join(path.file_name().unwrap_or_default());
         std::fs::copy(path, &to)?;
         File::open(&to)?.sync_all()?;
     }
     File::open(copy)?.sync_all()?;
-    File::open(folder.parent().filter(|at| *at != "").unwrap_or_else(|| Path::new(".")))?.sync_all()
+    File::open(above(copy))?.sync_all()
+}
+
+/// The folder that something is in.
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|at| *at != "").unwrap_or_else(|| Path::new("."))
 }
 
 /// The files of a folder with their bytes, but what is being written and the lock.
