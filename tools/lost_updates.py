@@ -163,14 +163,19 @@ def migrate(environment: dict[str, str]) -> None:
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
-def drive(port: int, seeds: list[str], ours: bool) -> Verdict:
+def drive(port: int, seeds: list[str], ours: bool, keep: Path | None) -> Verdict:
     """Plays rounds, LANES at the same time; one process does this."""
 
     def lane(number: int) -> Verdict:
         verdict, site = Verdict(), Site(port, CLIENTS)
         try:
             for seed in seeds[number::LANES]:
-                verdict += judged(play(site, draw(seed, BORN)), BORN, ours=ours)
+                history = play(site, draw(seed, BORN))
+                found = judged(history, BORN, ours=ours)
+                verdict += found
+                if keep and found.complaints:
+                    name = seed.replace("/", "-").replace(", ", "-").replace(" ", "-")
+                    (keep / f"{name}.json").write_text(history.told())
         finally:
             site.close()
         return verdict
@@ -182,16 +187,17 @@ def drive(port: int, seeds: list[str], ours: bool) -> Verdict:
     return whole
 
 
-def measure(case: Case, servers: Servers, seed: int, updates: int) -> tuple[Verdict, float]:
+def measure(case: Case, servers: Servers, options: argparse.Namespace) -> tuple[Verdict, float]:
     """One case from start to end: what was found, and the seconds that it took."""
-    rounds = -(-updates // PER_ROUND)
-    seeds = [f"{seed}/{case.name}/{number}" for number in range(rounds)]
+    rounds = -(-options.updates // PER_ROUND)
+    seeds = [f"{options.seed}/{case.name}/{number}" for number in range(rounds)]
     chunks = [seeds[at : at + CHUNK] for at in range(0, rounds, CHUNK)]
     app = App(case, servers)
     begun, whole = time.monotonic(), Verdict()
     try:
         with ProcessPoolExecutor(DRIVERS) as pool:
-            jobs = [pool.submit(drive, app.port, chunk, case.ours) for chunk in chunks]
+            how = (case.ours, options.keep)
+            jobs = [pool.submit(drive, app.port, chunk, *how) for chunk in chunks]
             for job in as_completed(jobs):
                 whole += job.result()
                 progress(case, whole, rounds)
@@ -229,11 +235,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--updates", type=int, default=100_000, help="requests of each case")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="where the counts go")
+    parser.add_argument("--keep", type=Path, help="where rounds go in which anything is wrong")
     parser.add_argument("cases", nargs="*", metavar="CASE", help="parts of names (all)")
     options = parser.parse_args()
     chosen = [c for c in CASES if not options.cases or any(w in c.name for w in options.cases)]
     print(f"seed {options.seed}", flush=True)
+    if options.keep:
+        options.keep.mkdir(parents=True, exist_ok=True)
     results, failed = {}, False
     with (
         tempfile.TemporaryDirectory(prefix="sessile-lost-") as folder,
@@ -243,7 +252,7 @@ def main() -> int:
     ):
         servers = Servers(rivals, ours, meeting, folder)
         for case in chosen:
-            verdict, seconds = measure(case, servers, options.seed, options.updates)
+            verdict, seconds = measure(case, servers, options)
             report(case, verdict, seconds)
             results[case.name] = found(verdict, options.seed, seconds)
             failed |= case.ours and any(verdict.counts[name] for name in WRONG)

@@ -204,6 +204,34 @@ def test_the_only_key_of_a_dict_goes_without_what_others_have_put_beside_it():
         assert beside in after and not any(name.startswith(only) for name in after)
 
 
+@pytest.mark.parametrize(
+    "change", [lambda d: d["cart"].pop("pear"), lambda d: d["cart"].update(box={})]
+)
+@pytest.mark.parametrize("value", [{"cart": "none"}, {"cart": {"pear": "none", "box": 1}}])
+def test_markers_take_away_no_value_that_another_request_has_set(change, value):
+    # The place of a dict whose first key goes is kept by a marker, too.
+    fields = encode({"cart": {"pear": 1, "plum": 2}, "lang": "de"})
+    document, base = decode(fields)
+    other, _ = decode(fields)
+    change(document)
+    other.update(value)
+    if value["cart"] != "none":
+        other["cart"]["plum"] = 2
+    meanwhile = merge(fields, encode_changes(base, other))
+    after = decode(merge(meanwhile, encode_changes(base, document)))[0]
+    if value["cart"] == "none":
+        assert after["cart"] == "none"
+    else:
+        assert after["cart"]["box"] == 1
+
+
+@pytest.mark.parametrize("after", [{"a": {}}, {"a": {"b": {}}}, {"a": {"b": {"c": {}}}}])
+def test_an_empty_dict_takes_the_place_of_a_value_that_was_seen(after):
+    fields = encode({"a": 1})
+    _, base = decode(fields)
+    assert decode(merge(fields, encode_changes(base, after)))[0] == after
+
+
 def test_a_leaf_that_became_a_dict_meanwhile_goes_as_one():
     fields = encode({"mail": "weekly", "lang": "de"})
     document, base = decode(fields)

@@ -5,7 +5,8 @@ difference is what it asked for, and is merged into what is there by then:
 
 - a key that it removed goes, with all below it, seen or not; so does all below a dict that it
   emptied of several keys (of a single one, it's that key which was removed)
-- a leaf that it changed or added is set; a dict that was there makes room, a scalar above too
+- a leaf that it changed or added is set; a dict that was there makes room, a scalar above too; an
+  empty dict takes nothing's place but that of a value that was seen there
 - what it asked the store to add, append or set if absent is done to what is there by then
 - everything else stays as it is
 
@@ -59,6 +60,8 @@ def merged(there: Leaves, seen: Mapping[str, Any], steps: Sequence[Step]) -> Lea
         remove(state, path)
     for path, value in after.items():
         if path not in before or before[path] != value:
+            if value == EMPTY and path in before:
+                remove(state, path)
             put(state, path, value)
     for op, path, value in local.asked:
         ask(state, op, path, value)
@@ -86,14 +89,16 @@ def is_cleared(path: Path, before: Leaves, after: Leaves) -> bool:
 
 
 def put(state: Leaves, path: Path, value: Any) -> None:
-    """Sets a leaf; neither a dict in its place nor a scalar above it stays."""
-    if value != EMPTY:
-        for other in [other for other in state if other[: len(path)] == path]:
+    """Sets a leaf; neither a dict in its place nor a scalar above it stays, unless it's empty."""
+    tops = [path[:length] for length in range(1, len(path))]
+    above = [top for top in tops if state.get(top, EMPTY) != EMPTY]
+    if value == EMPTY:
+        if above or state.get(path, EMPTY) != EMPTY:
+            return
+    else:
+        remove(state, path)
+        for other in above:
             del state[other]
-    for length in range(1, len(path)):
-        above = path[:length]
-        if state.get(above, EMPTY) != EMPTY:
-            del state[above]
     state[path] = value
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from threading import Condition, Thread
 from typing import Any
 
@@ -71,6 +71,16 @@ class History:
     cookies_back: int = 0
     given_up: int = 0
     """Requests that were refused for good."""
+
+    def told(self) -> str:
+        """All of it as JSON, for whoever wants to know why."""
+        rows = []
+        for sent in sorted(self.sent + self.last, key=lambda sent: sent.began):
+            row = asdict(sent)
+            request = row.pop("request")
+            rows.append({"steps": request["steps"], "meeting": request["meeting"], **row})
+        whole = {"sent": rows, "document": self.document, "afterwards": self.afterwards}
+        return json.dumps({"round": self.round.token, **whole}, indent=1) + "\n"
 
 
 class Site:

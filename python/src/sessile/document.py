@@ -450,7 +450,7 @@ def gone(
     """Says which leaves and dicts aren't there any more."""
     trees: set[bytes] = set()
     keys: dict[Path, set[Component]] = {}
-    for name in known:
+    for name, (text, _) in known.items():
         if name in walk.texts or name in walk.kept:
             continue
         path = split_path(name)
@@ -458,8 +458,8 @@ def gone(
         if there is not None:
             top_name = join(path[:depth])
             if walk.texts.get(top_name) != MARKER:
-                # What is set goes without saying.
-                if name in walk.spent:
+                # What is set goes without saying, but markers take no value away.
+                if name in walk.spent or (text != MARKER and has_new_markers(name, walk)):
                     changes.delete.append(name)
                 continue
             # A dict emptied of several keys was cleared. Of a single one that may just have been
@@ -476,6 +476,15 @@ def gone(
             trees.add(name)
     changes.delete_trees.extend(sorted(trees))
     changes.delete[:] = [name for name in changes.delete if name not in trees]
+
+
+def has_new_markers(name: bytes, walk: _Walk) -> bool:
+    """Whether there are empty dicts below a name that weren't there."""
+    below = name + b"."
+    return any(
+        text == MARKER and other.startswith(below) and other not in walk.known
+        for other, text in walk.texts.items()
+    )
 
 
 def keys_below(known: Leaves) -> dict[Path, set[Component]]:

@@ -44,19 +44,26 @@ def merge(fields: Mapping[bytes, bytes], changes: Changes) -> dict[bytes, bytes]
 
 
 def put(fields: dict[bytes, bytes], name: bytes, value: bytes) -> None:
-    """Sets a leaf: all below it goes, unless it's a marker, and so does a leaf above it.
+    """Sets a leaf: all below it goes, and so does a leaf above it.
 
-    Markers above it stay: they mean nothing there, but hold the place of their dict.
+    Markers above it stay: they mean nothing there, but hold the place of their dict. A marker takes
+    nothing away: it isn't set where a value stands, or below one.
     """
-    if split(value)[0] != MARKER:
-        for other in below(fields, name):
-            del fields[other]
     parts = name.split(b".")
-    for length in range(1, len(parts)):
-        above = b".".join(parts[:length])
-        if above in fields and split(fields[above])[0] != MARKER:
-            del fields[above]
+    names = [b".".join(parts[:length]) for length in range(1, len(parts))]
+    above = [other for other in names if has_value(fields, other)]
+    if split(value)[0] == MARKER:
+        if above or has_value(fields, name):
+            return
+    else:
+        for other in (*below(fields, name), *above):
+            del fields[other]
     fields[name] = value
+
+
+def has_value(fields: Mapping[bytes, bytes], name: bytes) -> bool:
+    """Whether there is a leaf that's no marker."""
+    return name in fields and split(fields[name])[0] != MARKER
 
 
 def delete_tree(fields: dict[bytes, bytes], name: bytes) -> None:

@@ -380,14 +380,19 @@ local function merge(key, f, dirty)
     return value == '{}' or string.sub(value, 1, 3) == '{} '
   end
   local function put(name, value)
-    if not is_marker(value) then
-      for _, other in ipairs(below(name)) do drop(other) end
-    end
+    local above = {}
     local dot = string.find(name, '.', 1, true)
     while dot do
-      local above = string.sub(name, 1, dot - 1)
-      if f[above] and not is_marker(f[above]) then drop(above) end
+      local other = string.sub(name, 1, dot - 1)
+      if f[other] and not is_marker(f[other]) then above[#above + 1] = other end
       dot = string.find(name, '.', dot + 1, true)
+    end
+    if is_marker(value) then
+      -- It takes nothing away.
+      if above[1] or (f[name] and not is_marker(f[name])) then return end
+    else
+      for _, other in ipairs(below(name)) do drop(other) end
+      for _, other in ipairs(above) do drop(other) end
     end
     if under and not f[name] then note(name) end
     f[name], dirty[name] = value, true

@@ -203,19 +203,29 @@ impl<'s, 'a> Merge<'s, 'a> {
         self.delete_below(path);
     }
 
-    /// Sets a leaf. What is below goes, unless it's the marker of a dict; so does what is above,
-    /// unless that is one.
+    /// Sets a leaf. What is below goes, and what is above, unless that is the marker of a dict. A
+    /// marker takes nothing away: it isn't set where a value stands, or below one.
     fn put(&mut self, field: &'a [u8], value: Cow<'a, [u8]>) {
-        if json::split(&value).0 != MARKER {
+        let dots = (0..field.len()).filter(|at| is_dot(field, *at));
+        let mut above = dots.map(|dot| field.get(..dot).unwrap_or_default());
+        if json::split(&value).0 == MARKER {
+            if self.has_value(field) || above.any(|name| self.has_value(name)) {
+                return;
+            }
+        } else {
             self.delete_below(field);
-        }
-        for dot in (0..field.len()).filter(|at| is_dot(field, *at)) {
-            let above = field.get(..dot).unwrap_or_default();
-            if self.value(above).is_some_and(|value| json::split(value).0 != MARKER) {
-                self.changed.insert(Cow::Borrowed(above), None);
+            for name in above {
+                if self.has_value(name) {
+                    self.changed.insert(Cow::Borrowed(name), None);
+                }
             }
         }
         self.changed.insert(Cow::Borrowed(field), Some(value));
+    }
+
+    /// Whether there is a leaf that's no marker.
+    fn has_value(&self, name: &[u8]) -> bool {
+        self.value(name).is_some_and(|value| json::split(value).0 != MARKER)
     }
 
     fn delete_below(&mut self, path: &[u8]) {

@@ -79,11 +79,16 @@ impl Session {
         }
         for (name, value) in &given.set {
             let below = format!("{name}.");
-            if value != "{}" {
-                self.fields.retain(|other, _| !other.starts_with(&below));
-            }
             let above = |other: &str| name.starts_with(&format!("{other}."));
-            self.fields.retain(|other, value| !above(other) || value == "{}");
+            if value == "{}" {
+                let mut there = self.fields.iter();
+                if there.any(|(other, value)| (above(other) || other == name) && value != "{}") {
+                    continue;
+                }
+            } else {
+                self.fields.retain(|other, _| !other.starts_with(&below));
+                self.fields.retain(|other, value| !above(other) || value == "{}");
+            }
             self.fields.insert(name.clone(), value.clone());
         }
     }
