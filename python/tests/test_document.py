@@ -225,6 +225,18 @@ def test_markers_take_away_no_value_that_another_request_has_set(change, value):
         assert after["cart"]["box"] == 1
 
 
+@pytest.mark.parametrize("value", ["none", {}])
+def test_what_takes_the_place_of_a_dict_moves_nothing_behind_it(value):
+    # The marker of `a` is younger than what is below it, and than `b`.
+    fields = {b"a": b"{} 9", b"a.x": b"1 0", b"b": b"2 5", b"c": b"3 9"}
+    document, base = decode(fields)
+    assert list(document) == ["a", "b", "c"]
+    document["a"] = value
+    changes = encode_changes(base, document)
+    assert list(changes.set) == [b"a"]
+    assert list(decode(merge(fields, changes))[0].items()) == [("a", value), ("b", 2), ("c", 3)]
+
+
 @pytest.mark.parametrize("after", [{"a": {}}, {"a": {"b": {}}}, {"a": {"b": {"c": {}}}}])
 def test_an_empty_dict_takes_the_place_of_a_value_that_was_seen(after):
     fields = encode({"a": 1})

@@ -110,9 +110,18 @@ class Deed:
         own, op = self.step.path, self.step.op
         if op in CONTROL:
             return False
+        if op == "delete" and self.may_empty():
+            own = own[:-1]
         if op in ("delete", "empty"):
             return path[: len(own)] == own
         return path[: len(own)] == own or own[: len(path)] == path
+
+    def may_empty(self) -> bool:
+        """Whether it takes several keys out of one dict: if these were all, that was cleared."""
+        own = self.step.path
+        steps = self.sent.request.steps
+        beside = [s for s in steps if s.op == "delete" and s.path[:-1] == own[:-1]]
+        return len(own) > 1 and len(beside) > 1
 
     def may_follow(self, other: Deed) -> bool:
         """Whether its effect may have come after the other's."""

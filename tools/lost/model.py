@@ -58,6 +58,9 @@ def merged(there: Leaves, seen: Mapping[str, Any], steps: Sequence[Step]) -> Lea
     state = dict(there)
     for path in gone(before, after):
         remove(state, path)
+    for path in before:
+        if path not in after and state.get(path, EMPTY) != EMPTY:
+            del state[path]  # it's a dict now
     for path, value in after.items():
         if path not in before or before[path] != value:
             if value == EMPTY and path in before:

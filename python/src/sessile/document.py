@@ -327,7 +327,8 @@ class _Walk:
             start = len(self.names)
             name = prefix + component(key)
             place = self.child(item, (*path, key), name)
-            if self.seen and self.names[start] not in self.known:
+            first = self.names[start]
+            if self.seen and (first == name or first not in self.known):
                 place = self.inherited(name, start, place, last)
             if place <= last and not self.anchored(row, place):
                 place = self.restamp(start)

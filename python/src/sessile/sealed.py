@@ -23,7 +23,7 @@ from sessile.contract import AsyncEngine, Changes, Engine, Life, Listed, Loaded,
 from sessile.encryption import SEAL, Ring, Seal, ring_of
 from sessile.errors import EncryptionError, SessionConflict, SessionUnavailable
 from sessile.faces import AsyncFace, Face
-from sessile.merge import merge
+from sessile.merge import has_value, merge
 from sessile.session import SELF, Plan, arun, mark_of, name_of, run
 
 __all__ = ["async_sealed", "sealed"]
@@ -209,7 +209,11 @@ class Plans:
         if not stands_for_another and not is_sound:
             # A handle that stands for another can't make a seal that fits both.
             now = seal.renewed(key)
-        closed = Changes(delete=[name for name in there if name not in after])
+        closed = Changes()
+        for name in there:
+            # A marker takes no value away by being set.
+            if name not in after or (has_value(there, name) and not has_value(after, name)):
+                closed.delete.append(name)
         for name, leaf in after.items():
             is_same = there.get(name) == leaf and name not in changes.set
             if not is_same or (now is not seal and not now.fits(name, found.fields[name])):
