@@ -59,12 +59,10 @@ def merged(there: Leaves, seen: Mapping[str, Any], steps: Sequence[Step]) -> Lea
     for path in gone(before, after):
         remove(state, path)
     for path in before:
-        if path not in after and state.get(path, EMPTY) != EMPTY:
+        if after.get(path, EMPTY) == EMPTY and state.get(path, EMPTY) != EMPTY:
             del state[path]  # it's a dict now
     for path, value in after.items():
         if path not in before or before[path] != value:
-            if value == EMPTY and path in before:
-                remove(state, path)
             put(state, path, value)
     for op, path, value in local.asked:
         ask(state, op, path, value)

@@ -472,9 +472,9 @@ def gone(
         # A leaf goes as a tree: in the meantime another request may have made it a dict.
         trees.add(join(path[: depth + 1]))
     for name in [name for name in walk.texts if walk.texts[name] == MARKER]:
-        # An empty dict in the place of another's leaves: those go, seen or not.
+        # In the place of a value. Should another request have made that a dict, it may stay.
         if name in known and rewritten(known[name][0]) != MARKER:
-            trees.add(name)
+            changes.delete.append(name)
     changes.delete_trees.extend(sorted(trees))
     changes.delete[:] = [name for name in changes.delete if name not in trees]
 
