@@ -58,8 +58,8 @@ def merged(there: Leaves, seen: Mapping[str, Any], steps: Sequence[Step]) -> Lea
     state = dict(there)
     for path in gone(before, after):
         remove(state, path)
-    for path in before:
-        if after.get(path, EMPTY) == EMPTY and state.get(path, EMPTY) != EMPTY:
+    for path, value in before.items():
+        if value != EMPTY and after.get(path, EMPTY) == EMPTY and state.get(path, EMPTY) != EMPTY:
             del state[path]  # it's a dict now
     for path, value in after.items():
         if path not in before or before[path] != value:
