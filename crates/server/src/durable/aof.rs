@@ -36,6 +36,9 @@ use std::sync::Arc;
 pub const FORMAT: Format =
     Format { effect: aof::record, select: aof::select, together: aof::TOGETHER };
 
+/// What an operator is told of a log that isn't whole.
+const SALVAGE: &str = " (if it's damaged, a start with --salvage loads what is right of it)";
+
 /// What was there at the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -259,7 +262,8 @@ impl Files {
     ) -> Result<u64, String> {
         let path = self.folder.file(&part.name);
         let wrong = |what: String| format!("{}: {what}", path.display());
-        let found = load::rdb(node, self.opened(part, progress)?, began_ms).map_err(wrong)?;
+        let found = load::rdb(node, self.opened(part, progress)?, began_ms);
+        let found = found.map_err(|what| wrong(format!("{what}{SALVAGE}")))?;
         found.warn(&part.name);
         Ok(found.keys)
     }
@@ -291,6 +295,9 @@ impl Files {
                 Ok(None) => break,
                 Err(error) => {
                     let torn = matches!(error.problem, Problem::Bad { verdict: Verdict::Torn, .. });
+                    if !torn && matches!(error.problem, Problem::Bad { .. }) {
+                        return Err(wrong(format!("{error}{SALVAGE}")));
+                    }
                     if !torn || !truncate {
                         return Err(wrong(error.to_string()));
                     }
@@ -316,13 +323,14 @@ pub(super) fn manifest_in(folder: &Folder, prefix: &str) -> Result<Manifest, Str
     let path = folder.file(&manifest_name(prefix));
     match std::fs::read(&path) {
         Ok(bytes) => {
-            Manifest::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))
+            let parsed = Manifest::parse(&bytes);
+            parsed.map_err(|error| format!("{}: {error}{SALVAGE}", path.display()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let base = folder.file(&base_name(prefix, 1));
             if let Some(base) = lone_base(&base) {
                 let (path, base) = (path.display(), base.display());
-                return Err(format!("{path} is missing, but there is {base}: a log is lost"));
+                return Err(format!("{path} is missing, but there is {base}{SALVAGE}"));
             }
             Ok(Manifest::default())
         }
