@@ -20,7 +20,8 @@
 //! it's damage, and nothing may be loaded; after it, it's what a crash leaves of a write that
 //! nobody was told of, and is cut.
 //! What always holds: a chunk is all of what one turn of the journal gave, so an effect of several
-//! records and a transaction are within one.
+//! records and a transaction are within one; it begins with the choice of its database, so that it can
+//! be read where the chunks before it are lost ([`salvage`]).
 
 mod chunk;
 mod manifest;
