@@ -1,12 +1,16 @@
 """Writes docs/guarantees.md: what each engine promises, each cell with the test that proves it.
 
-    python tools/guarantees.py [--check]
+    python tools/guarantees.py [--check | --ran REPORT...]
 
 What engines promise is read from the engines themselves (`promises`, the list is
 sessile.promises), and the proofs from the tests that pytest finds (`pytest.mark.proves`). What
 always holds: a promise that an engine declares and no test proves for it is an error, and so is
 a named proof of what an engine doesn't declare; nothing is written then. `--check` writes nothing
-and fails if the page isn't what would be written. It runs no tests: `make test-all` does.
+and fails if the page isn't what would be written.
+
+It runs no tests. `--ran` reads what pytest reported of a run (JUnit's XML) and fails unless each
+test behind the page ran and passed; those that need many servers only if the report of such a run
+is among them. tools/suites.py does so at the end of `make test` and `make test-all`.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+import xml.etree.ElementTree as xml
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +27,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/guarantees.md"
 TESTS = ROOT / "python/tests"
-sys.path[:0] = [str(ROOT / "python/src")]
+sys.path[:0] = [str(ROOT / "python/src"), str(TESTS)]
 
 from sessile.promises import Promise  # noqa: E402
 from sessile.urls import open_async_engine, open_engine  # noqa: E402
@@ -53,16 +59,30 @@ A dash: the engine promises nothing of the kind. Where a server is somebody else
 (`sessile`, `redis`, `sentinel`, `cluster`), its settings say whether sessions survive its restart
 (durability.md), so the engine promises nothing. `redis_noscript` is Redis for a user who may run no
 scripts. Valkey has the same engine as Redis; the tests run on redis-server. `unix://` is `sessile`
-by another way. `memory` lives and dies with its process. The framework's own sessions over a cache
-are no engine of ours: sessions-semantics.md says when they are enough.
+by another way. `memory` lives and dies with its process.
 
 ## The tests
 
-By the numbers in the table, in python/tests, with STORE for the column. Those of `sentinel` and
-`cluster` run in `make test-all`, the others in `make test`.
+By the numbers in the table, in python/tests, with STORE for the column. `make test` runs them and
+ends with an error unless each of them ran and passed; those of `sentinel` and `cluster` need many
+servers, and the same holds of them in `make test-all`.
 
 {tests}
+
+## Other engines of sessions
+
+The same questions to unmodified packages as their own documentation sets them up, and to
+`sessile.django` on `redis://`. Each answer is what a test finds, which fails if one isn't so any
+more, for better or worse: `test_rivals.py::{rivals}`.
+
+{others}
+
+A dash: it makes no sense there, or no test asks. Of `cached_db` the cache is gone in the last row.
+Flask-Session changes an id only if the app calls its `regenerate`. Whether overlapping requests
+lose updates under real application servers is counted by `make lost-updates`. When the framework's
+own sessions are enough: sessions-semantics.md.
 """
+OTHERS = "test_what_others_promise"
 
 
 class Finder:
@@ -71,9 +91,20 @@ class Finder:
     def __init__(self) -> None:
         self.proofs: Proofs = {}
         self.named: set[tuple[Promise, str]] = set()
+        self.every: dict[tuple[Promise, str], set[str]] = {}
+        """All tests of a promise, of which the page names one."""
+        self.others: set[str] = set()
+        """The tests of other engines of sessions."""
+        self.fleet: set[str] = set()
+        """Tests that need many servers."""
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
+            name = item.nodeid.rpartition("tests/")[2]
+            if item.get_closest_marker("fleet"):
+                self.fleet.add(name)
+            if f"::{OTHERS}[" in name:
+                self.others.add(name)
             for mark in item.iter_markers("proves"):
                 promise, *stores = mark.args
                 if not stores:
@@ -82,8 +113,8 @@ class Finder:
                 else:
                     self.named |= {(promise, store) for store in stores}
                 for store in stores:
-                    test = item.nodeid.rpartition("tests/")[2]
-                    self.proofs.setdefault((promise, store), test)
+                    self.proofs.setdefault((promise, store), name)
+                    self.every.setdefault((promise, store), set()).add(name)
 
 
 def declared(store: str) -> frozenset[Promise]:
@@ -133,11 +164,68 @@ def page(promises: dict[str, frozenset[Promise]], found: Finder) -> str:
         raise SystemExit("error: " + "\nerror: ".join(wrong))
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     tests = "\n".join(f"{number}. `{test}`" for test, number in numbers.items())
-    return TEXT.format(table=table, tests=tests)
+    return TEXT.format(table=table, tests=tests, rivals=OTHERS, others=others())
+
+
+def others() -> str:
+    """The table of other engines."""
+    from rivals import ANSWERS, RIVALS  # it sets up Django
+
+    lines = [["", *RIVALS], ["---"] * (1 + len(RIVALS))]
+    for question, (yes, no) in ANSWERS.items():
+        answers = ["yes" if name in yes else "**no**" if name in no else "-" for name in RIVALS]
+        lines.append([question.value, *answers])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def outcomes(report: Path) -> dict[str, str]:
+    """What became of each test of a run: `passed`, or the word of JUnit for what did."""
+    found: dict[str, str] = {}
+    for case in xml.parse(report).iter("testcase"):
+        test = f"{case.attrib['classname'].rpartition('.')[2]}.py::{case.attrib['name']}"
+        bad = [part.tag for part in case if part.tag in ("failure", "error", "skipped")]
+        found[test] = bad[0] if bad else found.get(test, "passed")
+    return found
+
+
+def unproven(
+    promises: dict[str, frozenset[Promise]], found: Finder, ran: dict[str, str]
+) -> list[str]:
+    """What is wrong with a run: tests behind the page that didn't pass in it."""
+    behind = set(found.others)
+    for store, of_store in promises.items():
+        for promise in of_store:
+            by = AS_REDIS.get(promise, {}).get(store, store)
+            behind |= found.every.get((promise, by), set())
+    if not found.fleet & ran.keys():
+        behind -= found.fleet
+    return [
+        f"{test}: {ran.get(test, 'did not run')}"
+        for test in sorted(behind)
+        if ran.get(test) != "passed"
+    ]
+
+
+def check_run(reports: Sequence[str]) -> int:
+    """Says of a run whether it shows what the page says; the exit status."""
+    ran: dict[str, str] = {}
+    for report in reports:
+        ran |= outcomes(Path(report))
+    found = proofs()
+    wrong = unproven({store: declared(store) for store in COLUMNS}, found, ran)
+    for line in wrong:
+        print(f"docs/guarantees.md isn't shown by this run: {line}")
+    kinds = "with" if found.fleet & ran.keys() else "without"
+    print(
+        f"{len(wrong)} tests behind docs/guarantees.md didn't pass, {kinds} those of many servers"
+    )
+    return 1 if wrong else 0
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the page or checks it; the exit status."""
+    """Writes the page, checks it, or checks a run; the exit status."""
+    if arguments[:1] == ["--ran"]:
+        return check_run(arguments[1:])
     text = page({store: declared(store) for store in COLUMNS}, proofs())
     if "--check" not in arguments:
         PAGE.write_text(text)

@@ -5,7 +5,7 @@ django` only those suites. What always holds: a suite that is named but can't ru
 never a silent skip; the exit status is 0 only if every suite passed; the closing table has one line
 per suite with the last line that its own runner printed. Cargo's suites run first and alone (they
 use every core), the others two at a time with servers of their own, their output kept until they
-end.
+end. A suite that judges what others reported comes last, and never judges an older report.
 
 The server under test is SESSILE_SERVER_BIN, or else the `quick` profile, built here first.
 """
@@ -36,15 +36,18 @@ AT_ONCE = 2
 PY = "{python}"
 NATIVE = ("--manifest-path", "python/Cargo.toml")
 PYTEST = (PY, "-m", "pytest", "-q")
+REPORT = "--junitxml=build/logs/{}.xml"
 
 
 @dataclass(frozen=True)
 class Suite:
-    """One command. `alone` streams its output and shares the machine with nobody."""
+    """One command. `alone` streams its output and shares the machine with nobody; one with
+    `after` runs when those suites have ended, which run whenever it does."""
 
     name: str
     command: tuple[str, ...]
     alone: bool = False
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,17 @@ class Result:
     closing: str
 
 
-TEST = [
+def guarantees(*of: str) -> Suite:
+    """Whether the tests behind docs/guarantees.md passed in these suites."""
+    reports = [f"build/logs/{name}.xml" for name in of]
+    return Suite("guarantees", (PY, "tools/guarantees.py", "--ran", *reports), after=of)
+
+
+TESTS = [
     Suite("cargo", ("cargo", "test", "--workspace", "--locked"), alone=True),
     Suite("edges", (PY, "tools/house.py", "--only", "edges")),
     Suite("tools", (*PYTEST, "tools/tests")),
-    Suite("python", (*PYTEST, "-m", "not fleet", "python/tests")),
+    Suite("python", (*PYTEST, "-m", "not fleet", REPORT.format("python"), "python/tests")),
     Suite("clients", (*PYTEST, "tests/clients")),
     Suite("django", (PY, "tests/django/run.py")),
     Suite("django-sessions", (PY, "tests/django/sessions.py")),
@@ -71,9 +80,11 @@ TEST = [
     Suite("durable", (*PYTEST, "tests/durable")),
     Suite("admin", (*PYTEST, "tests/admin", "tests/bench")),
 ]
+TEST = [*TESTS, guarantees("python")]
 ALL = [
-    *TEST,
-    Suite("python-fleet", (*PYTEST, "-m", "fleet", "python/tests")),
+    *TESTS,
+    Suite("python-fleet", (*PYTEST, "-m", "fleet", REPORT.format("python-fleet"), "python/tests")),
+    guarantees("python", "python-fleet"),
 ]
 LINT = [
     Suite("house", (PY, "tools/house.py")),
@@ -128,7 +139,8 @@ def run_group(group: str, only: Sequence[str]) -> bool:
     unknown = [name for name in only if name not in known]
     if unknown:
         raise SetupError(f"no suite {unknown[0]!r}; there are {', '.join(known)}")
-    suites = [suite for name, suite in known.items() if not only or name in only]
+    wanted = {*only, *(name for asked in only for name in known[asked].after)}
+    suites = [suite for name, suite in known.items() if not only or name in wanted]
     environment, python = prepare(group, suites)
     LOGS.mkdir(parents=True, exist_ok=True)
 
@@ -137,7 +149,8 @@ def run_group(group: str, only: Sequence[str]) -> bool:
 
     results = [one(suite) for suite in suites if suite.alone]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        results += pool.map(one, [suite for suite in suites if not suite.alone])
+        results += pool.map(one, [suite for suite in suites if not (suite.alone or suite.after)])
+    results += [one(suite) for suite in suites if suite.after]
     report(group, results)
     return all(result.status == 0 for result in results)
 
@@ -166,6 +179,7 @@ def run(suite: Suite, python: str, environment: dict[str, str]) -> Result:
     command = [part.replace(PY, python) for part in suite.command]
     say(f"{suite.name}: {' '.join(suite.command).replace(PY, 'python')}")
     log = LOGS / f"{suite.name}.log"
+    log.with_suffix(".xml").unlink(missing_ok=True)
     began = time.monotonic()
     status = missing(command)
     if status:

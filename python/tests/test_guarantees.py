@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import guarantees
+from rivals import ANSWERS, RIVALS
 from sessile.promises import Promise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,3 +36,45 @@ def test_a_test_without_a_promise_is_an_error() -> None:
     found.named.add((Promise.FAILOVER, "memory"))
     with pytest.raises(SystemExit, match="doesn't declare FAILOVER"):
         guarantees.page({"memory": frozenset()}, found)
+
+
+def test_other_engines_are_asked_all_that_the_page_answers() -> None:
+    for question, (yes, no) in ANSWERS.items():
+        assert not yes & no
+        assert yes | no <= set(RIVALS), question
+        assert "sessile" in yes, question
+    assert guarantees.others() in guarantees.PAGE.read_text()
+
+
+CASE = '<testcase classname="python.tests.test_x" name="test_y[memory-{}]">{}</testcase>'
+REPORTS = {
+    "": [],
+    CASE.format("sync", "") + CASE.format("async", "<skipped/>"): ["memory-async]: skipped"],
+    CASE.format("sync", "<failure/>") + CASE.format("async", ""): ["memory-sync]: failure"],
+    CASE.format("async", ""): ["memory-sync]: did not run"],
+}
+"""What pytest may report, and what then is wrong with the run."""
+
+
+@pytest.mark.parametrize("at", range(len(REPORTS)))
+def test_a_run_shows_the_page_if_each_test_behind_it_passed(tmp_path: Path, at: int) -> None:
+    cases, wrong = list(REPORTS.items())[at]
+    cases = cases or CASE.format("sync", "") + CASE.format("async", "")
+    report = tmp_path / "run.xml"
+    report.write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+    found, behind = (
+        guarantees.Finder(),
+        {f"test_x.py::test_y[memory-{f}]" for f in ("sync", "async")},
+    )
+    found.every[Promise.MERGE, "memory"] = behind
+    found.every[Promise.FAILOVER, "sentinel"] = found.fleet = {"test_x.py::test_z"}
+    promises = {
+        "memory": frozenset({Promise.MERGE}),
+        "sentinel": frozenset({Promise.FAILOVER}),
+    }
+    said = guarantees.unproven(promises, found, guarantees.outcomes(report))
+    assert [line.partition("[")[2] for line in said] == wrong
+    # Where a test of many servers ran, all of them have to.
+    found.fleet |= behind
+    said = guarantees.unproven(promises, found, guarantees.outcomes(report))
+    assert "test_x.py::test_z: did not run" in said
