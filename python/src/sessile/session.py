@@ -330,7 +330,10 @@ class Session:
     # ---- plans
 
     def load(self) -> Plan[None]:
-        """Reads the session, once; nothing if there is no well-formed id."""
+        """Reads the session, once; nothing if there is no well-formed id.
+
+        Tasks that share the session may load it at once: what the first one got is what counts.
+        """
         if self.standing is not Standing.UNREAD or self._data is not None:
             return
         found: Loaded | Rotated | None = None
@@ -342,13 +345,16 @@ class Session:
                     self._key = key
                     break
         except SessionUnavailable as error:
+            if self._was_loaded():
+                return
             self.failure = error
             self._log("not readable: %s", type(error).__name__, level=logging.WARNING)
             if self.settings.outage != "anonymous":
                 raise
             self.standing, self._data = Standing.OUTAGE, {}
             return
-        self._take(found)
+        if not self._was_loaded():
+            self._take(found)
 
     def finish(self, *, touch: bool = False) -> Plan[Action]:
         """What the end of a request has to write; the answer is what was done.
@@ -573,6 +579,10 @@ class Session:
         return keys[-1]
 
     # ---- small questions
+
+    def _was_loaded(self) -> bool:
+        """Whether another task that shares the session was faster."""
+        return self.standing is not Standing.UNREAD or self._data is not None
 
     def _log(self, event: str, *values: str, level: int = logging.INFO) -> None:
         """Notes what happened to this session."""
