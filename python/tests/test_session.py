@@ -127,6 +127,65 @@ def test_intents_add_up_without_loading(engine: Counted) -> None:
     assert session.data == {"hits": 5, "seen": ["b", "b"], "first": "yes"}
 
 
+def test_tasks_that_save_one_session_at_once_send_what_is_theirs(engine: Counted) -> None:
+    made = opened(engine, hits=0, seen=[])
+    for loads in (True, False):
+        session = Session(SETTINGS, made.id)
+        if loads:
+            run(engine, session.load())
+        plans, steps = [], []
+        for _ in range(3):
+            session.incr(["hits"])
+            session.push(["seen"], "x")
+            plans.append(session.save())
+            steps.append(next(plans[-1]))
+        session.incr(["hits"])
+        for plan, step in zip(plans, steps, strict=True):
+            with pytest.raises(StopIteration):
+                plan.send(step(engine))
+        assert session.modified
+        assert run(engine, session.finish()) is Action.SAVE
+        assert run(engine, session.finish()) is Action.NOTHING
+    session = Session(SETTINGS, made.id)
+    run(engine, session.load())
+    assert session.data == {"hits": 8, "seen": ["x"] * 6}
+
+
+def test_a_save_without_reading_deletes_nothing_of_the_one_before(engine: Counted) -> None:
+    session = Session(SETTINGS, opened(engine, hits=0, seen=[], cart={"apple": 1}).id)
+    for _ in range(2):
+        session.incr(["hits"])
+        session.push(["seen"], "x")
+        session.replace(["cart"], {"pear": 1})
+        run(engine, session.save())
+        session.incr(["hits"])
+        run(engine, session.save())
+    run(engine, session.load())
+    assert session.data == {"hits": 4, "seen": ["x", "x"], "cart": {"pear": 1}}
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_what_could_not_be_saved_is_saved_by_the_next_try(engine: Counted, loads: bool) -> None:
+    session = Session(SETTINGS, opened(engine, hits=1, cart={"apple": 1}).id)
+    if loads:
+        run(engine, session.load())
+        session.data["cart"]["pear"] = 2
+    session.incr(["hits"])
+    session.incr(["by", "day"])
+    plan = session.save()
+    next(plan)
+    session.incr(["hits"], 2)
+    session.incr(["by", "hour"])
+    with pytest.raises(SessionUnavailable):
+        plan.throw(SessionUnavailable("no answer"))
+    assert session.modified
+    assert run(engine, session.finish()) is Action.SAVE
+    after = Session(SETTINGS, session.id)
+    run(engine, after.load())
+    cart = {"apple": 1, "pear": 2} if loads else {"apple": 1}
+    assert after.data == {"hits": 4, "cart": cart, "by": {"day": 1, "hour": 1}}
+
+
 def test_intents_before_a_load_are_seen_after_it(engine: Counted) -> None:
     made = opened(engine, hits=1, seen=["a"], cart={"apple": 1}, old={"x": 1})
     session = Session(SETTINGS, made.id)

@@ -164,6 +164,18 @@ class Intents:
         """Says what the document holds there after an intent."""
         self.noted[tuple(path)] = encode_value(value, tuple(path))
 
+    def then(self, later: Intents) -> Intents:
+        """These and later ones, as if all had been said in one."""
+        if later.cleared:
+            return later
+        self.replaced += later.replaced
+        for path, by in later.increments.items():
+            self.incr(path, by)
+        self.pushes += later.pushes
+        self.inits.update(later.inits)
+        self.noted.update(later.noted)
+        return self
+
 
 class Codec:
     """Documents with one set of rules.

@@ -27,6 +27,8 @@ __all__ = [
     "Shape",
     "handle",
     "handles",
+    "mark_of",
+    "name_of",
     "new_id",
     "route",
 ]
@@ -97,3 +99,13 @@ def _keyed(key: bytes | str, message: bytes) -> bytes:
     if len(secret) < 16:
         raise ConfigurationError("a key for ids has 16 bytes at least")
     return hmac.new(secret, message, hashlib.sha256).hexdigest().encode()
+
+
+def name_of(key: bytes) -> str:
+    """How a session is called in logs: the beginning of its handle."""
+    return key.rpartition(b":")[2][-64:][:12].decode()
+
+
+def mark_of(key: bytes) -> bytes:
+    """How a handle ends, as a leaf: enough to tell it from another, too little to use it."""
+    return b'"' + key[-8:] + b'"'

@@ -29,7 +29,8 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 from sessile.contract import Changes, Life, Loaded, Push
 from sessile.document import Base
 from sessile.errors import ConfigurationError, DocumentError, SessileError, SessionGone
-from sessile.session import Action, Plan, Session, Standing, Step, name_of
+from sessile.ids import name_of
+from sessile.session import Action, Plan, Session, Standing, Step
 from sessile.settings import Settings
 
 __all__ = ["Moving", "Old", "Source", "Way"]

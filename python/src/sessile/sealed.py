@@ -23,8 +23,9 @@ from sessile.contract import AsyncEngine, Changes, Engine, Life, Listed, Loaded,
 from sessile.encryption import SEAL, Ring, Seal, ring_of
 from sessile.errors import EncryptionError, SessionConflict, SessionUnavailable
 from sessile.faces import AsyncFace, Face
+from sessile.ids import mark_of, name_of
 from sessile.merge import has_value, merge
-from sessile.session import SELF, Plan, arun, mark_of, name_of, run
+from sessile.session import SELF, Plan, arun, run
 
 __all__ = ["async_sealed", "sealed"]
 

@@ -35,6 +35,8 @@ from sessile import document, ids, telemetry
 from sessile.contract import ROTATED, AsyncEngine, Changes, Engine, Life, Loaded, Rotated
 from sessile.encryption import SEAL
 from sessile.errors import EncryptionError, SessionConflict, SessionGone, SessionUnavailable
+from sessile.ids import mark_of, name_of
+from sessile.nested import appended, held, overlaid, place_of
 from sessile.settings import Expiry, Settings
 
 __all__ = [
@@ -156,6 +158,7 @@ class Session:
         self._next: str | None = None
         self._key: bytes | None = None
         self._data: dict[Any, Any] | None = None if good else {}
+        self._settled = 0
         self._forget()
 
     def _forget(self) -> None:
@@ -299,13 +302,7 @@ class Session:
 
     def _place(self, path: Sequence[Any]) -> dict[Any, Any]:
         """The dict that holds the last part of a path, in what this request sees."""
-        place = self._unseen if self._data is None else self._data
-        for part in path[:-1]:
-            below = place.get(part)
-            if not isinstance(below, dict):
-                below = place[part] = {}
-            place = below
-        return place
+        return place_of(self._unseen if self._data is None else self._data, path)
 
     def _locally(self, path: Sequence[Any], change: Callable[[Any], Any]) -> Any:
         """Shows this request what the store will make of an intent; the new value."""
@@ -332,7 +329,7 @@ class Session:
     def load(self) -> Plan[None]:
         """Reads the session, once; nothing if there is no well-formed id.
 
-        Tasks that share the session may load it at once: what the first one got is what counts.
+        Of tasks that share it and load it at once, what the first one got counts.
         """
         if self.standing is not Standing.UNREAD or self._data is not None:
             return
@@ -388,10 +385,13 @@ class Session:
         changes = self.settings.codec.changes(self._base, seen, self._intents)
         chosen = self._next
         blind = self._data is None and bool(self._intents or chosen)
+        before, settled = self._sending(changes), self._settled
         try:
             return (yield from self._rotate(changes) if chosen else self._save(changes))
-        except SessionGone:
-            if not blind:
+        except BaseException as error:
+            if self._settled == settled:
+                self._take_back(*before)
+            if not (blind and isinstance(error, SessionGone)):
                 raise
         # Nothing was read, so nobody knows that there was a session: what is there instead?
         yield from self.load()
@@ -512,7 +512,7 @@ class Session:
         if version is None:
             raise SessionGone("the session ended while this request was being served")
         owner = self._user if user is None else user
-        self._settle(self._id, key, version, self._base.advanced(changes), owner)
+        self._settle(self._id, key, version, None, owner)
         return Action.SAVE if sent else Action.TOUCH
 
     def _rotate(self, changes: Changes) -> Plan[Action]:
@@ -546,17 +546,37 @@ class Session:
             raise SessionGone("the session ended while this request was being served")
         owner = user if changed else self._user
         self._log("rotated to %s", name_of(new_key))
-        self._settle(new_id, new_key, version, self._base.advanced(changes), owner)
+        self._settle(new_id, new_key, version, None, owner)
         return Action.ROTATE
 
+    def _sending(self, changes: Changes) -> tuple[document.Base, document.Intents, dict[Any, Any]]:
+        """Counts changes as saved, so that a task that saves meanwhile sends only its own.
+
+        The answer is what takes that back. Of what was never read, nothing is known afterwards.
+        """
+        before = self._base, self._intents, self._unseen
+        if self._data is not None:
+            self._base = self._base.advanced(changes)
+        self._intents, self._unseen = document.Intents(), {}
+        return before
+
+    def _take_back(self, base: document.Base, intents: document.Intents, unseen: Any) -> None:
+        """Changes weren't saved after all."""
+        if base is EMPTY and self._base is not EMPTY and self._loaded is not None:
+            self._replay(intents, unseen)  # it was read meanwhile
+            return
+        self._base, self._intents = base, intents.then(self._intents)
+        self._unseen = overlaid(unseen, self._unseen)
+
     def _settle(
-        self, id: str | None, key: bytes, version: int, base: document.Base, user: str | None
+        self, id: str | None, key: bytes, version: int, base: document.Base | None, user: str | None
     ) -> None:
-        """The store has what this request has."""
+        """The store has what was sent, or all that this request has: `base`."""
         self._issued = self._issued or id != self._id
         self._id, self._key, self._next, self._version = id, key, None, version
-        self._base, self._intents, self._user = base, document.Intents(), user
-        self._unseen = {}
+        self._user, self._settled = user, self._settled + 1
+        if base is not None:
+            self._base, self._intents, self._unseen = base, document.Intents(), {}
         self.rotates_hard = self.changed = self._renew = False
         self._calm = None
         if self._data is not None:
@@ -672,29 +692,6 @@ def session_of(settings: Settings, id: str | None = None) -> Session:
 
 QUIET = (Standing.ROTATED, Standing.OUTAGE)
 """Nothing is written and no cookie changes, unless the request says so explicitly."""
-
-
-def name_of(key: bytes) -> str:
-    """How a session is called in logs: the beginning of its handle."""
-    return key.rpartition(b":")[2][-64:][:12].decode()
-
-
-def mark_of(key: bytes) -> bytes:
-    """How a handle ends, as a leaf: enough to tell it from another, too little to use it."""
-    return b'"' + key[-8:] + b'"'
-
-
-def held(there: Any, path: Sequence[Any]) -> Any:
-    """What a nested dict holds at a path; `None` if nothing."""
-    for part in path:
-        there = there.get(part) if isinstance(there, dict) else None
-    return there
-
-
-def appended(there: Any, value: Any, trim: int | None) -> list[Any]:
-    """A list with one more element, of which the last `trim` are kept."""
-    whole = [*(there or []), value]
-    return whole if trim is None else whole[max(0, len(whole) - trim) :]
 
 
 def now_ms() -> int:
