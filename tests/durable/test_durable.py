@@ -316,3 +316,16 @@ def test_a_log_without_its_manifest_is_refused_and_left_alone(folder):
     aside.rename(manifest)
     with running(ours(folder, *LOG)) as client:
         assert client.get("k") == b"v"
+
+
+def test_increments_without_anything_else_are_not_taken_for_nothing(folder):
+    with running(ours(folder, *LOG)) as client:
+        client.set("k", "v" * 2000)
+    logs = folder / "appendonlydir"
+    (increment,) = logs.glob("*.incr.aof")
+    for path in (*logs.glob("*.manifest"), *logs.glob("*.base.rdb")):
+        path.unlink()
+    before = increment.read_bytes()
+    with pytest.raises(RuntimeError, match="manifest is missing, but there is .*incr.aof"):
+        ours(folder, *LOG)
+    assert increment.read_bytes() == before

@@ -29,7 +29,7 @@ use persist::limits::PARTS_MAX;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How the journal is written down.
@@ -327,10 +327,9 @@ pub(super) fn manifest_in(folder: &Folder, prefix: &str) -> Result<Manifest, Str
             parsed.map_err(|error| format!("{}: {error}{SALVAGE}", path.display()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let base = folder.file(&base_name(prefix, 1));
-            if let Some(base) = lone_base(&base) {
-                let (path, base) = (path.display(), base.display());
-                return Err(format!("{path} is missing, but there is {base}{SALVAGE}"));
+            if let Some(part) = lone_part(folder, prefix) {
+                let (path, part) = (path.display(), part.display());
+                return Err(format!("{path} is missing, but there is {part}{SALVAGE}"));
             }
             Ok(Manifest::default())
         }
@@ -367,16 +366,17 @@ pub(super) fn part_named(prefix: &str, name: &str) -> Option<(bool, u64)> {
     Some((base.is_some(), base.or(increment)?))
 }
 
-/// A base of any number beside where the first one would be: there was a log.
-fn lone_base(first: &Path) -> Option<PathBuf> {
-    let name = first.file_name()?.to_str()?;
-    let (prefix, suffix) = name.split_once(".1.")?;
-    let entries = std::fs::read_dir(first.parent()?).ok()?;
-    entries.filter_map(Result::ok).map(|entry| entry.path()).find(|path| {
+/// A base, or an increment that was written to: there was a log.
+fn lone_part(folder: &Folder, prefix: &str) -> Option<PathBuf> {
+    // An increment that was only begun is what a crash leaves before the very first manifest.
+    const BEGUN_MOST: u64 = 1024;
+    let is_of_a_log = |path: &PathBuf| {
         let name = path.file_name().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
-        let number = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
-        number.is_some_and(|number| number.trim_matches('.').parse::<u64>().is_ok())
-    })
+        let size = std::fs::metadata(path).map_or(u64::MAX, |facts| facts.len());
+        part_named(prefix, name).is_some_and(|(is_base, _)| is_base || size > BEGUN_MOST)
+    };
+    let entries = std::fs::read_dir(folder.file(&manifest_name(prefix)).parent()?).ok()?;
+    entries.filter_map(Result::ok).map(|entry| entry.path()).find(is_of_a_log)
 }
 
 /// Chunks with a line of facts each.
