@@ -41,8 +41,9 @@ def test_power_losses_take_nothing_that_had_to_last(root, policy):
     power.run(STATES, recordings=2)
     print(power)
     assert power.states >= STATES - 1
-    assert power.acknowledged > 100
-    assert power.cached > 30
+    # Syncs that take seconds leave time for a few only.
+    assert power.acknowledged > 40
+    assert power.cached > 5
 
 
 def test_a_sync_that_lies_would_be_seen(root, monkeypatch):
