@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 import xml.etree.ElementTree as xml
 from collections.abc import Sequence
@@ -129,6 +130,7 @@ def declared(store: str) -> frozenset[Promise]:
 def proofs() -> Finder:
     """What the tests of the package prove."""
     finder = Finder()
+    os.environ.pop("PYTEST_ADDOPTS", None)  # all tests, whatever a run was narrowed to
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         arguments = ["--collect-only", "-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]

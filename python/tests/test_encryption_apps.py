@@ -81,6 +81,7 @@ def test_django_serves_while_keys_change(encrypted: Proxy) -> None:
         assert "sessionid" not in answer.cookies
     with override_settings(SESSILE_ENCRYPTION_KEYS=None):
         assert client.get("/change").status_code == 500
+        assert call("list", "ada").strip()
     with override_settings(SESSILE_ENCRYPTION_KEYS=KEYS[::-1]):
         assert seen(client)["user"] == "ada"
         client.get("/change")

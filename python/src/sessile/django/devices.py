@@ -118,11 +118,19 @@ def device(row: Listed, own: Sequence[bytes]) -> Device:
     """A row of the index as people read it."""
     return Device(
         handle=handle_of(row.key),
-        name=json.loads(row.fields.get(DEVICE, b'""')),
+        name=name_in(row.fields.get(DEVICE, b"")),
         created=moment(row.created),
         last_seen=moment(row.last_seen),
         current=row.key in own,
     )
+
+
+def name_in(leaf: bytes) -> str:
+    """What a browser called itself; empty if that is not known, or can't be read."""
+    try:
+        return str(json.loads(leaf))
+    except ValueError:
+        return ""
 
 
 def moment(milliseconds: int) -> datetime:
