@@ -326,6 +326,6 @@ def test_increments_without_anything_else_are_not_taken_for_nothing(folder):
     for path in (*logs.glob("*.manifest"), *logs.glob("*.base.rdb")):
         path.unlink()
     before = increment.read_bytes()
-    with pytest.raises(RuntimeError, match="manifest is missing, but there is .*incr.aof"):
+    with pytest.raises(RuntimeError, match=r"manifest is missing, but there is .*incr\.aof"):
         ours(folder, *LOG)
     assert increment.read_bytes() == before
