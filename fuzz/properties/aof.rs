@@ -4,7 +4,7 @@
 use engine::{
     Arena, Effect, Full, HashKey, HeapBacking, Key, Kind, OwnedItem, Policy, Shard, ShardConfig,
 };
-use persist::aof::{Error, Framer, Problem, Reader, Replay, Store, Verdict};
+use persist::aof::{Error, Framer, Problem, Reader, Replay, Store, Verdict, room};
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -21,6 +21,12 @@ pub(crate) fn check(data: &[u8]) {
     check_file(&[&file, data].concat());
     framer.frame(data, 0, &mut file);
     check_file(&file);
+    // Room, and the bytes behind it and in it.
+    file.extend_from_slice(room::before(file.len() as u64));
+    let (start, middle) = (file.len() as u64, file.len() + data.len() % 200);
+    room::room(start, start + 300, &mut file);
+    check_file(&[&file, data].concat());
+    check_file(&[&file[..middle], data].concat());
     replay(&file);
     replay(data);
 }

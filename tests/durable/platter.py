@@ -90,6 +90,9 @@ class Disk:
             self._sync(handle.what, call.began)
         elif name == "write":
             self._write(number, handle, call)
+        elif name == "pwrite64":
+            at = int(call.arguments.rsplit(",", 1)[1])
+            self._put_at(number, handle.what, at, call.texts[0][: call.result])
         elif name == "ftruncate":
             size = int(call.arguments.rsplit(",", 1)[1])
             handle.what.changes.append(Change(number, size, None))
@@ -154,9 +157,12 @@ class Disk:
         file = handle.what
         at = file.size if handle.appends else handle.at
         data = call.texts[0][: call.result]
-        file.changes.append(Change(number, at, data))
+        self._put_at(number, file, at, data)
         handle.at = at + len(data)
-        file.size = max(file.size, handle.at)
+
+    def _put_at(self, number: int, file: File, at: int, data: bytes) -> None:
+        file.changes.append(Change(number, at, data))
+        file.size = max(file.size, at + len(data))
 
     def _rename(self, number: int, call: Call) -> None:
         places = [self._where(path) for path in call.texts]
@@ -264,8 +270,18 @@ def left(file: File, way: str, rng: random.Random) -> bytes:
     # Pages come to the disk in any order, and the size before all of them.
     content = bytearray(applied(file.synced, file.changes))
     odds = rng.choice((0.0, 0.3, 0.7))
-    for at in range(len(file.synced) // PAGE * PAGE, len(content), PAGE):
-        if rng.random() > odds:
+    for at in sorted(changed_pages(file)):
+        if at < len(content) and rng.random() > odds:
             page = file.synced[at : at + PAGE]
             content[at : at + PAGE] = page.ljust(len(content[at : at + PAGE]), b"\0")
     return bytes(content)
+
+
+def changed_pages(file: File) -> set[int]:
+    """Where pages begin that were written since the last sync, or that a new size gave."""
+    end = max(len(file.synced), file.size)
+    pages = set(range(len(file.synced) // PAGE * PAGE, end, PAGE))
+    for change in file.changes:
+        if change.data:
+            pages.update(range(change.at // PAGE * PAGE, change.at + len(change.data), PAGE))
+    return pages

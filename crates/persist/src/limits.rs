@@ -19,6 +19,8 @@ pub const EXTRA_PIECE_MAX: usize = 1 << 20;
 pub const LINE_MAX: usize = 100;
 /// Bytes of such a line when read.
 pub const LINE_READ_MAX: usize = 1024;
+/// Bytes of a line of room in the log.
+pub const ROOM_LINE: u64 = 64;
 /// Bytes that one record of the log may have when read: a string and its key.
 pub const RECORD_MAX: u64 = STRING_MAX + (64 << 20);
 /// Bytes of the records of one chunk of the log.

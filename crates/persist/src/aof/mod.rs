@@ -9,6 +9,7 @@
 //! #sc <sequence> <bytes> <chain> <checksum> <synced>     a chunk: its records follow
 //! #sm <hex>                                              what Redis has no word for
 //! *5 $3 SET $1 k $1 v $4 PXAT $13 1800000000000          the record that it belongs to
+//! ######...                                              room for what comes ([`room`])
 //! ```
 //!
 //! Redis 7.0 passes over lines that begin with `#` and runs the rest; its redis-check-aof too.
@@ -29,6 +30,7 @@ mod mend;
 mod read;
 mod record;
 mod replay;
+pub mod room;
 pub mod salvage;
 
 pub use chunk::{ChunkLine, Framer, Tail};

@@ -16,6 +16,7 @@ mod lost;
 use super::Tail;
 use super::chunk::{CHUNK, ChunkLine, OPENING_ANY, parse_opening};
 use super::record::{NOTE, NOTE_MORE};
+use super::room::{Line, look};
 use crate::extra::Extra;
 use crate::limits::{AHEAD_MAX, ARGS_MAX, EXTRA_MAX, LINE_READ_MAX, RECORD_MAX};
 use memchr::memchr;
@@ -84,6 +85,8 @@ pub enum Fault {
     Note,
     /// A transaction without its end.
     Transaction,
+    /// Room for chunks with something else behind it.
+    Room,
 }
 
 /// Which of the two cases it is.
@@ -113,6 +116,7 @@ impl fmt::Display for Error {
                     Fault::Record => "bytes that are no record",
                     Fault::Note => "bytes that are no note",
                     Fault::Transaction => "a transaction without its end",
+                    Fault::Room => "room for chunks that something else follows",
                 })?;
                 match verdict {
                     Verdict::Damaged { synced } => write!(f, ", with {synced} bytes synced")?,
@@ -157,6 +161,8 @@ pub struct Reader<R> {
     unchecked: Option<(u64, u64)>,
     /// Where the opening line and the right chunks end that follow each other.
     right: u64,
+    /// Where room begins whose last line hasn't come.
+    room: Option<u64>,
     /// Whether this is a stretch that isn't right: the next right chunk ends it.
     lost: bool,
     spans: Vec<Span>,
@@ -190,6 +196,7 @@ impl<R: Read> Reader<R> {
             transaction: None,
             unchecked: None,
             right: 0,
+            room: None,
             lost: false,
             spans: Vec::new(),
         }
@@ -251,13 +258,37 @@ impl<R: Read> Reader<R> {
             match self.buffer.get(self.at) {
                 Some(b'#') => self.line(in_chunk)?,
                 Some(b'*') => {
+                    self.leave_room()?;
                     self.record(offset)?;
                     self.count(offset, in_chunk)?;
                     return Ok(Some(offset));
                 }
-                _ => return Err(Bad::Fault(Fault::Record, offset)),
+                _ => {
+                    self.leave_room()?;
+                    return Err(Bad::Fault(Fault::Record, offset));
+                }
             }
         }
+    }
+
+    /// Takes note of a line that may be room, `length` bytes long.
+    fn pass_room(&mut self, length: usize) -> Result<(), Bad> {
+        // Only files of ours have room.
+        if self.tail.is_none() {
+            return Ok(());
+        }
+        let start = self.offset();
+        match look(self.buffer.get(self.at..self.at + length).unwrap_or_default()) {
+            Line::Room => self.room = self.room.or(Some(start)),
+            Line::Last => self.room = None,
+            Line::Other => self.leave_room()?,
+        }
+        Ok(())
+    }
+
+    /// Something else than room follows: there was a last line, if there was room.
+    fn leave_room(&self) -> Result<(), Bad> {
+        self.room.map_or(Ok(()), |start| Err(Bad::Fault(Fault::Room, start)))
     }
 
     /// What holds of a chunk as a whole, after its last record.
@@ -305,9 +336,13 @@ impl<R: Read> Reader<R> {
     /// Reads a line that begins with `#`.
     fn line(&mut self, in_chunk: bool) -> Result<(), Bad> {
         let start = self.offset();
-        let length = self.line_length(LINE_READ_MAX)?.ok_or(Bad::Fault(Fault::Line, start))?;
+        let cut = Bad::Fault(Fault::Line, self.room.unwrap_or(start));
+        let length = self.line_length(LINE_READ_MAX)?.ok_or(cut)?;
         if in_chunk && start + length as u64 > self.chunk_end {
             return Err(Bad::Fault(Fault::Record, start));
+        }
+        if !in_chunk {
+            self.pass_room(length)?;
         }
         let line = self.buffer.get(self.at..self.at + length).unwrap_or_default();
         if let Some((text, last)) = note_line(line) {

@@ -210,7 +210,10 @@ pub(super) fn small(synced: impl Fn(&[usize]) -> u64) -> Sample {
 }
 
 /// Replays a file up to its end or its first error.
-fn replay(file: &[u8], synced: u64) -> (String, Option<super::Error>, Option<super::Tail>) {
+pub(super) fn replay(
+    file: &[u8],
+    synced: u64,
+) -> (String, Option<super::Error>, Option<super::Tail>) {
     // A small file needs little room.
     let segments = if file.len() < 10_000 { 24 } else { SEGMENTS };
     let (mut store, mut reader) = (Held(shard(segments)), Reader::new(file, synced));

@@ -23,9 +23,9 @@ use engine::{Effect, Full, Key, Kind, OwnedItem};
 use node::{Format, Node};
 use persist::aof::{
     self, Framer, Manifest, Part, Problem, Reader, Replay, Verdict, base_name, increment_name,
-    manifest_name,
+    manifest_name, room,
 };
-use persist::limits::PARTS_MAX;
+use persist::limits::{PARTS_MAX, ROOM_LINE};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -182,11 +182,8 @@ impl Files {
             manifest.increments.push(part);
             self.put_manifest(manifest)?;
         }
-        Ok(Increment {
-            medium: Arc::new(Timed::new(file, Arc::clone(&self.latency))),
-            frame: Box::new(Chunks(framer)),
-            size: opening.len() as u64,
-        })
+        let medium = Arc::new(Timed::new(file, Arc::clone(&self.latency)));
+        Ok(Increment::new(medium, Box::new(Chunks(framer)), opening.len() as u64))
     }
 
     /// Forgets, with the next base, all that there is: it's of a time before changes went unlogged.
@@ -380,7 +377,7 @@ fn lone_part(folder: &Folder, prefix: &str) -> Option<PathBuf> {
 }
 
 /// Chunks with a line of facts each.
-struct Chunks(Framer);
+pub(super) struct Chunks(pub(super) Framer);
 
 impl Frame for Chunks {
     fn frame(&mut self, bytes: &[u8], synced: u64, out: &mut Vec<u8>) {
@@ -391,6 +388,18 @@ impl Frame for Chunks {
         let mut record = Vec::new();
         aof::select(0, &mut record);
         self.0.frame(&record, synced, out);
+    }
+
+    fn before_room(&self, size: u64) -> &'static [u8] {
+        room::before(size)
+    }
+
+    fn room(&self, from: u64, to: u64, out: &mut Vec<u8>) -> u64 {
+        room::room(from, to, out)
+    }
+
+    fn room_end(&self) -> u64 {
+        ROOM_LINE
     }
 }
 

@@ -30,6 +30,14 @@ impl<M: Medium> Medium for Timed<M> {
     fn sync(&self) -> io::Result<()> {
         self.latency.timed(Event::LogSync, || self.medium.sync())
     }
+
+    fn write_ahead(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.latency.timed(Event::LogWrite, || self.medium.write_ahead(bytes, at))
+    }
+
+    fn cut(&self, size: u64) -> io::Result<()> {
+        self.medium.cut(size)
+    }
 }
 
 #[cfg(test)]
@@ -57,6 +65,14 @@ mod tests {
                 std::thread::yield_now();
             }
             Err(io::Error::other("no disk"))
+        }
+
+        fn write_ahead(&self, bytes: &[u8], _: u64) -> io::Result<()> {
+            self.append(bytes)
+        }
+
+        fn cut(&self, _: u64) -> io::Result<()> {
+            Ok(())
         }
     }
 

@@ -10,6 +10,8 @@
 //! What always holds: the journal is called safe only up to what was appended (synced, under
 //! `always`) without an error; after one, nothing is appended until a base has all that was lost.
 
+mod increment;
+
 use crate::os::wake::Wake;
 use node::Node;
 use std::fmt;
@@ -18,6 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+pub use increment::{Frame, Increment, Medium};
 
 /// Time between two syncs of `everysec`.
 const SYNC_EVERY: Duration = Duration::from_millis(500);
@@ -56,85 +60,6 @@ impl Policy {
     }
 }
 
-/// A file that is appended to, or what stands for one.
-pub trait Medium: Send + Sync + fmt::Debug {
-    /// Appends all of `bytes`.
-    ///
-    /// # Errors
-    /// Whatever the system says; how much was written is unknown then.
-    fn append(&self, bytes: &[u8]) -> io::Result<()>;
-
-    /// Returns when all that was appended is on the disk.
-    ///
-    /// # Errors
-    /// Whatever the system says; what is on the disk is unknown then.
-    fn sync(&self) -> io::Result<()>;
-}
-
-impl Medium for std::fs::File {
-    fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        io::Write::write_all(&mut &*self, bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.sync_data()
-    }
-}
-
-/// What the bytes are put in before they are appended: a line of facts about them, say.
-pub trait Frame: Send {
-    /// Appends to `out` what stands for `bytes` in the file. All up to `synced` (a number of
-    /// bytes of this file) is on the disk.
-    fn frame(&mut self, bytes: &[u8], synced: u64, out: &mut Vec<u8>);
-
-    /// Appends to `out` what says that nothing follows and that all up to `synced` is on the disk.
-    fn close(&mut self, synced: u64, out: &mut Vec<u8>);
-}
-
-/// One increment: a file and how it's written.
-pub struct Increment {
-    /// Where the bytes go.
-    pub medium: Arc<dyn Medium>,
-    /// How they stand there.
-    pub frame: Box<dyn Frame>,
-    /// Bytes that are in it already.
-    pub size: u64,
-}
-
-impl Increment {
-    /// One that keeps nothing.
-    pub fn nowhere() -> Self {
-        Self { medium: Arc::new(Nowhere), frame: Box::new(Nowhere), size: 0 }
-    }
-}
-
-/// Where bytes go that nobody needs.
-#[derive(Debug)]
-struct Nowhere;
-
-impl Medium for Nowhere {
-    fn append(&self, _: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Frame for Nowhere {
-    fn frame(&mut self, _: &[u8], _: u64, _: &mut Vec<u8>) {}
-
-    fn close(&mut self, _: u64, _: &mut Vec<u8>) {}
-}
-
-impl fmt::Debug for Increment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { medium, size, .. } = self;
-        f.debug_struct("Increment").field("medium", medium).field("size", size).finish()
-    }
-}
-
 /// Answers the time in Unix milliseconds.
 pub type Clock = dyn Fn() -> u64 + Send + Sync;
 
@@ -159,6 +84,8 @@ pub struct Log {
     out: Mutex<Out>,
     /// A position of the journal.
     appended: AtomicU64,
+    /// Bytes of the current increment, for who may not wait for its lock.
+    size: AtomicU64,
     policy: AtomicU8,
     /// It's to be `Never` while another file is written (`no-appendfsync-on-rewrite`).
     spares: AtomicBool,
@@ -184,7 +111,6 @@ struct Out {
     /// The increment that begins at the journal's next cut.
     next: Option<Increment>,
     taken: Vec<u8>,
-    framed: Vec<u8>,
     /// Bytes of the increment that are on the disk.
     synced_size: u64,
     /// When (ms) the oldest byte was appended that no sync has begun for; 0: there is none.
@@ -205,12 +131,12 @@ impl Log {
     pub fn new(node: Arc<Node>, increment: Increment, policy: Policy) -> Self {
         let end = node.journal().safe();
         Self {
+            size: AtomicU64::new(increment.size()),
             out: Mutex::new(Out {
-                synced_size: increment.size,
+                synced_size: increment.size(),
                 increment: Some(increment),
                 next: None,
                 taken: Vec::new(),
-                framed: Vec::new(),
                 unsynced_since: 0,
                 syncing_since: Vec::new(),
             }),
@@ -263,6 +189,7 @@ impl Log {
         let mut out = lock(&self.out);
         out.next = None;
         out.increment = Some(Increment::nowhere());
+        self.size.store(0, Ordering::Relaxed);
         (out.synced_size, out.unsynced_since) = (0, 0);
         self.appended.store(self.node.journal().synced(), Ordering::Release);
         self.failed.store(false, Ordering::Release);
@@ -283,6 +210,7 @@ impl Log {
         let done = self.flush(now_ms).and_then(|()| self.close());
         self.on.store(false, Ordering::Release);
         lock(&self.out).increment = None;
+        self.size.store(0, Ordering::Relaxed);
         self.failed.store(false, Ordering::Release);
         self.ring();
         done
@@ -388,10 +316,7 @@ impl Log {
         let Some(mut increment) = out.increment.take().filter(|_| !self.has_failed()) else {
             return Ok(());
         };
-        let mut end = Vec::new();
-        increment.frame.close(synced, &mut end);
-        increment.medium.append(&end)?;
-        increment.medium.sync()
+        increment.close(synced)
     }
 
     /// After a failure: a base was written that has all up to the last cut, so the log is whole
@@ -410,12 +335,11 @@ impl Log {
             match cut {
                 Some(cut) if cut.after_cut => {
                     let Some(mut next) = out.next.take() else { break };
-                    let mut framed = Vec::new();
-                    next.frame.frame(&out.taken, next.size, &mut framed);
-                    if let Err(error) = next.medium.append(&framed) {
+                    let synced = next.size();
+                    if let Err(error) = next.append(&out.taken, synced, false) {
                         return self.fail("append to", &error);
                     }
-                    next.size += framed.len() as u64;
+                    self.size.store(next.size(), Ordering::Relaxed);
                     out.synced_size = 0;
                     out.increment = Some(next);
                     self.appended.store(cut.end, Ordering::Release);
@@ -454,7 +378,7 @@ impl Log {
     /// What it did.
     pub fn facts(&self) -> Facts {
         Facts {
-            size: lock(&self.out).increment.as_ref().map_or(0, |increment| increment.size),
+            size: self.size.load(Ordering::Relaxed),
             syncs: self.syncs.load(Ordering::Relaxed),
             syncing: self.syncing.load(Ordering::Relaxed),
             delayed: self.delayed.load(Ordering::Relaxed),
@@ -544,23 +468,22 @@ impl Log {
         while let Some(taken) = self.node.journal().take(&mut out.taken) {
             if taken.after_cut && out.next.is_some() {
                 // The old file's last bytes must not be younger on the disk than the new one's.
-                if let Some(Err(error)) = out.increment.as_ref().map(|old| old.medium.sync()) {
+                if let Some(Err(error)) = out.increment.as_mut().map(Increment::end) {
                     return self.fail("sync", &error);
                 }
             }
             if taken.after_cut
                 && let Some(next) = out.next.take()
             {
-                out.synced_size = next.size;
+                out.synced_size = next.size();
                 out.increment = Some(next);
             }
             let Some(increment) = &mut out.increment else { return };
-            out.framed.clear();
-            increment.frame.frame(&out.taken, out.synced_size, &mut out.framed);
-            if let Err(error) = increment.medium.append(&out.framed) {
+            let each_synced = self.policy() == Policy::Always;
+            if let Err(error) = increment.append(&out.taken, out.synced_size, each_synced) {
                 return self.fail("append to", &error);
             }
-            increment.size += out.framed.len() as u64;
+            self.size.store(increment.size(), Ordering::Relaxed);
             if out.unsynced_since == 0 {
                 out.unsynced_since = now_ms;
             }
@@ -594,7 +517,7 @@ impl Log {
                 return Ok(());
             }
             let Some(increment) = &out.increment else { return Ok(()) };
-            let (medium, size) = (Arc::clone(&increment.medium), increment.size);
+            let (medium, size) = (increment.medium(), increment.size());
             self.syncing.store(true, Ordering::Release);
             let since = std::mem::take(&mut out.unsynced_since);
             out.syncing_since.push(since);
@@ -622,7 +545,7 @@ impl Log {
         self.node.journal().set_synced(position);
         self.node.journal().set_safe(position);
         let mut out = lock(&self.out);
-        if out.increment.as_ref().is_some_and(|now| Arc::ptr_eq(&now.medium, &medium)) {
+        if out.increment.as_ref().is_some_and(|now| now.is_in(&medium)) {
             out.synced_size = out.synced_size.max(size);
         }
         Ok(())

@@ -65,6 +65,14 @@ impl Medium for Disk {
             Ok(())
         })
     }
+
+    fn write_ahead(&self, _: &[u8], _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn cut(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Bytes as they are.
@@ -77,6 +85,18 @@ impl Frame for Plain {
 
     fn close(&mut self, synced: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(format!("end {synced}").as_bytes());
+    }
+
+    fn before_room(&self, _: u64) -> &'static [u8] {
+        b""
+    }
+
+    fn room(&self, _: u64, to: u64, _: &mut Vec<u8>) -> u64 {
+        to
+    }
+
+    fn room_end(&self) -> u64 {
+        0
     }
 }
 
@@ -148,7 +168,7 @@ impl Drop for Rig {
 
 fn increment(disk: &Arc<Disk>) -> Increment {
     let medium: Arc<dyn Medium> = Arc::<Disk>::clone(disk);
-    Increment { medium, frame: Box::new(Plain), size: 0 }
+    Increment::new(medium, Box::new(Plain), 0)
 }
 
 #[test]
@@ -437,7 +457,7 @@ fn an_increment_that_was_not_begun_can_be_used_later() {
     rig.write();
     let next = Arc::new(Disk::default());
     rig.log.prepare(increment(&next));
-    assert_eq!(rig.log.unprepare().map(|spare| spare.size), Some(0));
+    assert_eq!(rig.log.unprepare().map(|spare| spare.size()), Some(0));
     assert!(rig.log.unprepare().is_none());
     rig.write();
     rig.log.end_of_turn(NOW);
