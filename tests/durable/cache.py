@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable
 
-from model import Change, Client, Seen, State, Step, difference
+from model import Change, Client, Seen, Step
 from wire import ReplyError, Talk
 
 VALUES = 10
@@ -74,21 +74,6 @@ class CacheClient(Client):
         del self.stale[:-STALE]
         self.known.clear()
         return super().settle(seen)
-
-    def take_deadlines(self, state: State, later: list[State], seen: Seen) -> None:
-        """A base that was written while a deadline was moved may have it as it was moved to. What
-        follows the base repeats that, unless the power failed before."""
-        if not self.loses_power:
-            return
-        for key in [key for key in state if difference(state, key, seen)]:
-            for other in later:
-                at = other.get(key)
-                # Nothing but the deadline has changed since.
-                if at is None or at[1] is not state[key][1]:
-                    break
-                if not difference(other, key, seen):
-                    state[key] = at
-                    break
 
     def _key(self) -> str:
         return f"m:{self.number}:{self.rng.randrange(VALUES)}"

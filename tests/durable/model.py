@@ -92,8 +92,6 @@ class Client:
         """Acknowledged, but nothing promises that they last; before all that are pending."""
         self.is_loose = False
         """Whether what is acknowledged now is."""
-        self.loses_power = False
-        """Whether the end of the log may be lost, though its base isn't."""
         self.now: State = {}
         self.sessions = 0
         self.acknowledged = 0
@@ -166,9 +164,7 @@ class Client:
         """Takes over the state that the store is in, and answers how many of the steps it has that
         needn't be there, at most; raises AssertionError if it may be in none like it."""
         complaints = []
-        states = list(map(dict, self.states()))
-        for count, state in reversed(list(enumerate(states))):
-            self.take_deadlines(state, states[count + 1 :], seen)
+        for count, state in reversed(list(enumerate(map(dict, self.states())))):
             wrong = differences(state, seen)
             if not wrong:
                 self.acked = state
@@ -184,9 +180,6 @@ class Client:
         raise AssertionError(
             f"client {self.number}: no state fits\n{lines}\nnothing promises:\n{steps}"
         )
-
-    def take_deadlines(self, state: State, later: list[State], seen: Seen) -> None:
-        """Takes into a state what the store may have of later ones already."""
 
     def keys(self) -> set[str]:
         """The keys that some state knows of."""

@@ -217,7 +217,7 @@ class Recording:
         for base, told in zip(self.base, self.told.values(), strict=True):
             steps = told.client.steps
             client = told.client.again()
-            client.acked, client.loses_power = dict(base), True
+            client.acked = dict(base)
             for step in steps[: told.least]:
                 apply(client.acked, step.changes)
             client.pending.extend(steps[told.least : told.steps + DEEPEST])

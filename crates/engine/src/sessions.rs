@@ -166,7 +166,7 @@ impl Shard {
         if had.is_some_and(|had| to <= had && had - to < SLIDE_BACK_MS) {
             return spot;
         }
-        let Some(header) = self.slide(db, spot, Some(to), now) else { return spot };
+        let Some(header) = self.slide(db, key, spot, Some(to), now) else { return spot };
         let step = (u64::from(slide.idle_s()) * 1000 / SLIDE_PARTS).min(SLIDE_UNRECORDED_MAX_MS);
         let step = step.max(1);
         if had.is_none_or(|had| to < had || to / step != had / step) {
@@ -238,7 +238,7 @@ impl Shard {
             Meta { slide: change.meta.slide.with_user_bytes(had_bytes(user)), ..change.meta };
         let in_place = user == change.user
             && wanted == Meta { deadline: wanted.deadline, ..had }
-            && self.slide(db, spot, change.meta.slide.bound(wanted.deadline), now).is_some();
+            && self.slide(db, key, spot, change.meta.slide.bound(wanted.deadline), now).is_some();
         if !in_place {
             self.rewrite(db, key, spot, (change.meta, Some(change.user)), now)?;
         }

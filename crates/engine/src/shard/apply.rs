@@ -141,7 +141,7 @@ impl Shard {
                 let at = self.slide_of(old.at, old.header).bound(*wanted);
                 let meta = Meta { deadline: at, ..Entry::new(self, old).meta() };
                 applied.version = old.header.version();
-                if self.slide(db, old, at, now).is_none() {
+                if self.slide(db, key, old, at, now).is_none() {
                     self.rewrite(db, key, old, (meta, None), now)?;
                 }
                 if at != *wanted {
@@ -211,19 +211,23 @@ impl Shard {
     pub(crate) fn slide(
         &mut self,
         db: usize,
+        key: &Key<'_>,
         old: Spot,
         deadline: Option<u64>,
         now: u64,
     ) -> Option<Header> {
         let had = self.deadline(old.at, old.header);
+        let word = old.header.field(old.at, Fields::WIDE);
+        if if word.is_some() { deadline.is_none() } else { Header::is_wide(deadline) } {
+            return None;
+        }
+        self.note_before_move(db, key, old);
         let mut header = old.header;
-        match header.field(old.at, Fields::WIDE) {
-            Some(word) => self.arena.memory().store(word.index(), deadline?),
-            None if Header::is_wide(deadline) => return None,
-            None => {
-                header = header.with_deadline(deadline);
-                self.arena.memory().store(old.at.index() + 1, header.0[1]);
-            }
+        if let Some(word) = word {
+            self.arena.memory().store(word.index(), deadline?);
+        } else {
+            header = header.with_deadline(deadline);
+            self.arena.memory().store(old.at.index() + 1, header.0[1]);
         }
         self.count_deadline(db, had.is_some(), deadline.is_some());
         if let Some(due) = deadline
@@ -380,7 +384,7 @@ impl Shard {
         edits: &[FieldEdit<'_>],
         now: u64,
     ) -> Result<(Applied, bool), Full> {
-        self.keep_before_change(db, key, spot);
+        self.keep_before_rewrite(db, key, spot);
         let number = handle(self.value(spot.at, spot.header));
         let big = number.and_then(|number| self.big.get_mut(number)?.as_mut());
         let Some(big) = big else { return Err(Full) };

@@ -207,9 +207,7 @@ impl Shard {
         let had = old.is_some_and(|old| self.deadline(old.at, old.header).is_some());
         let stored = match old {
             Some(old) if old.header.words() == header.words() => {
-                if !draft.keep_version {
-                    self.keep_before_change(db, key, old);
-                }
+                self.keep_replaced(db, key, old, draft);
                 self.let_go(old.at, old.header, draft.transfer);
                 bump_slot(self.arena.memory(), old.slot);
                 self.write(old.at, header, draft, &kept);
@@ -322,10 +320,8 @@ impl Shard {
             found = self.room((id, band), header.words(), false);
         }
         let at = found?;
-        if let Some(old) = old
-            && !draft.keep_version
-        {
-            self.keep_before_change(db, key, old);
+        if let Some(old) = old {
+            self.keep_replaced(db, key, old, draft);
         }
         self.write(at, header, draft, kept);
         let Self { arena, owner, pages, prefixes, config, directories, .. } = self;
@@ -355,6 +351,16 @@ impl Shard {
             if meta.live.get() == 0 && meta.used.get() as usize + words > SEGMENT_WORDS {
                 self.retire(id, open);
             }
+        }
+    }
+
+    /// Keeps an item for a snapshot before a draft takes its place.
+    #[inline]
+    fn keep_replaced(&mut self, db: usize, key: &Key<'_>, old: Spot, draft: &Draft<'_>) {
+        if draft.keep_version {
+            self.keep_before_rewrite(db, key, old);
+        } else {
+            self.keep_before_change(db, key, old);
         }
     }
 
