@@ -78,12 +78,16 @@ fn tend_memory(node: &Arc<Node>) -> std::io::Result<()> {
     let node = Arc::downgrade(node);
     let work = move || {
         machine::be_modest();
+        let mut next = Instant::now();
         while let Some(node) = node.upgrade() {
             let begun = Instant::now();
-            node.arena().join_groups(GROUPS_AT_ONCE);
+            if begun >= next {
+                node.arena().join_groups(GROUPS_AT_ONCE);
+                next = begun + begun.elapsed().saturating_mul(PART);
+            }
             drop(node);
             heap::give_back();
-            std::thread::sleep(PAUSE.max(begun.elapsed().saturating_mul(PART)));
+            std::thread::sleep(PAUSE);
         }
     };
     std::thread::Builder::new().name("pages".to_owned()).spawn(work).map(drop)
