@@ -169,3 +169,21 @@ def test_a_folder_of_somebody_else_is_an_error_and_nothing_changes(folder):
             assert client.config_get("appendonly") == {"appendonly": "no"}
             client.set("k", 1)
         holder.set("k", 2)
+
+
+def test_what_is_set_together_with_a_log_that_cannot_be_is_not_set_either(folder):
+    with running(ours(folder, *LOG)) as holder:
+        second = ours(folder, *NO_LOG)
+        with running(second) as client:
+            names = ("appendonly", "appendfsync", "maxmemory-policy", "slowlog-max-len")
+            before = client.config_get(*names)
+            together = ("appendfsync", "always", "appendonly", "yes", "slowlog-max-len", 7)
+            with pytest.raises(redis.ResponseError, match=r"'appendonly'.*in use by another"):
+                client.config_set("maxmemory-policy", "allkeys-lru", *together)
+            assert client.config_get(*names) == before
+            client.config_set("maxmemory-policy", "allkeys-lru", "slowlog-max-len", 7)
+            holder.shutdown(nosave=True)
+            client.config_set("maxmemory-policy", "noeviction", *together)
+            until(client, aof_enabled=1, aof_rewrite_in_progress=0)
+            after = dict(zip(names, ("yes", "always", "noeviction", "7"), strict=True))
+            assert client.config_get(*names) == after

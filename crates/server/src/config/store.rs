@@ -32,6 +32,17 @@ struct State {
     config: Arc<Config>,
 }
 
+/// Settings that fit together, and aren't in force.
+#[derive(Debug)]
+pub struct Prepared(State);
+
+impl Prepared {
+    /// What they resolve to.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+}
+
 /// Why CONFIG SET refused; its text is what Redis' clients get after `ERR `.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetError {
@@ -96,7 +107,13 @@ impl Store {
 
     /// Changes all of these settings, or none of them. `local`: the client is on this machine.
     pub fn set(&self, pairs: &[(&str, &str)], local: bool) -> Result<(), SetError> {
-        let mut state = self.state();
+        self.prepare(pairs, local).map(|prepared| drop(self.put(prepared)))
+    }
+
+    /// What these settings would make of those in force, if all of them may be changed so. Between
+    /// this and [`Store::put`] nobody else may change any.
+    pub fn prepare(&self, pairs: &[(&str, &str)], local: bool) -> Result<Prepared, SetError> {
+        let state = self.state();
         let mut settings = state.settings.clone();
         let mut seen = Vec::new();
         for (name, value) in pairs {
@@ -128,11 +145,17 @@ impl Store {
                 return Err(SetError::Failed { name: "maxclients".to_owned(), reason });
             }
         }
-        config.publish(&self.live);
-        log::set_level(config.loglevel);
-        *state = State { settings, config: Arc::new(config) };
+        Ok(Prepared(State { settings, config: Arc::new(config) }))
+    }
+
+    /// Puts settings in force, and answers those that were.
+    pub fn put(&self, Prepared(wanted): Prepared) -> Prepared {
+        let mut state = self.state();
+        wanted.config.publish(&self.live);
+        log::set_level(wanted.config.loglevel);
+        let before = std::mem::replace(&mut *state, wanted);
         self.generation.fetch_add(1, Ordering::Release);
-        Ok(())
+        Prepared(before)
     }
 
     /// Writes the settings into the file they came from. The error's text is what clients get

@@ -15,25 +15,35 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Durable {
-    /// Begins or ends to log changes, if the settings want that and it neither is so nor is about to
-    /// be. INFO says when it's done (`aof_rewrite_in_progress`). To be called by one thread at a
-    /// time.
+    /// Gets ready to begin or to end to log changes, if these settings want that and it neither is so
+    /// nor is about to be; whether they do. Then [`Durable::switch_log`] has to follow. To be called
+    /// by one thread at a time.
     ///
     /// # Errors
     /// A sentence: the folder can't be used, or something else is on its way that must end first, an
     /// earlier switch say. Nothing has changed then.
-    pub fn switch_log(self: &Arc<Self>, config: &Config) -> Result<(), String> {
-        let on = config.appendonly;
+    pub fn prepare_switch(&self, config: &Config) -> Result<bool, String> {
         // Not whether there is a log: one that is being ended is there still.
-        if on == self.logs.load(Ordering::Acquire) {
-            return Ok(());
+        if config.appendonly == self.logs.load(Ordering::Acquire) {
+            return Ok(false);
         }
         self.take_turn(true)?;
-        if on && let Err(why) = self.take_files(config) {
+        if config.appendonly
+            && let Err(why) = self.take_files(config)
+        {
             self.busy.store(false, Ordering::Release);
             return Err(why);
         }
-        self.logs.store(on, Ordering::Release);
+        Ok(true)
+    }
+
+    /// Begins to log changes, or ends it, once the settings in force say so. INFO says when it's done
+    /// (`aof_rewrite_in_progress`).
+    ///
+    /// # Errors
+    /// A sentence: the system gives no thread. Nothing has changed then.
+    pub fn switch_log(self: &Arc<Self>) -> Result<(), String> {
+        let on = !self.logs.fetch_not(Ordering::AcqRel);
         let work = if on { Self::begin_log } else { Self::end_log };
         self.spawn("log", work).inspect_err(|_| self.logs.store(!on, Ordering::Release))
     }

@@ -21,7 +21,7 @@ use super::info;
 use super::memcached::AllCounters;
 use super::slow::{SlowLog, shortened};
 use crate::config::resolved::Allowed;
-use crate::config::{Config, Store};
+use crate::config::{Config, SetError, Store};
 use crate::durable::keeper::Durable;
 use crate::latency::Event;
 use crate::os::wake::Wake;
@@ -67,6 +67,8 @@ pub(super) struct ServerHost {
     pub(super) run_id: String,
 }
 
+/// The setting that can be refused though it's right: its folder may be somebody else's.
+const APPENDONLY: &str = "appendonly";
 /// How long a writer waits that finds the log behind (ms).
 const BACKED_UP_MS: u64 = 5;
 /// How long a paused connection sleeps before it asks again; UNPAUSE is heard that fast.
@@ -279,16 +281,24 @@ impl Host for ServerHost {
 
     fn configure(&self, client: u64, pairs: &[(&str, &str)]) -> Result<(), String> {
         let local = self.is_allowed(Allowed::Local, client);
-        // Who switches the log sees what nobody else has set meanwhile.
         let _one_at_a_time = self.configuring.lock().unwrap_or_else(PoisonError::into_inner);
-        self.store.set(pairs, local).map_err(|error| error.to_string())?;
+        let wanted = self.store.prepare(pairs, local).map_err(|error| error.to_string())?;
+        // What can fail comes first, so that all is changed or nothing. Who speaks of other settings
+        // doesn't try again what couldn't be begun.
+        let switches = pairs.iter().any(|(name, _)| name.eq_ignore_ascii_case(APPENDONLY));
+        let failed = |reason| {
+            let name = APPENDONLY.to_owned();
+            SetError::Failed { name, reason }.to_string()
+        };
+        let switches = switches && self.durable.prepare_switch(wanted.config()).map_err(failed)?;
+        let before = self.store.put(wanted);
         self.settings_changed();
-        let config = self.config();
-        self.durable.switch_log(&config).inspect_err(|_| {
-            let was = if config.appendonly { "no" } else { "yes" };
-            // It was one of the two a moment ago.
-            let _ = self.store.set(&[("appendonly", was)], true);
-        })
+        if switches && let Err(why) = self.durable.switch_log() {
+            self.store.put(before);
+            self.settings_changed();
+            return Err(failed(why));
+        }
+        Ok(())
     }
 
     fn rewrite_settings(&self) -> Result<(), String> {
