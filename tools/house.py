@@ -53,6 +53,7 @@ UNSAFE = (
     "crates/engine/src/arena",
     "crates/server/src/os",
     "crates/node/tests/node/heap.rs",
+    "python/native/ready.rs",
 )
 MAY_CONTAIN_UNSAFE = ("layout", "engine", "server")
 LONGEST_FILE = 700

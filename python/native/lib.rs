@@ -3,11 +3,12 @@
 //!
 //! It knows the common cases and declines the others: what it answers is exactly what the Python
 //! code would have answered, and where it answers `None` that code does the work, raises the error
-//! or finds the few changes of order and shape that need a closer look. What always holds: it never
+//! or finds the few changes of order and shape that need a closer look. [`ready`] is beside that: it waits
+//! for a reply that comes at once. What always holds: it never
 //! writes what Python wouldn't write, byte for byte, and it raises only what Python code raised
 //! that it called. It's no second home for rules: a rule that isn't on the fast path isn't here.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod changes;
 mod decode;
@@ -15,6 +16,7 @@ mod json;
 mod leaves;
 mod limits;
 mod path;
+mod ready;
 mod reply;
 mod stop;
 
@@ -25,7 +27,7 @@ use pyo3::prelude::*;
 mod _native {
     /// The Python code takes the module only if it knows this number: both change together.
     #[pymodule_export]
-    const AGREEMENT: u32 = 2;
+    const AGREEMENT: u32 = 3;
 
     #[pymodule_export]
     use super::changes::changes;
@@ -33,6 +35,8 @@ mod _native {
     use super::decode::decode;
     #[pymodule_export]
     use super::leaves::Leaves;
+    #[pymodule_export]
+    use super::ready::is_ready;
     #[pymodule_export]
     use super::reply::reply;
 }

@@ -28,6 +28,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sessile.busy import busy_poll_of
 from sessile.errors import ConfigurationError, SessionUnavailable
 from sessile.pool import AsyncLink, AsyncPool, Link, Pool, Target
 from sessile.promises import Promise
@@ -44,6 +45,7 @@ OPTIONS = {
     "timeout": "seconds to get a reply (5)",
     "pool": "connections of one process or event loop, at most (64)",
     "pool_wait": "seconds to wait for a free connection (0.5)",
+    "busy_poll": "microseconds to wait for a reply without going to sleep; 0: none (100)",
     "idle": "seconds without any client after which the server ends; 0: never (0)",
     "http": "port of the server's admin page, on loopback; 0: none (0)",
 }
@@ -306,6 +308,7 @@ def parts_of(address: Address) -> tuple[Target, Home]:
         timeout=address.number("timeout", 5, least=0.01),
         pool=int(address.number("pool", 64, least=1)),
         pool_wait=address.number("pool_wait", 0.5),
+        busy_poll=busy_poll_of(address),
         greeting=(pack([b"PING"]),),
         welcome=welcome,
         owner=os.geteuid(),

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from sessile import memcached_value, rules
+from sessile.busy import busy_poll_of
 from sessile.contract import Changes, Life, Loaded, Rotated
 from sessile.errors import (
     ConfigurationError,
@@ -42,6 +43,7 @@ OPTIONS = {
     "timeout": "seconds to connect, and again to get a reply (0.5)",
     "pool": "connections of one process or event loop to one server, at most (64)",
     "pool_wait": "seconds to wait for a free connection (0.5)",
+    "busy_poll": "microseconds to wait for a reply without going to sleep; 0: none (100)",
 }
 PORT = 11211
 TRIES = 128
@@ -434,6 +436,7 @@ def targets_of(address: Address) -> list[Target]:
             timeout=address.number("timeout", 0.5, least=0.01),
             pool=int(address.number("pool", 64, least=1)),
             pool_wait=address.number("pool_wait", 0.5),
+            busy_poll=busy_poll_of(address),
             greeting=greeting,
             welcome=checked,
             reader=Answers,

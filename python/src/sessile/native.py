@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["module"]
 
-AGREEMENT = 2
+AGREEMENT = 3
 """What the native module and this package agree on; another one isn't used."""
 
 

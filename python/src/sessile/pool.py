@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+from sessile.busy import BUSY_POLL, BusyPoll
 from sessile.errors import SessionUnavailable
 from sessile.wire import MORE, ProtocolError, Replies
 
@@ -76,6 +77,8 @@ class Target:
     welcome: Callable[[Any], Any] = lambda reply: reply
     """Is shown each reply to the greeting; raises if it isn't what it should be."""
     reader: Callable[[], Reader] = Replies
+    busy_poll: int = BUSY_POLL
+    """Microseconds; see `sessile.busy`."""
     owner: int | None = None
     """The user id that the process at the other end of a Unix socket must have."""
 
@@ -112,11 +115,12 @@ class Breaker:
 class Link:
     """One connection."""
 
-    __slots__ = ("_reader", "_socket")
+    __slots__ = ("_busy", "_reader", "_socket")
 
     def __init__(self, target: Target) -> None:
         self._reader = target.reader()
         self._socket = connect(target)
+        self._busy = BusyPoll(self._socket, target.busy_poll)
         try:
             for request in target.greeting:
                 target.welcome(self.exchange(request))
@@ -127,6 +131,7 @@ class Link:
     def exchange(self, data: bytes) -> Any:
         """Sends a request and answers its reply. OSError if the connection is lost."""
         self._socket.sendall(data)
+        self._busy.wait()
         reader, receive = self._reader, self._socket.recv
         while True:
             chunk = receive(CHUNK)

@@ -26,6 +26,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from sessile.busy import BusyPoll
 from sessile.errors import SessionUnavailable
 from sessile.redis_ask import Address, Command, Refused
 from sessile.redis_conduct import Exchange, Failure, Steps
@@ -120,7 +121,7 @@ class Pools:
                 try:
                     if not used:
                         self._greet(held, step)
-                    outcome: Any = exchange(held, step.commands)
+                    outcome: Any = exchange(held, step.commands, self._settings.busy_poll)
                 except (RedisConnectionError, RedisTimeoutError, OSError) as error:
                     outcome = failure(error, used)
                 except BaseException:
@@ -167,12 +168,14 @@ class Pools:
 
     def _greet(self, held: Any, step: Exchange) -> None:
         if not step.role:
-            self._greeting.heard(exchange(held, self._greeting.commands()))
+            busy_poll = self._settings.busy_poll
+            self._greeting.heard(exchange(held, self._greeting.commands(), busy_poll))
 
 
-def exchange(held: Any, commands: tuple[Command, ...]) -> list[Any]:
+def exchange(held: Any, commands: tuple[Command, ...], busy_poll: int) -> list[Any]:
     """Sends commands and reads their replies."""
     held.send_packed_command(packed(held, commands), check_health=False)
+    busy_of(held, busy_poll).wait()
     replies = []
     for _ in commands:
         try:
@@ -180,6 +183,15 @@ def exchange(held: Any, commands: tuple[Command, ...]) -> list[Any]:
         except ResponseError as error:
             replies.append(refused(error))
     return replies
+
+
+def busy_of(held: Any, micros: int) -> BusyPoll:
+    """How the replies of a connection are waited for; it may have connected anew."""
+    plug = getattr(held, "_sock", None)
+    known: BusyPoll | None = held.__dict__.get("sessile_busy")
+    if known is None or known.plug is not plug:
+        known = held.sessile_busy = BusyPoll(plug, micros)
+    return known
 
 
 def packed(held: Any, commands: tuple[Command, ...]) -> Any:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from sessile.busy import busy_poll_of
 from sessile.errors import ConfigurationError
 from sessile.promises import EVERYWHERE, INDEXED, Promise
 from sessile.redis_ask import Address as Node
@@ -29,6 +30,7 @@ OPTIONS = {
     "timeout": "seconds to connect, and again to get a reply (0.5)",
     "pool": "connections of one process or event loop to one node, at most (64)",
     "pool_wait": "seconds to wait for a free connection (0.5)",
+    "busy_poll": "microseconds to wait for a reply without going to sleep; 0: none (100)",
     "wait": "replicas that must confirm the end or rotation of a session (0)",
     "users": "what the keys of users' indexes begin with (sessile:user:)",
     "database": "number of the database, as in the path (0)",
@@ -53,6 +55,7 @@ class Settings:
     timeout: float
     pool: int
     pool_wait: float
+    busy_poll: int
     shape: Shape
     group: str = ""
     database: int = 0
@@ -119,6 +122,7 @@ def settings(address: Address) -> Settings:
         timeout=timeout,
         pool=int(address.number("pool", 64, least=1)),
         pool_wait=address.number("pool_wait", 0.5),
+        busy_poll=busy_poll_of(address),
         shape=Shape(prefix, replicas, int(timeout * 800)),
         group=group,
         database=database,

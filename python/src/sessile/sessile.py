@@ -11,6 +11,7 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
+from sessile.busy import busy_poll_of
 from sessile.errors import ConfigurationError
 from sessile.faces import AsyncFace, Face
 from sessile.pool import AsyncPool, Pool, Target
@@ -25,6 +26,7 @@ OPTIONS = {
     "timeout": "seconds to connect, and again to get a reply (0.5)",
     "pool": "connections of one process or event loop, at most (64)",
     "pool_wait": "seconds to wait for a free connection (0.5)",
+    "busy_poll": "microseconds to wait for a reply without going to sleep; 0: none (100)",
     "database": "number of the database, as in the path (0)",
     "ca": "file of certificates to trust, for sessiles://",
     "cert": "file of our own certificate, for sessiles://",
@@ -73,6 +75,7 @@ def target_of(address: Address) -> Target:
         "timeout": address.number("timeout", 0.5, least=0.01),
         "pool": int(address.number("pool", 64, least=1)),
         "pool_wait": address.number("pool_wait", 0.5),
+        "busy_poll": busy_poll_of(address),
         "greeting": greeting(address),
         "welcome": plain,
     }

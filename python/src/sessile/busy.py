@@ -1,0 +1,55 @@
+"""Waiting for a reply that comes at once, without going to sleep.
+
+Over loopback the reply is there before a sleeping thread would have been woken: that takes longer
+than all else of a round trip. So for some microseconds the socket is asked again and again, by the
+native module, which lets other threads have the interpreter and other processes the processor.
+What always holds: it changes nothing but time; where replies take longer, it's tried more and more
+rarely, and soon costs nothing. Not for: asyncio, which has other things to do meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sessile import native
+from sessile.urls import Address
+
+__all__ = ["BUSY_POLL", "BusyPoll", "busy_poll_of"]
+
+BUSY_POLL = 100
+"""Microseconds, where the URL says nothing else."""
+MICROS_MAX = 10_000
+MISSES_MAX = 8
+"""After that many replies in a row that took longer, one in 256 is waited for like that."""
+PLAIN = {"socket", "ssl"}
+"""Where the classes of sockets stand whose waiting holds up nobody else; gevent's does."""
+
+
+def busy_poll_of(address: Address) -> int:
+    """The microseconds that a URL asks for. Raises ConfigurationError."""
+    return int(min(address.number("busy_poll", BUSY_POLL), MICROS_MAX))
+
+
+class BusyPoll:
+    """What it's like on one connection."""
+
+    __slots__ = ("_micros", "_misses", "_rest", "plug")
+
+    def __init__(self, plug: Any, micros: int) -> None:
+        can = native.module is not None and type(plug).__module__ in PLAIN
+        self.plug = plug
+        self._micros = micros if can else 0
+        self._misses = self._rest = 0
+
+    def wait(self) -> None:
+        """Returns when something has come, or when it would be better to sleep."""
+        if not self._micros:
+            return
+        if self._rest:
+            self._rest -= 1
+            return
+        if native.module.is_ready(self.plug.fileno(), self._micros):
+            self._misses = 0
+        else:
+            self._misses = min(self._misses + 1, MISSES_MAX)
+            self._rest = (1 << self._misses) - 1
