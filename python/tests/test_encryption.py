@@ -32,8 +32,9 @@ from sessile.document import encode
 from sessile.encryption import SEAL, Ring
 from sessile.errors import ConfigurationError, DocumentError, EncryptionError
 from sessile.memory import MemoryEngine
+from sessile.plans import run
 from sessile.sealed import Sealed
-from sessile.session import Session, run
+from sessile.session import Session
 from sessile.settings import ENGINES, Settings, read
 from stores import together
 from test_document import same

@@ -12,7 +12,8 @@ from counting import Counting
 from sessile import ConfigurationError
 from sessile.contract import Life
 from sessile.flask import Sessile, configured
-from sessile.session import Session, run
+from sessile.plans import run
+from sessile.session import Session
 
 
 @pytest.fixture

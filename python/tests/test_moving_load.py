@@ -21,7 +21,8 @@ from sessile.errors import SessionConflict, SessionGone
 from sessile.ids import new_id
 from sessile.moving import Moving, Way
 from sessile.moving_redis import RedisKeys
-from sessile.session import Standing, run, session_of
+from sessile.plans import run
+from sessile.session import Standing, session_of
 from sessile.settings import Settings
 from stores import World, together
 

@@ -10,8 +10,9 @@ import pytest
 
 from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
 from sessile.memory import MemoryEngine
+from sessile.plans import arun, run
 from sessile.ruled import Async
-from sessile.session import Action, Session, Standing, arun, run
+from sessile.session import Action, Session, Standing
 from sessile.settings import Expiry, Settings, read
 from sessile.web import closing
 
@@ -293,6 +294,43 @@ def test_a_renewed_id_of_one_user_works_for_its_grace_but_sets_no_cookie(engine:
     again = reloaded(session)
     run(engine, again.load())
     assert again.data == {"_user": "7", "x": 1, "y": 2}
+    assert again.may_set_cookie
+
+
+def test_a_save_that_came_by_a_renewed_id_sets_no_cookie_and_others_do(engine: Counted) -> None:
+    settings = replace(SETTINGS, grace=10)
+    session = opened(engine, settings, _user="7", x=1)
+    alone, other, late, toucher, blind = (reloaded(session) for _ in range(5))
+    for each in (alone, other, late, toucher):
+        run(engine, each.load())
+    engine.asked()
+    # Nobody else changed anything.
+    alone.data["a"] = 1
+    assert run(engine, alone.finish()) is Action.SAVE
+    assert alone.may_set_cookie
+    assert engine.asked() == ["save"]
+    # Somebody did, under the same id.
+    other.data["b"] = 1
+    assert run(engine, other.finish()) is Action.SAVE
+    assert other.may_set_cookie
+    assert engine.asked() == ["save", "save", "load"]
+    # The id was replaced.
+    run(engine, session.load())
+    session.rotate()
+    run(engine, session.finish())
+    engine.asked()
+    late.data["c"] = 1
+    assert run(engine, late.finish()) is Action.SAVE
+    assert not late.may_set_cookie
+    assert engine.asked() == ["save", "save", "load"]
+    assert run(engine, toucher.save()) is Action.TOUCH
+    assert not toucher.may_set_cookie
+    blind.incr(["n"])
+    assert run(engine, blind.save()) is Action.SAVE
+    assert not blind.may_set_cookie
+    again = reloaded(session)
+    run(engine, again.load())
+    assert again.data == {"_user": "7", "x": 1, "a": 1, "b": 1, "c": 1, "n": 1}
     assert again.may_set_cookie
 
 

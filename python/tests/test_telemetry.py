@@ -30,7 +30,8 @@ sys.meta_path.insert(0, Blocked())
 ROUND = """
 import asyncio, sessile, sessile.flask, sessile.quart, sessile.starlette, sessile.memcached
 import sessile.sessile, sessile.embedded, sessile.sealed, sessile.moving
-from sessile.session import Session, arun, run
+from sessile.plans import arun, run
+from sessile.session import Session
 from sessile.settings import Settings
 
 def work(settings):

@@ -22,7 +22,8 @@ from flask.sessions import SessionInterface, SessionMixin
 
 from sessile.errors import ConfigurationError, SessionConflict, SessionGone, SessionUnavailable
 from sessile.ids import URL_SAFE
-from sessile.session import Session, run, session_of
+from sessile.plans import run
+from sessile.session import Session, session_of
 from sessile.settings import NAMES, Settings, read
 from sessile.web import CONFLICT, PERMANENT, UNAVAILABLE, SessionMapping, closing, refuse
 

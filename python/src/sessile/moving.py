@@ -30,7 +30,8 @@ from sessile.contract import Changes, Life, Loaded, Push
 from sessile.document import Base
 from sessile.errors import ConfigurationError, DocumentError, SessileError, SessionGone
 from sessile.ids import name_of
-from sessile.session import Action, Plan, Session, Standing, Step
+from sessile.plans import Plan, Step
+from sessile.session import Action, Session, Standing
 from sessile.settings import Settings
 
 __all__ = ["Moving", "Old", "Source", "Way"]

@@ -15,7 +15,8 @@ from quart.wrappers import BaseRequestWebsocket, Response
 
 from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
 from sessile.flask import configured
-from sessile.session import Session, Standing, arun, session_of
+from sessile.plans import arun
+from sessile.session import Session, Standing, session_of
 from sessile.settings import Settings
 from sessile.web import CONFLICT, PERMANENT, UNAVAILABLE, SessionMapping, closing, refuse
 

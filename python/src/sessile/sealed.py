@@ -25,7 +25,8 @@ from sessile.errors import EncryptionError, SessionConflict, SessionUnavailable
 from sessile.faces import AsyncFace, Face
 from sessile.ids import mark_of, name_of
 from sessile.merge import has_value, merge
-from sessile.session import SELF, Plan, arun, run
+from sessile.plans import Plan, arun, run
+from sessile.session import SELF
 
 __all__ = ["async_sealed", "sealed"]
 

@@ -1,9 +1,7 @@
 """One session during one request, without any framework.
 
 A `Session` knows an id, the document that was loaded under it and what the request did to it; it
-does no I/O. What must be asked of the store is a plan: a generator that yields steps (a step
-takes an engine and calls it) and is sent the answers. `run` lets an Engine carry a plan out,
-`arun` an AsyncEngine; so sync and async differ only in who moves the bytes.
+does no I/O. What must be asked of the store is a plan, which `run` or `arun` carries out.
 
     session = Session(settings, cookie_value)
     run(engine, session.load())          # no I/O if there is nothing to load
@@ -25,38 +23,32 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from operator import methodcaller
-from typing import Any, TypeVar
+from typing import Any
 
 from sessile import document, ids, telemetry
-from sessile.contract import ROTATED, AsyncEngine, Changes, Engine, Life, Loaded, Rotated
+from sessile.contract import ROTATED, Changes, Life, Loaded, Rotated
 from sessile.encryption import SEAL
 from sessile.errors import EncryptionError, SessionConflict, SessionGone, SessionUnavailable
 from sessile.ids import mark_of, name_of
 from sessile.nested import appended, held, overlaid, place_of
+from sessile.plans import Plan, Step
 from sessile.settings import Expiry, Settings
 
 __all__ = [
     "DEVICE",
     "QUIET",
     "Action",
-    "Plan",
     "Session",
     "Standing",
-    "Step",
-    "arun",
-    "run",
     "session_of",
 ]
 
 LOG = logging.getLogger("sessile.sessions")
-T = TypeVar("T")
-Step = Callable[[Any], Any]
-"""One operation: takes an engine, answers its answer (from an AsyncEngine, an awaitable)."""
-Plan = Generator[Step, Any, T]
 
 TRIES = 3
 """Ids tried for a new session. With 128 random bits the second one is never needed."""
@@ -76,36 +68,6 @@ EMPTY = document.Base()
 """The base of a document that the store knows nothing of."""
 UNSET = Expiry()
 """The expiry of a document that says nothing of it."""
-
-
-def run(engine: Engine, plan: Plan[T]) -> T:
-    """Carries a plan out."""
-    try:
-        step = next(plan)
-        while True:
-            try:
-                answer = step(engine)
-            except Exception as error:
-                step = plan.throw(error)
-            else:
-                step = plan.send(answer)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-
-
-async def arun(engine: AsyncEngine, plan: Plan[T]) -> T:
-    """Carries a plan out, with `await`."""
-    try:
-        step = next(plan)
-        while True:
-            try:
-                answer = await step(engine)
-            except Exception as error:
-                step = plan.throw(error)
-            else:
-                step = plan.send(answer)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
 
 
 class Standing(Enum):
@@ -507,13 +469,36 @@ class Session:
         sent = self._with(changes, beside)
         unread = self.standing is Standing.UNREAD and self._data is not None
         user = self._user_now() if unread or self._user_changed() else None
-        expected = self._version if self.settings.strict and changes else None
-        version = yield methodcaller("save", key, sent, life, expected=expected, user=user)
+        strict = self.settings.strict and bool(changes)
+        doubtful = bool(self.settings.grace) and not self._alias
+        ask = partial(methodcaller, "save", key, sent, life, user=user)
+        if doubtful and not strict:
+            version = yield from self._save_told(ask, key, bool(sent))
+        else:
+            version = yield ask(expected=self._version if strict else None)
         if version is None:
             raise SessionGone("the session ended while this request was being served")
         owner = self._user if user is None else user
         self._settle(self._id, key, version, None, owner)
         return Action.SAVE if sent else Action.TOUCH
+
+    def _save_told(self, ask: Callable[..., Step], key: bytes, sends: bool) -> Plan[int | None]:
+        """Saves, and finds out whether the id was replaced since the session was loaded.
+
+        With a grace the old id goes on working: the version tells whether anybody changed the
+        session meanwhile, and if so it's looked at once more.
+        """
+        known = self._version if sends else None
+        try:
+            version: int | None = yield ask(expected=known)
+            if version is None or version == self._version or known is not None:
+                return version
+        except SessionConflict:
+            version = yield ask(expected=None)
+        found = yield methodcaller("load", key, slide=False)
+        mark = found.fields.get(SELF, b"") if isinstance(found, Loaded) else b"?"
+        self._alias = bool(mark) and mark != mark_of(key)
+        return version
 
     def _rotate(self, changes: Changes) -> Plan[Action]:
         settings = self.settings

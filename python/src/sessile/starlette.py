@@ -23,7 +23,8 @@ from typing import Any
 
 from sessile.errors import ConfigurationError, SessionConflict, SessionGone, SessionUnavailable
 from sessile.ids import URL_SAFE
-from sessile.session import Session, arun, session_of
+from sessile.plans import arun
+from sessile.session import Session, session_of
 from sessile.settings import NAMES, Settings, read
 from sessile.web import CONFLICT, UNAVAILABLE, closing, parts
 

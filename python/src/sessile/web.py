@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sessile.errors import SessionConflict, SessionGone
-from sessile.session import Action, Plan, Session
+from sessile.plans import Plan
+from sessile.session import Action, Session
 
 __all__ = ["CONFLICT", "PERMANENT", "UNAVAILABLE", "SessionMapping", "closing", "parts", "refuse"]
 

@@ -17,7 +17,8 @@ from typing import Any
 from sessile.contract import Listed
 from sessile.django.config import configured
 from sessile.django.store import SessionStore
-from sessile.session import DEVICE, Plan, arun, run
+from sessile.plans import Plan, arun, run
+from sessile.session import DEVICE
 
 __all__ = [
     "Device",

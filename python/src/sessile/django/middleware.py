@@ -26,7 +26,8 @@ from django.utils.http import http_date
 from sessile.django.config import user_of
 from sessile.django.store import SessionStore
 from sessile.errors import SessionConflict, SessionUnavailable
-from sessile.session import QUIET, Plan, arun, run
+from sessile.plans import Plan, arun, run
+from sessile.session import QUIET
 
 __all__ = ["SessionMiddleware"]
 

@@ -18,7 +18,8 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from sessile import ids
 from sessile.django.config import configured
 from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
-from sessile.session import Plan, Standing, arun, run, session_of
+from sessile.plans import Plan, arun, run
+from sessile.session import Standing, session_of
 from sessile.settings import Settings
 
 __all__ = ["ConflictError", "SessionStore"]
