@@ -51,6 +51,7 @@ def app(store, tmp_path):
     @app.websocket("/talk")
     async def talk():
         await websocket.send(session.get("a", "nobody"))
+        session["heard"] = True
 
     return app
 
@@ -97,12 +98,19 @@ def test_an_outage_is_503_where_the_session_is_needed_and_nowhere_else(app, stor
     run(test())
 
 
-def test_a_failed_view_writes_nothing_and_a_socket_sees_the_session(app, store):
+def test_a_failed_view_writes_nothing_and_a_socket_sees_the_session(app, store, caplog):
     async def test():
         client = app.test_client()
         assert (await client.post("/fail")).status_code == 500 and store.taken() == {}
         await client.post("/set", json={"a": "x"})
         async with client.websocket("/talk") as socket:
             assert await socket.receive() == "x"
+        assert (await (await client.get("/read")).get_json())["heard"]
+        store.taken()
+        # A new session would be one that no browser knows.
+        async with app.test_client().websocket("/talk") as socket:
+            assert await socket.receive() == "nobody"
+        assert store.taken() == {}
+        assert "can't be told a new id" in caplog.text
 
     run(test())

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from counting import Counting
-from sessile import ConfigurationError
+from sessile import ConfigurationError, SessionConflict
 from sessile.starlette import SessionMiddleware
 
 
@@ -86,6 +86,19 @@ async def early(request):
     return StreamingResponse(body())
 
 
+async def late_talk(socket):
+    await socket.accept()
+    async for word in socket.iter_text():
+        socket.session["word"] = word
+        if word == "sign in":
+            socket.session["user_id"] = 7
+        try:
+            await socket.session.save()
+            await socket.send_text("saved")
+        except SessionConflict as error:
+            await socket.send_text(str(error))
+
+
 async def talk(socket):
     socket.session["greeted"] = True
     await socket.accept()
@@ -106,6 +119,7 @@ def app_of(**options):
             for view in (in_place, count, sign_out, replaced, emptied, fail, late, early)
         ),
         WebSocketRoute("/talk", talk),
+        WebSocketRoute("/late_talk", late_talk),
     ]
     options = {"url": "memory:asgi", "dev": True, **options}
     return Starlette(routes=routes, middleware=[Middleware(SessionMiddleware, **options)])
@@ -223,6 +237,22 @@ def test_a_socket_gets_its_cookie_with_the_handshake_and_writes_when_asked(clien
     with client.websocket_connect("/talk") as socket:
         socket.send_text("bye")
         assert "'greeted': True" in socket.receive_text()
+
+
+def test_an_open_socket_makes_no_session_that_no_browser_knows(client, store):
+    with client.websocket_connect("/late_talk") as socket:
+        socket.send_text("a word")
+        assert "can't be told a new id" in socket.receive_text()
+    assert store.taken() == {}
+    client.post("/set", json={"a": 1})
+    with client.websocket_connect("/late_talk") as socket:
+        socket.send_text("a word")
+        assert socket.receive_text() == "saved"
+        # It would get another id.
+        socket.send_text("sign in")
+        assert "can't be told a new id" in socket.receive_text()
+    assert store.taken() == {"create": 1, "load": 1, "save": 1}
+    assert client.get("/read").json() == {"a": 1, "word": "a word"}
 
 
 def test_a_socket_is_closed_when_its_session_ends(store):

@@ -73,17 +73,21 @@ class SessileInterface(SessionInterface):
             response.vary.add("Cookie")
         if not state.is_read or state.failure is not None:
             return
+        # A WebSocket's handshake is over: there is nobody to tell.
+        state.answered = response is None
         status, refusal, told = 200 if response is None else response.status_code, None, False
         try:
             told = await arun(self.settings.async_engine(), closing(state, status))
         except SessionUnavailable:
             refusal = (503, UNAVAILABLE)
-        except SessionConflict:
+        except SessionConflict as error:
             refusal = (409, CONFLICT)
+            if response is None:
+                LOG.warning("the session of a WebSocket was not written: %s", error)
         except SessionGone:
             LOG.info("a session ended while a request was being served")
         if response is None:
-            return  # a WebSocket's handshake is over: there is nobody to tell
+            return
         if refusal is not None:
             refuse(response, *refusal)
             return

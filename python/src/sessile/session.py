@@ -64,6 +64,7 @@ DEVICE_MAX = 256
 SELF = b"\\@self"
 """Beside the document: how the newest handle ends, where an old id may stand for it."""
 REPLACED = "the session has another id by now; send the request again"
+ANSWERED = "the browser can't be told a new id any more: write before its answer begins"
 EMPTY = document.Base()
 """The base of a document that the store knows nothing of."""
 UNSET = Expiry()
@@ -110,6 +111,8 @@ class Session:
         """Whether the request looked at it. Frameworks set it."""
         self.changed = False
         """Whether the request said that it changed the session. Frameworks set it."""
+        self.answered = False
+        """Whether the browser can't be told another id any more. Frameworks set it."""
         self.failure: Exception | None = None
         """Why the store couldn't serve this request."""
         self.device = ""
@@ -333,9 +336,12 @@ class Session:
         """Writes now: creates, rotates, or merges into a session that exists. As `finish`."""
         if self.standing is Standing.OUTAGE:
             raise SessionUnavailable("the session was not read, so it can't be written")
-        if self.standing is Standing.NEW or (
-            self.standing is Standing.ROTATED and self._user_now()
-        ):
+        is_new = self.standing is Standing.NEW or (
+            self.standing is Standing.ROTATED and bool(self._user_now())
+        )
+        if self.answered and (is_new or self._next is not None or self._user_changed()):
+            raise SessionConflict(ANSWERED)
+        if is_new:
             yield from self.create(self._next)
             return Action.CREATE
         if self.standing is Standing.ROTATED:

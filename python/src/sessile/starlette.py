@@ -94,7 +94,8 @@ class ServerSession(dict[Any, Any]):
         self.state.data = self
 
     async def save(self) -> None:
-        """Writes now. A new session, or one with a new id, needs its cookie sent after this."""
+        """Writes now. A new session, or one with a new id, needs its cookie sent after this: once
+        the response has started, or a WebSocket was accepted, it's a SessionConflict."""
         engine = self.state.settings.async_engine()
         wrote = await arun(engine, closing(self.state, 200))
         self.told = self.told or wrote
@@ -179,6 +180,7 @@ class SessionMiddleware:
                     refused = True
                     await refuse(send, *refusal)
                     return
+                state.answered = True
             if not refused:
                 await send(message)
 
@@ -279,6 +281,7 @@ class Socket:
             if self.session.told and state.may_set_cookie:
                 cookie = self.middleware.cookie_for(state.id or "")
                 message["headers"] = [*message.get("headers", []), (b"set-cookie", cookie)]
+            state.answered = True
         elif message["type"] == "websocket.close":
             self.is_closed = True
         await self.send(message)
