@@ -75,11 +75,13 @@ CASES = (
     Case("django", "sessile", "memcached"),
     Case("django", "sessile", "sessile"),
     Case("django", "sessile", "embedded"),
+    Case("shop", "sessile", "sessile"),
     Case("flask", "flask-session", "redis"),
     Case("flask", "sessile", "redis"),
     Case("flask", "sessile", "sessile"),
     Case("starlette", "sessile", "redis"),
     Case("starlette", "sessile", "sessile"),
+    Case("quart", "sessile", "sessile"),
 )
 
 
@@ -111,7 +113,7 @@ class App:
     def __init__(self, case: Case, servers: Servers) -> None:
         self.port = free_port()
         where = f"lost.apps:{case.app}"
-        if case.app == "starlette":
+        if case.app in ("starlette", "quart"):
             command = ["uvicorn", "--factory", where, "--port", str(self.port), "--workers", "2"]
             command += ["--log-level", "error", "--timeout-keep-alive", "60"]
         else:

@@ -1,5 +1,9 @@
 """The apps of the harness: a view that does what it's told to the session, and one that reads it.
 
+The demo's shop is one of them, as it stands: its settings, middleware and pages, these two views
+beside them. There the first request signs in, a renewal is a sign-in of the same user, and the end
+a sign-out.
+
 `POST /step` takes `{"steps": [...], "meet": [...], "first": bool}` and answers with the document as
 it was loaded (`seen`; null for nobody's session, to which nothing is done unless it's the first
 request). `GET /read` tells the session.
@@ -16,7 +20,9 @@ from __future__ import annotations
 import copy
 import json
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lost.meeting import Meeting, Room
@@ -34,6 +40,9 @@ LOGGING = {
     "loggers": {"django.request": {"handlers": ["console"], "level": "ERROR"}},
 }
 """Of Django: what went wrong, nothing else."""
+DEMO = Path(__file__).resolve().parents[2] / "demo"
+SIGN_IN = "_auth_"
+"""How the keys begin that Django puts into the session of somebody who signed in."""
 BORN = "born"
 """The key that each session has from its first request to its end."""
 
@@ -52,7 +61,7 @@ class Visit:
     def load(self, session: Any) -> None:
         """Looks at the session, as every app does that wants to know who is there."""
         if self.first or BORN in session:
-            self.seen = copy.deepcopy(dict(session.items()))
+            self.seen = copy.deepcopy(told(session))
 
     def work(self, session: Any, control: dict[str, Callable[[Any], Any]]) -> dict[str, Any]:
         """Changes the session; what the response says."""
@@ -77,6 +86,11 @@ class Visit:
         """What the header says; `state` is that of a session of ours."""
         loaded = state._loaded.version if state and state._loaded else None
         return json.dumps([self.met, loaded, state._version if state else None])
+
+
+def told(session: Any) -> dict[str, Any]:
+    """The session without what Django keeps in it for itself."""
+    return {name: value for name, value in session.items() if not name.startswith(SIGN_IN)}
 
 
 def django() -> Any:
@@ -106,22 +120,63 @@ def django() -> Any:
         LOGGING=LOGGING,
     )
     from django.core.wsgi import get_wsgi_application
-    from django.http import HttpRequest, JsonResponse
-    from django.urls import path
 
     control = {"rotate": lambda s: s.cycle_key(), "end": lambda s: s.flush()}
+    globals()["urlpatterns"] = django_views(lambda request: control)
+    return get_wsgi_application()
 
+
+def shop() -> Any:
+    """The demo's shop."""
+    sys.path.insert(0, str(DEMO))
+    os.environ["SHOP_SECRET_KEY"] = "the same one in each process"
+    from django.conf import settings
+
+    from shop import settings as theirs
+
+    given = {name: getattr(theirs, name) for name in dir(theirs) if name.isupper()}
+    middleware = [f"{__name__}.django_reporting", *given.pop("MIDDLEWARE")]
+    given.update(ROOT_URLCONF=__name__, SESSILE_URL=STORE, SESSILE_GRACE=GRACE, LOGGING=LOGGING)
+    settings.configure(MIDDLEWARE=middleware, **given)
+    from django.core.wsgi import get_wsgi_application
+
+    application = get_wsgi_application()
+    from django.contrib.auth import login, logout
+
+    from shop import urls, users
+
+    def control(request: Any) -> dict[str, Callable[[Any], Any]]:
+        user, backend = users.user(1), given["AUTHENTICATION_BACKENDS"][0]
+
+        def sign_in(_: Any) -> None:
+            login(request, user, backend)
+
+        return {"begin": sign_in, "rotate": sign_in, "end": lambda _: logout(request)}
+
+    globals()["urlpatterns"] = [*urls.urlpatterns, *django_views(control)]
+    return application
+
+
+def django_views(control: Callable[[Any], dict[str, Callable[[Any], Any]]]) -> list[Any]:
+    """Django's paths to the two views. `control` answers what begins, renews and ends a session."""
+    from django.http import HttpRequest, JsonResponse
+    from django.urls import path
+    from django.views.decorators.csrf import csrf_exempt
+
+    @csrf_exempt
     def step(request: HttpRequest) -> JsonResponse:
         request.visit = visit = Visit(request.body)  # type: ignore[attr-defined]
         visit.load(request.session)
         visit.wait()
-        return JsonResponse(visit.work(request.session, control))
+        does = control(request)
+        if visit.first and "begin" in does:
+            does["begin"](request.session)
+        return JsonResponse(visit.work(request.session, does))
 
     def read(request: HttpRequest) -> JsonResponse:
-        return JsonResponse(dict(request.session.items()))
+        return JsonResponse(told(request.session))
 
-    globals()["urlpatterns"] = [path("step", step), path("read", read)]
-    return get_wsgi_application()
+    return [path("step", step), path("read", read)]
 
 
 def sqlite(file: str) -> dict[str, Any]:
@@ -215,6 +270,42 @@ def starlette() -> Any:
         routes=[Route("/step", step, methods=["POST"]), Route("/read", read)],
         middleware=[Middleware(Reporting), Middleware(SessionMiddleware, url=STORE)],
     )
+
+
+def quart() -> Any:
+    """Quart's application."""
+    from quart import Quart, g, jsonify, request, session
+
+    from sessile.quart import Sessile
+
+    app = Quart("lost")
+    app.config["SESSILE_URL"] = STORE
+    Sessile(app)
+    control = {"rotate": lambda s: s.rotate(), "end": lambda s: s.clear()}
+    save = app.session_interface.save_session
+
+    async def save_session(app: Quart, session: Any, response: Any) -> None:
+        await save(app, session, response)
+        if hasattr(g, "visit"):
+            if g.visit.meeting:
+                await ROOM.aleave(g.visit.meeting)
+            response.headers["Visit"] = g.visit.summary(session.state)
+
+    app.session_interface.save_session = save_session  # type: ignore[method-assign]
+
+    @app.post("/step")
+    async def step() -> Any:
+        g.visit = visit = Visit(await request.get_data())
+        visit.load(session)
+        if visit.meeting:
+            visit.met = await ROOM.aarrive(visit.meeting)
+        return jsonify(visit.work(session, control))
+
+    @app.get("/read")
+    async def read() -> Any:
+        return jsonify(dict(session))
+
+    return app
 
 
 class Reporting:

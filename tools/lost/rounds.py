@@ -202,7 +202,7 @@ class Player:
         header = None
         try:
             sent.status, headers, said = self.site.ask(number, "POST", "/step", used, body)
-            header = headers["Set-Cookie"]
+            header = session_cookie(headers.get_all("Set-Cookie", []))
             sent.seen = said.get("seen")
             visit = json.loads(headers.get("Visit") or "[null, null, null]")
             sent.met = bool(visit[0]) if request.meeting else None
@@ -223,6 +223,11 @@ class Player:
         if status != 200 or not isinstance(document, dict):
             raise OSError(f"/read: {status}")
         return document
+
+
+def session_cookie(headers: list[str]) -> str | None:
+    """What an answer says of the session's cookie; Django has one against forgery as well."""
+    return next((header for header in headers if not header.startswith("csrftoken=")), None)
 
 
 def play(site: Site, round: Round) -> History:
