@@ -113,6 +113,7 @@ def test_behind_a_lost_stretch_nothing_is_wrong_and_ended_sessions_stay_ended(fo
         client.append("text", "first ")
         make = ("SESSION.CREATE", "ended", "USER", "ann", "SET", 1, "f", "1 0")
         client.execute_command(*make)
+        client.execute_command("SESSION.CREATE", "early", "SET", 1, "f", "1")
         client.set("deleted", 1)
         client.set("lost", "x" * 900)
         client.append("text", "second ")
@@ -122,6 +123,10 @@ def test_behind_a_lost_stretch_nothing_is_wrong_and_ended_sessions_stay_ended(fo
         client.append("text", "third")
         client.set("after:text", "a")
         client.append("after:text", "b")
+        client.execute_command("SESSION.CREATE", "began", "USER", "bob", "SET", 1, "f", "1")
+        client.execute_command("SESSION.SAVE", "began", "SET", 1, "g", "2")
+        # One that the lost stretch would have to explain.
+        client.execute_command("SESSION.SAVE", "early", "SET", 1, "g", "2")
     path = largest(folder, "incr.aof")
     data = path.read_bytes()
     at = data.index(b"x" * 900)
@@ -136,12 +141,15 @@ def test_behind_a_lost_stretch_nothing_is_wrong_and_ended_sessions_stay_ended(fo
         assert client.mget("lost", "deleted") == [None, None]
         assert client.execute_command("SESSION.LOAD", "ended") is None
         assert client.mget("after", "after:text") == [b"whole", b"ab"]
+        assert client.hgetall("began") == {b"f": b"1", b"g": b"2"}
+        assert client.execute_command("SESSION.LIST", "bob")
+        assert client.hgetall("early") == {b"f": b"1"}
         before = everything(client)
         client.set("new", 1)
     told = server.log.read_text()
     assert f"{path.name}: " in told and "right again from byte" in told
-    # Two of the APPENDs to `text`.
-    assert "2 records behind it weren't applied" in told
+    # Two of the APPENDs to `text`, two of the SAVE of `early`.
+    assert "4 records behind it weren't applied" in told
     for command in (["redis-check-aof", logs(folder) / "appendonly.aof.manifest"],):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

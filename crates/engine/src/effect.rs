@@ -83,6 +83,9 @@ pub enum Change<'a> {
         edits: &'a [FieldEdit<'a>],
         /// Whether it gets a version of its own, which it does if there was no session.
         renew: bool,
+        /// Whether nothing was under the key. The shard that applies it says so to the journal,
+        /// whatever it was told.
+        fresh: bool,
     },
     /// The key ends at another time, or never, but no later than its absolute deadline. `slide`
     /// tells a use from a decision: a slide breaks no watch.

@@ -60,6 +60,8 @@ pub mod tag {
     pub const HIDDEN_FIELD: u8 = 23;
     /// The item's version when it was written: 8 bytes.
     pub const VERSION: u8 = 128;
+    /// In the log, of [`SESSION_CHANGE`]: nothing was under the key before. No bytes.
+    pub const FRESH: u8 = 129;
 }
 
 /// Tagged bytes beside an item.

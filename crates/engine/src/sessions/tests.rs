@@ -44,7 +44,7 @@ fn meta(state: State, idle_s: u32, absolute: Option<u64>, now: u64) -> Meta {
 }
 
 fn session<'a>(meta: Meta, user: &'a [u8], edits: &'a [FieldEdit<'a>]) -> Change<'a> {
-    Change::Session { meta, user, edits, renew: !edits.is_empty() }
+    Change::Session { meta, user, edits, renew: !edits.is_empty(), fresh: false }
 }
 
 fn listed(shard: &Shard, user: &[u8], now: u64) -> Vec<Vec<u8>> {
@@ -115,7 +115,7 @@ fn a_large_session_changes_in_place_and_goes_on_empty() {
     let first = apply(&mut shard, b"s", session(live, b"ann", &edits), START).unwrap();
     let same = apply(&mut shard, b"s", session(live, b"ann", &[]), START).unwrap();
     assert_eq!((first.version, first.added), (same.version, 700));
-    let other = Change::Session { meta: live, user: b"bob", edits: &[], renew: true };
+    let other = Change::Session { meta: live, user: b"bob", edits: &[], renew: true, fresh: false };
     let other = apply(&mut shard, b"s", other, START).unwrap();
     assert!(other.version > first.version);
     shard.check().unwrap();

@@ -132,9 +132,13 @@ impl Shard {
                 let old = self.reap_named(db, key, (old, edits), now)?;
                 return self.fields(db, key, old, edits, now);
             }
-            Change::Session { meta, user, edits, renew } => {
+            Change::Session { meta, user, edits, renew, fresh: _ } => {
                 let change = SessionChange { meta: *meta, user, edits, renew: *renew };
+                let fresh = old.is_none();
                 applied = self.change_session(db, key, old, &change, now)?;
+                let change = Change::Session { meta: *meta, user, edits, renew: *renew, fresh };
+                self.record(&Effect::Key { db, key: *key, change });
+                return Ok((applied, false));
             }
             Change::Deadline { at: wanted, slide } => {
                 let Some(old) = old else { return Ok((applied, false)) };

@@ -144,7 +144,13 @@ fn change(shard: &mut Shard, rng: &mut Rng, now: u64) {
                 FieldEdit::Set { field: b"a", value: &value, deadline: FieldDeadline::Clear };
             let edits = &[edit][..rng.below(2) as usize];
             let meta = meta(rng, State::Session, now);
-            apply(shard, db, &key, Change::Session { meta, user, edits, renew: false }, now);
+            apply(
+                shard,
+                db,
+                &key,
+                Change::Session { meta, user, edits, renew: false, fresh: false },
+                now,
+            );
         }
         // Reads, by which what has an idle timeout slides.
         18..20 => _ = shard.get(db, &Key::new(&SECRET, &key), now),

@@ -91,8 +91,8 @@ fn change_record(key: &[u8], change: &Change<'_>, out: &mut Vec<u8>) {
             command(&[b"SETRANGE", key, number.format(*at).as_bytes(), bytes], out);
         }
         Change::Fields(edits) => fields(key, edits, None, out),
-        Change::Session { meta, user, edits, renew } => {
-            session(key, (meta, user), edits, *renew, out);
+        Change::Session { meta, user, edits, renew, fresh } => {
+            session(key, (meta, user), edits, (*renew, *fresh), out);
         }
         Change::Deadline { at, .. } => deadline(key, *at, out),
         Change::Meta(meta) => {
@@ -136,7 +136,7 @@ fn install(key: &[u8], item: &OwnedItem, out: &mut Vec<u8>) {
     if item.meta.slide.state() != State::Plain {
         unlink(std::iter::once(key), out);
         let edits: Vec<FieldEdit<'_>> = hash.iter(0).map(set).collect();
-        return session(key, (&item.meta, &item.user), &edits, true, out);
+        return session(key, (&item.meta, &item.user), &edits, (true, false), out);
     }
     unlink(std::iter::once(key), out);
     let edits: Vec<FieldEdit<'_>> = hash.iter(0).map(set).collect();
@@ -163,7 +163,7 @@ fn session(
     key: &[u8],
     (meta, user): (&Meta, &[u8]),
     edits: &[FieldEdit<'_>],
-    renew: bool,
+    (renew, fresh): (bool, bool),
     out: &mut Vec<u8>,
 ) {
     let mut extra = Extra::of(meta);
@@ -171,6 +171,9 @@ fn session(
         extra.push(tag::USER, user);
     }
     extra.push(tag::SESSION_CHANGE, &[u8::from(renew)]);
+    if fresh {
+        extra.push(tag::FRESH, b"");
+    }
     if let Some(at) = meta.deadline {
         extra.push(tag::EMPTY_DEADLINE, &at.to_le_bytes());
     }

@@ -123,7 +123,13 @@ fn random_effect(rng: &mut Rng, store: &mut Held, db: &mut usize, out: &mut Vec<
         }
         10 if !is_string => {
             let meta = Meta { slide: random_slide(rng, State::Session), ..meta };
-            Change::Session { meta, user: b"bob", edits: &edits, renew: rng.below(2) == 0 }
+            Change::Session {
+                meta,
+                user: b"bob",
+                edits: &edits,
+                renew: rng.below(2) == 0,
+                fresh: held.is_none(),
+            }
         }
         11 if is_hash => {
             let meta = Meta { slide: Slide::default().with_state(State::Alias), ..meta };
@@ -132,7 +138,7 @@ fn random_effect(rng: &mut Rng, store: &mut Held, db: &mut usize, out: &mut Vec<
                 store,
                 db,
                 key,
-                Change::Session { meta, user: b"", edits: &[target], renew: true },
+                Change::Session { meta, user: b"", edits: &[target], renew: true, fresh: false },
                 out,
             );
         }

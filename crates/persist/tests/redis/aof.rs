@@ -238,9 +238,14 @@ fn write_log(held: &mut Held, out: &mut Vec<u8>) {
     let slide = Slide::default().with_state(State::Session).with_idle_s(600);
     let meta = Meta { slide, ..meta };
     let user = [b'u'; 255];
-    let session = Change::Session { meta, user: &user, edits: &edits[..5], renew: true };
+    let session =
+        Change::Session { meta, user: &user, edits: &edits[..5], renew: true, fresh: false };
     put(0, b"session", session);
-    put(0, b"session", Change::Session { meta, user: &user, edits: &edits[5..9], renew: false });
+    put(
+        0,
+        b"session",
+        Change::Session { meta, user: &user, edits: &edits[5..9], renew: false, fresh: false },
+    );
     let mut all = Vec::new();
     all.extend_from_slice(TOGETHER[0]);
     let item = held.item(0, b"session").unwrap();

@@ -294,7 +294,7 @@ fn apply(
     renew: bool,
 ) -> Result<Applied, Failure> {
     let key: Key<'_> = ctx.key(name);
-    ctx.apply(&key, Change::Session { meta, user, edits, renew })
+    ctx.apply(&key, Change::Session { meta, user, edits, renew, fresh: false })
 }
 
 fn remove(ctx: &mut Ctx<'_>, name: &[u8]) -> Result<(), Failure> {

@@ -255,7 +255,7 @@ impl Turn<'_> {
             return Err(ReplayProblem::Arguments);
         }
         let renew = note.get(tag::SESSION_CHANGE) == Some(&[1]);
-        self.change(key, Change::Session { meta, user: note.user(), edits, renew })
+        self.change(key, Change::Session { meta, user: note.user(), edits, renew, fresh: false })
     }
 
     /// What the note says of a value without a user, with a deadline.

@@ -9,7 +9,7 @@
 //! Not for: finding out what is lost. Whoever reads says so.
 
 use super::{Replay, ReplayError, ReplayProblem, Row, Store, Turn};
-use crate::extra::Extra;
+use crate::extra::{Extra, tag};
 use engine::{Cause, Change, Effect, Key, State};
 use protocol::args::Args;
 use std::collections::HashSet;
@@ -191,6 +191,12 @@ impl Replay {
                 self.apply(row, args, note, store)
             }
             Touch::Part if trust.knows(db, key, store) => self.apply(row, args, note, store),
+            Touch::Part if !trust.astray && note.is_some_and(is_fresh) => {
+                // What is there instead was removed by what is lost.
+                self.remove(db, key, store)?;
+                trust.learn(db, key);
+                self.apply(row, args, note, store)
+            }
             Touch::Part => {
                 trust.skipped += 1;
                 Ok(())
@@ -279,6 +285,11 @@ impl Replay {
         let effect = Effect::Key { db, key, change: Change::Remove(Cause::Deleted) };
         store.apply(&effect).map_err(|_| ReplayProblem::Full)
     }
+}
+
+/// Whether a session begins: what is said of it is all that there is.
+fn is_fresh(note: &Extra) -> bool {
+    note.get(tag::FRESH).is_some()
 }
 
 /// Whether the options of a SET leave the key's deadline as it was.
