@@ -74,13 +74,15 @@ class Cluster(Breakers):
         address = self._slots[slot_of(key)]
         return None if address in self._suspects else address
 
-    def discover(self) -> Steps[None]:
+    def discover(self, until: float) -> Steps[None]:
         known = [node for node in self._primaries if node not in self._suspects]
         reason = "no node is left to ask"
-        for node in dict.fromkeys(known + self._seeds + list(self._suspects)):
+        nodes = dict.fromkeys(known + self._seeds + list(self._suspects))
+        # Who failed last time comes last: one that is silent takes the time of all the others.
+        for node in sorted(nodes, key=lambda one: self.breaker(one).failures):
             if self.breaker(node).open(time.monotonic()):
                 continue
-            outcome = yield Exchange(node, (("CLUSTER", "SLOTS"),))
+            outcome = yield Exchange(node, (("CLUSTER", "SLOTS"),), "", until)
             if isinstance(outcome, Failure):
                 self.breaker(node).failed(time.monotonic())
                 reason = outcome.reason

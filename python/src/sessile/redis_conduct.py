@@ -4,12 +4,15 @@
 moves bytes sends the replies back, or a `Failure`. A `Topology` knows where a key lives:
 `Single` one server, `Sentinel` the primary that sentinels name; the cluster's has a module of
 its own. What always holds: replicas are never asked; a request is sent at most twice when
-connections are lost, and never again after it timed out; a node that failed several times in a
-row isn't asked for a moment (the breaker), so that an outage costs callers no time.
+connections are lost, and never again after it timed out; all that belongs to one ask, finding
+the node and waiting for a connection included, ends within ALLOWANCE timeouts; a node that failed
+several times in a row isn't asked for a moment (the breaker), so that an outage costs callers no
+time.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -26,6 +29,8 @@ FAILURES_MAX = 3
 PAUSE = 0.5
 TURNS_MAX = 4
 """How often a request may be sent on to another node."""
+ALLOWANCE = 1.8
+"""How many timeouts an ask may take: with the 0.5 s that are usual, an error comes in a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class Exchange:
     commands: tuple[Command, ...]
     role: str = ""
     """"sentinel" where the node is one: it has its own login."""
+    until: float = math.inf
+    """The moment of the monotonic clock at which there must be an outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +91,8 @@ class Topology(Protocol):
     def locate(self, key: bytes) -> Address | None:
         """The primary that holds a key; `None` if that must be found out first."""
 
-    def discover(self) -> Steps[None]:
-        """Finds it out."""
+    def discover(self, until: float) -> Steps[None]:
+        """Finds it out until a moment of the monotonic clock."""
 
     def lost(self, address: Address) -> None:
         """A node didn't answer."""
@@ -117,7 +124,7 @@ class Single(Breakers):
     def locate(self, key: bytes) -> Address | None:
         return self._address
 
-    def discover(self) -> Steps[None]:
+    def discover(self, until: float) -> Steps[None]:
         yield from ()
 
     def lost(self, address: Address) -> None:
@@ -128,37 +135,53 @@ class Single(Breakers):
 
 
 class Sentinel(Breakers):
-    """The primary of a group, as its sentinels tell."""
+    """The primary of a group, as its sentinels tell. The sentinel that led a fail-over knows of
+    it up to a second before the others: while one names a primary that was lost, the next is
+    asked, and of their answers the one of the latest configuration counts."""
 
     def __init__(self, sentinels: Sequence[Address], group: str) -> None:
         super().__init__()
         self._sentinels = list(sentinels)
         self._group = group
         self._primary: Address | None = None
+        self._lost: Address | None = None
+        self._epoch = 0
+        """The latest configuration that was heard of."""
 
     def locate(self, key: bytes) -> Address | None:
         return self._primary
 
-    def discover(self) -> Steps[None]:
-        command: tuple[Command, ...] = (("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._group),)
-        for sentinel in tuple(self._sentinels):
+    def discover(self, until: float) -> Steps[None]:
+        commands: tuple[Command, ...] = (
+            ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._group),
+            ("SENTINEL", "MASTER", self._group),
+        )
+        best: tuple[int, Address] | None = None
+        for sentinel in self._sentinels:
             if self.breaker(sentinel).open(time.monotonic()):
                 continue
-            outcome = yield Exchange(sentinel, command, "sentinel")
+            outcome = yield Exchange(sentinel, commands, "sentinel", until)
             if isinstance(outcome, Failure):
                 self.breaker(sentinel).failed(time.monotonic())
+                # A new list, since other threads walk the old one.
+                others = [one for one in self._sentinels if one != sentinel]
+                self._sentinels = [*others, sentinel]
                 continue
             self.breaker(sentinel).worked()
-            if isinstance(outcome[0], list):
-                host, port = outcome[0]
-                self._primary = (host.decode(), int(port))
-                # The one that answered comes first the next time.
-                self._sentinels.remove(sentinel)
-                self._sentinels.insert(0, sentinel)
-                return
-        raise SessionUnavailable("no sentinel names the primary")
+            if not isinstance(outcome[0], list):
+                continue
+            host, port = outcome[0]
+            told = (epoch_of(outcome[1], self._epoch), (host.decode(), int(port)))
+            if best is None or told[0] > best[0]:
+                best = told
+            if told[0] >= self._epoch and told[1] != self._lost:
+                break
+        if best is None:
+            raise SessionUnavailable("no sentinel names the primary")
+        self._epoch, self._primary = best
 
     def lost(self, address: Address) -> None:
+        self._lost = address
         if address == self._primary:
             self._primary = None
 
@@ -169,25 +192,34 @@ class Sentinel(Breakers):
         return None
 
 
+def epoch_of(reply: Any, unknown: int) -> int:
+    """Which configuration of its group a sentinel tells of; `unknown` where it doesn't say."""
+    if not isinstance(reply, list):
+        return unknown
+    named = dict(zip(reply[::2], reply[1::2], strict=False))
+    return int(named.get(b"config-epoch", unknown))
+
+
 def conduct(plan: Plan[T], topology: Topology, seconds: float) -> Steps[T]:
-    """Drives a plan over a topology; nothing is sent again after `seconds`."""
+    """Drives a plan over a topology; nothing is sent again after `seconds`, the timeout."""
     deadline = time.monotonic() + seconds
     ask = next(plan)
     while True:
-        replies = yield from settle(ask, topology, deadline)
+        replies = yield from settle(ask, topology, deadline, seconds * ALLOWANCE)
         try:
             ask = plan.send(replies)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]
 
 
-def settle(ask: Ask, topology: Topology, deadline: float) -> Steps[list[Any]]:
-    """The replies to one ask; raises SessionUnavailable."""
+def settle(ask: Ask, topology: Topology, deadline: float, allowance: float) -> Steps[list[Any]]:
+    """The replies to one ask, within an allowance of seconds; raises SessionUnavailable."""
     lost = turns = 0
+    until = time.monotonic() + allowance
     while True:
         address = ask.at or topology.locate(ask.key)
         if address is None:
-            yield from topology.discover()
+            yield from topology.discover(until)
             address = topology.locate(ask.key)
             if address is None:
                 raise SessionUnavailable("no node serves this part of the keys")
@@ -198,7 +230,7 @@ def settle(ask: Ask, topology: Topology, deadline: float) -> Steps[list[Any]]:
         commands = ask.commands
         if ask.asking:
             commands = tuple(word for one in commands for word in (("ASKING",), one))
-        outcome = yield Exchange(address, commands)
+        outcome = yield Exchange(address, commands, "", until)
         if isinstance(outcome, Failure):
             now = time.monotonic()
             topology.lost(address)

@@ -4,7 +4,8 @@
 redis-py. What always holds: a connection goes back to its pool only when each command sent has
 had its reply; after an error, a time-out or a cancelled await it's closed; a process that was
 forked, or another event loop, begins with no connections; at most `pool` of them exist for a
-node, and waiting for one ends after `pool_wait` seconds.
+node, and waiting for one ends after `pool_wait` seconds; no reply is waited for longer than the
+exchange allows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import inspect
 import logging
 import os
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -38,6 +40,8 @@ __all__ = ["AsyncPools", "Pools"]
 LOG = logging.getLogger("sessile.redis")
 T = TypeVar("T")
 FULL = "all {} connections are in use, and none came back in time"
+LEAST = 0.01
+"""Seconds that there must be left for it to be worth asking."""
 CODES: dict[type[Exception], str] = {
     exceptions.NoScriptError: "NOSCRIPT",
     exceptions.NoPermissionError: "NOPERM",
@@ -67,9 +71,9 @@ class Pool:
         self._room = threading.BoundedSemaphore(room)
         self._patience = patience
 
-    def take(self) -> tuple[Any, bool]:
+    def take(self, until: float) -> tuple[Any, bool]:
         """A connection, and whether it was used before. Raises SessionUnavailable."""
-        if not self._room.acquire(timeout=self._patience):
+        if not self._room.acquire(timeout=left(until, self._patience)):
             raise SessionUnavailable(FULL.format(self._limit))
         try:
             return self.idle.pop(), True
@@ -117,8 +121,9 @@ class Pools:
                         pool.give(held)
                     pool, held = wanted, None
                 if held is None:
-                    held, used = pool.take()
+                    held, used = pool.take(step.until)
                 try:
+                    hurry(held, step.until, self._settings.timeout)
                     if not used:
                         self._greet(held, step)
                     outcome: Any = exchange(held, step.commands, self._settings.busy_poll)
@@ -211,11 +216,11 @@ class AsyncPool:
         self._room = asyncio.Semaphore(room)
         self._patience = patience
 
-    async def take(self) -> tuple[Any, bool]:
+    async def take(self, until: float) -> tuple[Any, bool]:
         """A connection, and whether it was used before. Raises SessionUnavailable."""
         if self._room.locked():
             try:
-                await asyncio.wait_for(self._room.acquire(), self._patience)
+                await asyncio.wait_for(self._room.acquire(), left(until, self._patience))
             except asyncio.TimeoutError:
                 raise SessionUnavailable(FULL.format(self._limit)) from None
         else:
@@ -285,8 +290,9 @@ class AsyncPools:
                         pool.give(held)
                     pool, held = wanted, None
                 if held is None:
-                    held, used = await pool.take()
+                    held, used = await pool.take(step.until)
                 try:
+                    hurry(held, step.until, self._settings.timeout)
                     if not used:
                         await self._greet(held, step)
                     outcome: Any = await exchange_async(held, step.commands)
@@ -372,6 +378,24 @@ class Greeting:
                 "the server evicts any key when its memory is full (maxmemory-policy allkeys-*): "
                 "users will be signed out; use volatile-ttl or noeviction for sessions"
             )
+
+
+def left(until: float, most: float) -> float:
+    """The seconds until a moment, at most `most`. Raises SessionUnavailable if none are left."""
+    seconds = until - time.monotonic()
+    if seconds < LEAST:
+        raise SessionUnavailable("the store took too long to answer")
+    return min(seconds, most)
+
+
+def hurry(held: Any, until: float, timeout: float) -> None:
+    """Has a connection wait for a reply no longer than until a moment, or the timeout as always."""
+    seconds = left(until, timeout)
+    if held.socket_timeout != seconds:
+        held.socket_timeout = held.socket_connect_timeout = seconds
+        plug = getattr(held, "_sock", None)
+        if plug is not None:
+            plug.settimeout(seconds)
 
 
 def failure(error: Exception, used: bool) -> Failure:
