@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -13,7 +15,7 @@ from typing import Any, Protocol
 
 import redis
 
-from servers import can_connect, free_port
+from servers import can_connect, port_is_free
 
 __all__ = [
     "ClusterFleet",
@@ -27,6 +29,22 @@ __all__ = [
 
 NODE_TIMEOUT_MS = 1_000
 """After how long a silent node is taken for dead, by sentinels and by the cluster."""
+
+
+PORTS = range(20_000, 32_768)
+"""Below those that the system gives to clients: between choosing a port and listening on it, none
+of the connections that tests make by the hundred can take it."""
+_given: set[int] = set()
+
+
+def own_port() -> int:
+    """A free port that this process hasn't been given before."""
+    for _ in range(len(PORTS)):
+        port = random.choice(PORTS)
+        if port not in _given and port_is_free(port):
+            _given.add(port)
+            return port
+    raise AssertionError("no port is free")
 
 
 class Fleet(Protocol):
@@ -46,10 +64,16 @@ class RedisServer:
     memory_only: tuple[str, ...] = ("--save", "", "--appendonly", "no")
 
     def __init__(self, *arguments: str) -> None:
-        self.port = free_port()
+        self.port = own_port()
         self.arguments = arguments
         self.folder = Path(tempfile.mkdtemp(prefix="sessile-redis-"))
         self.process: subprocess.Popen[bytes] | None = None
+        self.halted = False
+
+    @property
+    def answers(self) -> bool:
+        """Whether it was neither killed nor halted."""
+        return self.process is not None and not self.halted
 
     @property
     def url(self) -> str:
@@ -63,7 +87,13 @@ class RedisServer:
             self.process = subprocess.Popen(
                 [*command, *self.arguments], stdout=log, stderr=log, start_new_session=True
             )
-        wait_until(lambda: can_connect("127.0.0.1", self.port))
+        wait_until(self._up)
+
+    def _up(self) -> bool:
+        """Whether it can be reached; fails with its log if it has ended."""
+        assert self.process is not None
+        assert self.process.poll() is None, (self.folder / "log").read_text()
+        return can_connect("127.0.0.1", self.port)
 
     def kill(self) -> None:
         """Ends it at once."""
@@ -71,6 +101,12 @@ class RedisServer:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def halt(self) -> None:
+        """Has it answer nothing more, as if its machine hung."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGSTOP)
+            self.halted = True
 
     def stop(self) -> None:
         self.kill()
@@ -128,6 +164,12 @@ class SentinelFleet:
                 return replica
         return None
 
+    def told(self) -> bool:
+        """Whether a sentinel names that one."""
+        named = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.group)
+        ports = {int(one.command(*named)[1]) for one in self.sentinels if one.answers}
+        return ports != {self.primary.port}
+
     def _sentinel(self) -> RedisServer:
         server = RedisServer()
         settings = server.folder / "sentinel.conf"
@@ -158,7 +200,7 @@ class ClusterFleet:
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS)]
         # Otherwise Redis itself stops all shards when one has nobody to serve it.
         options += ["--cluster-require-full-coverage", "no"]
-        self.nodes = [RedisServer(*options, "--cluster-port", str(free_port())) for _ in range(6)]
+        self.nodes = [RedisServer(*options, "--cluster-port", str(own_port())) for _ in range(6)]
         for node in self.nodes:
             node.start()
         addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
@@ -177,7 +219,7 @@ class ClusterFleet:
 
     def primary_of(self, slot: int) -> RedisServer:
         """The node that serves a slot now, as one that lives tells."""
-        teller = next(node for node in self.nodes if node.process is not None)
+        teller = next(node for node in self.nodes if node.answers)
         for first, last, primary, *_ in teller.command("CLUSTER", "SLOTS"):
             if first <= slot <= last:
                 return next(node for node in self.nodes if node.port == primary[1])
@@ -194,7 +236,7 @@ class Memcached:
     """One of Debian's memcached on a free port."""
 
     def __init__(self, *arguments: str) -> None:
-        self.port = free_port()
+        self.port = own_port()
         self.arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -2,34 +2,33 @@
 
 What is promised: each error comes within a second, only the lost shard errs, sessions are served
 again within two seconds of the promotion, and nothing that the replicas confirmed comes back.
-The bounds have room for a slow machine; the report line of each test says what it took.
+A bound is judged with what the machine itself held us up (`traffic.Stalls`) on top, and the time
+that sentinels need to tell each other of the promotion is theirs; the test's report has each.
+That no ask takes longer, whoever is silent, shows test_redis_conduct.py by a clock of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from fleets import ClusterFleet, RedisServer, SentinelFleet, wait_until
-from sessile.contract import Changes, Life, Loaded
+from sessile.contract import Changes, Loaded
 from sessile.errors import SessionUnavailable
 from sessile.promises import Promise
 from sessile.redis_cluster import slot_of
 from sessile.urls import open_async_engine, open_engine
-from stores import FIELDS, Awaited
+from stores import FIELDS
+from traffic import FOREVER, Loss, engine_at, finish, key_of, lose
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(300)]
-FOREVER = Life()
 ERROR_SECONDS = 1.0
 BACK_SECONDS = 2.0
-SLACK = 4.0
-"""What a busy machine may add to each bound."""
+WAYS = ["kill", "halt"]
 
 
 @pytest.fixture
@@ -52,99 +51,45 @@ def cluster() -> Iterator[ClusterFleet]:
         fleet.stop()
 
 
-@dataclass
-class Traffic:
-    """Reads and writes one session without pause, and remembers how that went."""
-
-    engine: Any
-    key: bytes
-    errors: list[float] = field(default_factory=list)
-    """Seconds that each failing call took."""
-    lost: int = 0
-    """Answers that said the session was gone."""
-    last_good: float = 0.0
-    done: int = 0
-
-    def run(self, until: threading.Event) -> None:
-        while not until.is_set():
-            began = time.monotonic()
-            try:
-                version = self.engine.save(self.key, Changes(increment={b"n": 1}), FOREVER)
-                loaded = self.engine.load(self.key)
-            except SessionUnavailable:
-                self.errors.append(time.monotonic() - began)
-                time.sleep(0.02)
-                continue
-            if version is None or not isinstance(loaded, Loaded):
-                self.lost += 1
-            self.last_good = time.monotonic()
-            self.done += 1
-
-
-class Running:
-    """Traffic on several keys, each in a thread."""
-
-    def __init__(self, engine: Any, keys: list[bytes]) -> None:
-        self.traffic = [Traffic(engine, key) for key in keys]
-        self._until = threading.Event()
-        self._threads = [
-            threading.Thread(target=traffic.run, args=(self._until,)) for traffic in self.traffic
-        ]
-
-    def __enter__(self) -> list[Traffic]:
-        for thread in self._threads:
-            thread.start()
-        wait_until(lambda: all(traffic.done > 20 for traffic in self.traffic))
-        return self.traffic
-
-    def __exit__(self, *_: object) -> None:
-        self._until.set()
-        for thread in self._threads:
-            thread.join()
-
-
-def engine_at(url: str, face: str) -> Any:
-    return open_engine(url) if face == "sync" else Awaited(open_async_engine(url))
-
-
-def finish(engine: Any) -> None:
-    engine.stop() if isinstance(engine, Awaited) else engine.close()
-
-
-def key_of(tag: int) -> bytes:
-    return b"t:{%04d}" % tag + b"%032x" % tag
+def judge(loss: Loss, hit: list[list[float]], record: Callable[[str, object], None]) -> None:
+    """Holds a loss against the promise; `hit` are the errors of the keys that it had to meet."""
+    print(loss)
+    for name in ("promotion", "told", "back", "slowest", "stalled"):
+        record(name, round(getattr(loss, name), 3))
+    assert all(hit)
+    assert loss.gone == 0
+    assert loss.slowest < ERROR_SECONDS + loss.stalled
+    assert loss.back - loss.told < BACK_SECONDS + loss.stalled
 
 
 @pytest.mark.proves(Promise.OUTAGE, "sentinel")
 @pytest.mark.proves(Promise.FAILOVER, "sentinel")
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("face", ["sync", "async"])
-def test_failover_under_sentinels(sentinels: SentinelFleet, face: str) -> None:
+def test_failover_under_sentinels(
+    sentinels: SentinelFleet,
+    face: str,
+    way: str,
+    record_property: Callable[[str, object], None],
+) -> None:
     engine = engine_at(sentinels.url, face)
     keys = [key_of(n) for n in range(3)]
     for key in keys:
         engine.create(key, FIELDS, FOREVER)
     # Replicas may lag: what must be there after the failover was confirmed by both.
     assert sentinels.primary.command("WAIT", 2, 5000) == 2
-    with Running(engine, keys) as traffic:
-        sentinels.primary.kill()
-        wait_until(lambda: sentinels.promoted() is not None)
-        promoted = time.monotonic()
-        for one in traffic:
-            wait_until(lambda one=one: one.last_good > promoted)
-        back = max(one.last_good for one in traffic) - promoted
-    slowest = max(max(one.errors, default=0) for one in traffic)
-    print(f"sentinel {face}: back {back:.2f} s after the promotion, slowest error {slowest:.2f} s")
-    assert all(one.errors for one in traffic)
-    assert [one.lost for one in traffic] == [0] * len(keys)
-    assert slowest < ERROR_SECONDS + SLACK
-    assert back < BACK_SECONDS + SLACK
+    loss = lose(engine, keys, sentinels.primary, way, sentinels.promoted, sentinels.told)
+    judge(loss, loss.errors, record_property)
     finish(engine)
 
 
 @pytest.mark.proves(Promise.OUTAGE, "cluster")
 @pytest.mark.proves(Promise.FAILOVER, "cluster")
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("face", ["sync", "async"])
-def test_failover_of_one_shard(cluster: ClusterFleet, face: str) -> None:
+def test_failover_of_one_shard(
+    cluster: ClusterFleet, face: str, way: str, record_property: Callable[[str, object], None]
+) -> None:
     engine = engine_at(cluster.url, face)
     keys: dict[int, bytes] = {}
     for number in range(1000):
@@ -153,25 +98,16 @@ def test_failover_of_one_shard(cluster: ClusterFleet, face: str) -> None:
             break
     for key in keys.values():
         engine.create(key, FIELDS, FOREVER)
-    victim_key = next(iter(keys.values()))
-    slot = slot_of(victim_key)
+    slot = slot_of(next(iter(keys.values())))
     victim = cluster.primary_of(slot)
     assert victim.command("WAIT", 1, 5000) == 1
-    with Running(engine, list(keys.values())) as traffic:
-        victim.kill()
-        wait_until(lambda: cluster.primary_of(slot) is not victim)
-        promoted = time.monotonic()
-        for one in traffic:
-            wait_until(lambda one=one: one.last_good > promoted)
-        hit = next(one for one in traffic if one.key == victim_key)
-        back = hit.last_good - promoted
-    slowest = max(hit.errors, default=0)
-    print(f"cluster {face}: back {back:.2f} s after the promotion, slowest error {slowest:.2f} s")
-    assert hit.errors
-    assert [len(one.errors) for one in traffic if one is not hit] == [0, 0]
-    assert [one.lost for one in traffic] == [0] * 3
-    assert slowest < ERROR_SECONDS + SLACK
-    assert back < BACK_SECONDS + SLACK
+
+    def promoted() -> bool:
+        return cluster.primary_of(slot) is not victim
+
+    loss = lose(engine, list(keys.values()), victim, way, promoted)
+    judge(loss, loss.errors[:1], record_property)
+    assert loss.errors[1:] == [[], []]
     finish(engine)
 
 
@@ -180,16 +116,18 @@ def test_failover_revives_no_confirmed_sign_out(sentinels: SentinelFleet) -> Non
     keys = [key_of(n) for n in range(200)]
     for key in keys:
         engine.create(key, FIELDS, FOREVER, user="ann")
-    ended = []
-    killer = threading.Timer(0.05, sentinels.primary.kill)
-    killer.start()
+    ended: list[bytes] = []
+    killer = threading.Thread(target=sentinels.primary.kill)
     for key in keys:
+        if len(ended) == 50:
+            killer.start()
         try:
             engine.end(key)
         except SessionUnavailable:
             break
         ended.append(key)
     killer.join()
+    assert len(ended) >= 50
     wait_until(lambda: sentinels.promoted() is not None)
     wait_until(lambda: answers(engine))
     assert [key for key in ended if engine.exists(key)] == []
