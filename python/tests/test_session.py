@@ -334,6 +334,33 @@ def test_a_save_that_came_by_a_renewed_id_sets_no_cookie_and_others_do(engine: C
     assert again.may_set_cookie
 
 
+def test_of_tasks_that_begin_or_renew_a_session_at_once_one_does(engine: Counted) -> None:
+    session = Session(SETTINGS)
+    session.data["a"] = 1
+    for turn in range(2):
+        if turn:
+            session.rotate()
+        # One task waits for the store when the other one comes.
+        first = session.save()
+        asked = next(first)
+        with pytest.raises(SessionConflict, match="another task"):
+            run(engine, session.save())
+        with pytest.raises(StopIteration):
+            first.send(asked(engine))
+        session.data["b"] = turn
+        run(engine, session.save())
+    assert engine.asked() == ["create", "save", "rotate", "save"]
+    session = reloaded(session)
+    run(engine, session.load())
+    assert session.data == {"a": 1, "b": 1}
+    # A task that was cancelled meanwhile holds nobody up.
+    session.rotate()
+    cancelled = session.save()
+    next(cancelled)
+    cancelled.close()
+    assert run(engine, session.save()) is Action.ROTATE
+
+
 def test_what_ended_never_comes_back(engine: Counted) -> None:
     session = opened(engine, x=1)
     other = reloaded(session)

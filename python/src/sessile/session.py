@@ -65,6 +65,7 @@ SELF = b"\\@self"
 """Beside the document: how the newest handle ends, where an old id may stand for it."""
 REPLACED = "the session has another id by now; send the request again"
 ANSWERED = "the browser can't be told a new id any more: write before its answer begins"
+RENEWING = "another task is giving the session its id at this moment"
 EMPTY = document.Base()
 """The base of a document that the store knows nothing of."""
 UNSET = Expiry()
@@ -123,7 +124,7 @@ class Session:
         self._next: str | None = None
         self._key: bytes | None = None
         self._data: dict[Any, Any] | None = None if good else {}
-        self._settled = 0
+        self._settled, self._renewing = 0, False
         self._forget()
 
     def _forget(self) -> None:
@@ -339,8 +340,17 @@ class Session:
         is_new = self.standing is Standing.NEW or (
             self.standing is Standing.ROTATED and bool(self._user_now())
         )
-        if self.answered and (is_new or self._next is not None or self._user_changed()):
-            raise SessionConflict(ANSWERED)
+        if not (is_new or self._next is not None or self._user_changed()):
+            return (yield from self._write(is_new))
+        if self.answered or self._renewing:
+            raise SessionConflict(ANSWERED if self.answered else RENEWING)
+        self._renewing = True
+        try:
+            return (yield from self._write(is_new))
+        finally:
+            self._renewing = False
+
+    def _write(self, is_new: bool) -> Plan[Action]:
         if is_new:
             yield from self.create(self._next)
             return Action.CREATE
@@ -363,7 +373,7 @@ class Session:
                 raise
         # Nothing was read, so nobody knows that there was a session: what is there instead?
         yield from self.load()
-        self._next = chosen
+        self._next, self._renewing = chosen, False
         return (yield from self.save())
 
     def create(self, id: str | None = None) -> Plan[None]:
