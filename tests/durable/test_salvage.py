@@ -283,6 +283,36 @@ def test_a_manifest_is_mended_or_made_anew_where_the_files_say_enough(folder, tm
     assert content(logs(folder)) == kept and not copies(folder)
 
 
+def crc64(data):
+    """Redis's: Jones' polynomial, reflected."""
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x95AC9329AC4BC9B5 if crc & 1 else 0)
+    return crc
+
+
+def test_a_log_that_has_no_base_yet_is_kept_and_the_snapshot_counts(folder):
+    with running(ours(folder, *NO_LOG)) as client:
+        before = fill(client)
+        client.save()
+    with running(ours(folder, *LOG)) as client:
+        client.set("never", "counted")
+    next(logs(folder).glob("*.base.rdb")).unlink()
+    (increment,) = logs(folder).glob("*.incr.aof")
+    (manifest,) = logs(folder).glob("*.manifest")
+    text = f"#sessile-begins\nfile {increment.name} seq 1 type i\n".encode()
+    text += b"#sessile-sum %016x\n" % crc64(text)
+    manifest.write_bytes(text.replace(b"file", b"fjle"))
+    kept = content(logs(folder))
+    assert manifest.name in refused(folder, *LOG)
+    with running(ours(folder, *SALVAGE)) as client:
+        assert everything(client) == before
+    (copy,) = copies(folder)
+    assert content(copy) == kept
+
+
 def test_a_base_of_redis_does_not_say_what_follows_it(folder):
     with running(theirs(folder, *LOG)) as client:
         client.set("a", 1)

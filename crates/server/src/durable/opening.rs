@@ -139,6 +139,11 @@ impl Durable {
         }
         let (mut files, damage) = Files::open_damaged(folder, name, latency)?;
         if files.is_new() {
+            // What the manifest named never counted: what there is of it is only kept.
+            if let Some(what) = damage {
+                say::warning(format_args!("the log is damaged: {what}"));
+                files.set_aside(now_ms)?;
+            }
             return Ok((files, None));
         }
         let damage = (config.aof_load_truncated, damage);

@@ -109,6 +109,16 @@ impl Files {
         Ok((Self::with(folder, prefix, latency, manifest), what))
     }
 
+    /// Copies the folder, to the disk; which copy.
+    ///
+    /// # Errors
+    /// A sentence; nothing was changed then.
+    pub(super) fn set_aside(&self, began_ms: u64) -> Result<PathBuf, String> {
+        let folder = self.folder.path();
+        let files = files_of(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        set_aside(folder, &files, began_ms / 1000)
+    }
+
     /// Loads what can be had, and begins the log anew; the next base has to follow. `truncate`:
     /// whether a torn end is no damage; `damage`: what is wrong with the manifest. `None` if nothing
     /// is damaged: nothing was done then.
@@ -133,9 +143,7 @@ impl Files {
             return Ok(None);
         };
         say::warning(format_args!("the log is damaged: {first}"));
-        let folder = self.folder.path();
-        let files = files_of(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let copy = set_aside(folder, &files, began_ms / 1000)?;
+        let copy = self.set_aside(began_ms)?;
         let (found, trust) = self.load_rest(node, began_ms, &findings, progress)?;
         self.begin_anew();
         let surveys = findings.increments.iter().flatten();
