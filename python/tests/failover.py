@@ -4,7 +4,8 @@
 
 Each round starts a fleet of Debian's redis-server, kills or halts a primary under traffic, and
 prints what `traffic.lose` saw; at the end, a table of medians and worst cases. It judges nothing.
-Six threads call the engine, so that those of one primary overlap.
+Six threads call the engine, so that those of one primary overlap. `host` is a sentinel group where
+the sentinel that stands first in the URL is lost with the primary, as if they shared a machine.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ from traffic import FOREVER, Loss, engine_at, finish, key_of, lose
 KEYS = 6
 
 
-def of_sentinels(face: str, way: str) -> Loss:
+def of_host(face: str, way: str) -> Loss:
+    """One round in which the first sentinel goes with the primary."""
+    return of_sentinels(face, way, with_sentinels=1)
+
+
+def of_sentinels(face: str, way: str, with_sentinels: int = 0) -> Loss:
     """One round with a group of sentinels."""
     fleet = SentinelFleet()
     try:
@@ -31,7 +37,8 @@ def of_sentinels(face: str, way: str) -> Loss:
         for key in keys:
             engine.create(key, FIELDS, FOREVER)
         fleet.primary.command("WAIT", 2, 5000)
-        loss = lose(engine, keys, fleet.primary, way, fleet.promoted, fleet.told)
+        victims = [fleet.primary, *fleet.sentinels[:with_sentinels]]
+        loss = lose(engine, keys, victims, way, fleet.promoted, fleet.told)
         finish(engine)
         return loss
     finally:
@@ -51,23 +58,24 @@ def of_cluster(face: str, way: str) -> Loss:
             engine.create(key, FIELDS, FOREVER)
         victim.command("WAIT", 1, 5000)
         slot = slot_of(keys[0])
-        loss = lose(engine, keys, victim, way, lambda: fleet.primary_of(slot) is not victim)
+        loss = lose(engine, keys, [victim], way, lambda: fleet.primary_of(slot) is not victim)
         finish(engine)
         return loss
     finally:
         fleet.stop()
 
 
-KINDS = {"sentinel": of_sentinels, "cluster": of_cluster}
+KINDS = {"sentinel": of_sentinels, "host": of_host, "cluster": of_cluster}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    given = parser.parse_args()
     table: dict[tuple[str, str, str], list[Loss]] = {}
-    for number in range(rounds):
-        for kind, face, way in product(KINDS, ("sync", "async"), ("kill", "halt")):
+    for number in range(given.rounds):
+        for kind, face, way in product(given.kinds, ("sync", "async"), ("kill", "halt")):
             loss = KINDS[kind](face, way)
             table.setdefault((kind, face, way), []).append(loss)
             print(f"{number + 1} {kind} {face} {way}: {loss}", flush=True)

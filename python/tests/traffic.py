@@ -1,6 +1,6 @@
 """Sessions that are read and written without pause while a primary is lost, and what that took.
 
-`lose` kills or halts a primary under traffic and waits until every key is served again: the base
+`lose` kills or halts servers under traffic and waits until every key is served again: the base
 of test_fleet.py, and of the measurement `python python/tests/failover.py`. What always holds:
 each call is timed by itself, an answer that a session was gone is counted, and a server that was
 halted runs no more. How long the machine itself held us up is measured beside it, so that a
@@ -150,15 +150,16 @@ class Loss:
 def lose(
     engine: Any,
     keys: Sequence[bytes],
-    victim: RedisServer,
+    victims: Sequence[RedisServer],
     way: str,
     promoted: Callable[[], object],
     told: Callable[[], object] = lambda: True,
 ) -> Loss:
-    """Kills (`kill`) or halts (`halt`) a primary under traffic, and waits until all is well."""
+    """Kills (`kill`) or halts (`halt`) a primary, and what goes with it, until all is well."""
     with running(engine, keys) as traffic, Stalls() as stalls:
         began = time.monotonic()
-        victim.kill() if way == "kill" else victim.halt()
+        for victim in victims:
+            victim.kill() if way == "kill" else victim.halt()
         wait_until(promoted)
         at = time.monotonic()
         wait_until(told)
