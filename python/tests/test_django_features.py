@@ -6,6 +6,7 @@ import asyncio
 import time
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from django.utils import timezone
 import django_site
 from django_site import User
 from proxy import Proxy
-from sessile.django import SessionStore
+from sessile.django import SessionStore, checks
 from sessile.django.devices import adevices, aend_devices, devices, end_device, end_devices
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"
@@ -187,6 +188,46 @@ def test_checks(changed: dict[str, Any], id: str, monkeypatch: pytest.MonkeyPatc
     good = {"SESSION_COOKIE_NAME": "__Host-sessionid", "SESSION_COOKIE_SECURE": True}
     with override_settings(**good):
         assert not {one for one in found() if one and one.startswith("sessile")}
+
+
+@pytest.mark.parametrize(
+    ("container", "url", "root", "warned"),
+    [
+        (False, "embedded:{home}/new/sessions", "{home}", False),
+        (True, "embedded:{home}/new/sessions", "{home}", True),
+        (True, "embedded:{home}/new/sessions?idle=60", "/proc", False),
+        (True, "embedded:{home}/with%20space", "/proc", False),
+        (True, "embedded:", "/proc", False),
+        (True, "embedded:/proc/1", "/proc", True),
+        (True, "memcached://a", "{home}", False),
+    ],
+    ids=["no-container", "root", "volume", "quoted", "project", "not-the-project", "no-folder"],
+)
+def test_a_container_s_own_folder_is_warned_of(
+    container: bool,
+    url: str,
+    root: str,
+    warned: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The folder that the URL names counts. Root is played by its file system, or by another."""
+    mark = tmp_path / ".dockerenv"
+    if container:
+        mark.touch()
+    monkeypatch.setattr(checks, "CONTAINERS", [str(mark)])
+    monkeypatch.setattr(checks, "ROOT", Path(root.format(home=tmp_path)))
+    with override_settings(SESSILE_URL=url.format(home=tmp_path), BASE_DIR=tmp_path):
+        found = {check.id for check in run_checks(include_deployment_checks=True)}
+    assert ("sessile.W004" in found) is warned
+    assert "sessile.W003" not in found, "the URL was said"
+
+
+def test_saying_embedded_in_the_environment_is_saying_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESSILE_URL", "embedded:")
+    with override_settings(SESSILE_URL=None):
+        found = {check.id for check in run_checks(include_deployment_checks=True)}
+    assert "sessile.W003" not in found
 
 
 def test_a_store_that_evicts_anything_is_warned_of(site: Proxy) -> None:

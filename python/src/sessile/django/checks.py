@@ -25,6 +25,7 @@ __all__ = ["eviction", "fit_for_production", "on_redis", "settings_are_good"]
 OWN = "sessile.django"
 DJANGO_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
 CONTAINERS = ("/.dockerenv", "/run/.containerenv")
+ROOT = Path("/")
 
 
 def settings_are_good(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
@@ -88,7 +89,7 @@ def unfit_store(ours: Settings, scheme: str) -> Iterator[CheckMessage]:
             hint='If that is meant, say so: SESSILE_URL = "embedded:".',
             id="sessile.W003",
         )
-    if scheme == "embedded" and any(map(os.path.exists, CONTAINERS)) and not on_volume():
+    if scheme == "embedded" and in_container() and not on_volume(Path(parse(ours.url).path)):
         yield Warning(
             "Sessions are kept in a directory of this container, and are lost with it.",
             hint="Mount a volume there, or name another store in SESSILE_URL.",
@@ -135,10 +136,15 @@ def unfit_cookie() -> Iterator[CheckMessage]:
         )
 
 
-def on_volume() -> bool:
-    """Whether the project's directory is on another file system than the container's root."""
-    base = Path(getattr(settings, "BASE_DIR", "."))
-    return base.exists() and base.stat().st_dev != Path("/").stat().st_dev
+def in_container() -> bool:
+    """Whether Docker or Podman left its mark."""
+    return any(map(os.path.exists, CONTAINERS))
+
+
+def on_volume(folder: Path) -> bool:
+    """Whether a folder is, or would be made, on another file system than the container's root."""
+    there = next(filter(os.path.exists, (folder, *folder.parents)))
+    return there.stat().st_dev != ROOT.stat().st_dev
 
 
 def on_redis(ours: Settings) -> bool:
