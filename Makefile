@@ -62,7 +62,7 @@ cancellations:  ## cancels operations of the async engines anywhere: ROUNDS=1000
 starts:  ## 32 processes start `embedded:` at once, over and over: ROUNDS=200
 	@ROUNDS=$${ROUNDS:-200} $(PYTHON) tools/suites.py starts
 
-lint:  ## rustfmt, clippy, ruff, and the house rules
+lint:  ## rustfmt, clippy, ruff, mypy, and the house rules
 	@$(PYTHON) tools/suites.py lint
 
 fmt:  ## format Rust and Python

@@ -36,6 +36,7 @@ AT_ONCE = 2
 PY = "{python}"
 NATIVE = ("--manifest-path", "python/Cargo.toml")
 PYTEST = (PY, "-m", "pytest", "-q")
+MYPY = (PY, "-m", "mypy", "--config-file", "python/pyproject.toml", "--cache-dir", "build/mypy")
 REPORT = "--junitxml=build/logs/{}.xml"
 
 
@@ -90,6 +91,7 @@ LINT = [
     Suite("house", (PY, "tools/house.py")),
     Suite("ruff", (PY, "-m", "ruff", "check", "-q", ".")),
     Suite("ruff-format", (PY, "-m", "ruff", "format", "--check", ".")),
+    Suite("mypy", (*MYPY, "python/src")),
     Suite("rustfmt", ("cargo", "fmt", "--all", "--check"), alone=True),
     Suite(
         "clippy",

@@ -33,8 +33,9 @@ def overlaid(below: dict[Any, Any], above: dict[Any, Any]) -> dict[Any, Any]:
     """Two nested dicts as one, which has what the second has."""
     for key, value in above.items():
         there = below.get(key)
-        both = isinstance(there, dict) and isinstance(value, dict)
-        below[key] = overlaid(there, value) if both else value
+        if isinstance(there, dict) and isinstance(value, dict):
+            value = overlaid(there, value)
+        below[key] = value
     return below
 
 
