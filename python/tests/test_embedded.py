@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,13 +21,13 @@ from pathlib import Path
 import pytest
 
 from servers import server_bin
-from sessile import embedded
+from sessile import __version__, embedded
 from sessile.contract import Life
 from sessile.errors import ConfigurationError, SessionUnavailable
 from sessile.promises import Promise
 from sessile.settings import at_home
 from sessile.urls import open_async_engine, open_engine
-from stores import FIELDS, end_embedded
+from stores import FIELDS, end_embedded, facing, together
 
 ROUNDS = int(os.environ.get("ROUNDS", 3))
 PROCESSES = 32
@@ -329,6 +330,110 @@ def test_children_of_a_fork_share_the_server(home):
     assert os.waitpid(child, 0)[1] == 0
     assert engine.load(one).fields == FIELDS
     assert len(pids(home)) == 1
+    engine.close()
+
+
+# versions
+
+
+@pytest.fixture
+def later(tmp_path):
+    """A server of a later version: ours, with another number in its bytes. And that number."""
+    version = re.sub(r"[0-9]+", "9", __version__)
+    whole = Path(server_bin()).read_bytes()
+    assert len(version) == len(__version__) and __version__.encode() in whole
+    program = tmp_path / "later"
+    program.write_bytes(whole.replace(__version__.encode(), version.encode()))
+    program.chmod(0o755)
+    assert embedded.version_of(str(program)) == version
+    return program, version
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "talk"),
+    [
+        ("1.4.0", "1.4.9", True),
+        ("1.4.0", "1.5.2", True),
+        ("1.4.0rc1", "1.3", True),
+        ("1.4.0", "1.6.0", False),
+        ("1.10.0", "1.1.0", False),
+        ("2.4.0", "1.4.0", False),
+        ("", "1.4.0", False),
+        ("", "", False),
+    ],
+)
+def test_versions_talk_with_their_neighbours(one, other, talk):
+    assert embedded.neighbours(one, other) == embedded.neighbours(other, one) == talk
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_an_older_server_makes_place_for_the_program_that_is_there_now(
+    home, monkeypatch, later, face
+):
+    older = open_engine(f"embedded:{home}")
+    keys = [key() for _ in range(20)]
+    for one in keys:
+        assert older.create(one, FIELDS, Life())
+    program, version = later
+    monkeypatch.setattr(embedded, "ours", version)
+    monkeypatch.setenv("SESSILE_SERVER_BIN", str(program))
+    opener = open_engine if face == "sync" else open_async_engine
+    with facing(opener(f"embedded:{home}"), face) as engine:
+        assert all(engine.load(one).fields == FIELDS for one in keys)
+        first, second = pids(home)
+        assert ended(first) and not ended(second)
+        # An app that wasn't restarted: its package is too old now, and harms nothing.
+        monkeypatch.setattr(embedded, "ours", __version__)
+        with pytest.raises(ConfigurationError) as told:
+            older.load(keys[0])
+        assert __version__ in str(told.value) and version in str(told.value)
+        assert pids(home) == [first, second] and not ended(second)
+        assert engine.load(keys[0]).fields == FIELDS
+    older.close()
+
+
+def test_processes_that_hand_over_at_once_get_one_server(home, monkeypatch, later):
+    engine = open_engine(f"embedded:{home}")
+    one = key()
+    assert engine.create(one, FIELDS, Life())
+    engine.close()
+    program, version = later
+    monkeypatch.setattr(embedded, "ours", version)
+    monkeypatch.setenv("SESSILE_SERVER_BIN", str(program))
+    engines = [open_engine(f"embedded:{home}") for _ in range(8)]
+    assert all(together(8, lambda n: engines[n].load(one)))
+    assert len(pids(home)) == 2
+    for engine in engines:
+        engine.close()
+
+
+def test_a_server_is_left_alone_by_a_package_that_has_none_better(home, monkeypatch, later):
+    engine = open_engine(f"embedded:{home}")
+    engine.ping()
+    monkeypatch.setattr(embedded, "ours", later[1])
+    other = open_engine(f"embedded:{home}")
+    with pytest.raises(ConfigurationError) as told:
+        other.ping()
+    assert f"is Sessile {__version__}" in str(told.value)
+    assert f"install sessile-server {later[1]}" in str(told.value)
+    engine.ping()
+    (pid,) = pids(home)
+    assert not ended(pid)
+    engine.close()
+
+
+def test_nothing_is_asked_but_when_connecting(home):
+    """Each connection asks for the version once."""
+    engine = open_engine(f"embedded:{home}")
+    engine.ping()
+    for _ in range(5):
+        engine.load(key())
+    with socket.socket(socket.AF_UNIX) as plug:
+        plug.connect(str(home / "sock"))
+        plug.sendall(b"INFO commandstats\r\n")
+        said = plug.recv(65536).decode()
+    assert "cmdstat_info:calls=1," in said
+    assert "cmdstat_session.load:calls=5," in said
     engine.close()
 
 

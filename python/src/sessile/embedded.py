@@ -4,7 +4,9 @@ The first process that needs the store starts a server of its own in that folder
 that name the folder share it. What always holds: nothing is started before the first operation;
 one server at most runs on a folder, by a lock that it holds for life; folder and socket are their
 owner's alone, and the process at the other end of the socket is run by the same user; a server that
-died is started again, at most STARTS_MAX times within a minute; everything written is in its log.
+died is started again, at most STARTS_MAX times within a minute; everything written is in its log;
+a server of another version than this package is spoken to only if it's the one before or after it:
+an older one makes place for the program that is installed now, a newer one is left alone.
 Not for several machines: a folder and its lock belong to one.
 """
 
@@ -16,6 +18,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -25,9 +28,11 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sessile import __version__ as ours
 from sessile.busy import busy_poll_of
 from sessile.errors import ConfigurationError, SessionUnavailable
 from sessile.pool import AsyncLink, AsyncPool, Link, Pool, Target
@@ -64,6 +69,9 @@ LOG_MAX = 1024 * 1024
 NEVER = {errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EISDIR}
 """What the system says of a file that is no program."""
 
+READY, INFO, SHUTDOWN = pack([b"PING"]), pack([b"INFO", b"server"]), pack([b"SHUTDOWN"])
+"""What is said to a server: the first two on each new connection."""
+
 held: set[int] = set()
 """Descriptors of locks that this process is just handing to a server."""
 gate = threading.RLock()
@@ -74,11 +82,12 @@ class StillLoading(ConnectionError):
     """The server is there, and reads its files."""
 
 
-def welcome(reply: Any) -> None:
-    """Looks at the reply to a greeting."""
-    if type(reply) is Refused and reply.code == "LOADING":
-        raise StillLoading(reply.text)
-    plain(reply)
+class Outdated(ConnectionError):
+    """The server there is too old for this package."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(version)
+        self.version = version
 
 
 def forget_locks() -> None:
@@ -121,6 +130,53 @@ class Home:
             with gate:
                 held.discard(lock)
                 os.close(lock)
+
+    def welcome(self, reply: Any) -> None:
+        """Looks at the reply to a greeting: whether the server is ready, and of which version.
+
+        Raises StillLoading, Outdated, or ConfigurationError if the server is too new.
+        """
+        if type(reply) is Refused and reply.code == "LOADING":
+            raise StillLoading(reply.text)
+        said = plain(reply)
+        if type(said) is not bytes:
+            return
+        version = version_in(said, b"sessile_version:")
+        if neighbours(version, ours):
+            return
+        if parts(version) < parts(ours):
+            raise Outdated(version)
+        raise ConfigurationError(
+            f"the server in {self.folder} is Sessile {version}, and this process runs the package "
+            f"sessile {ours}: restart the app with the package that started the server, or end "
+            "the server (SIGTERM) if the older one shall go on with what it can read"
+        )
+
+    def hand_over(self, target: Target, found: Outdated) -> None:
+        """Ends a server that is too old; all that it confirmed is in its log, and the next start
+        is that of the program that is there now.
+
+        Raises ConfigurationError, with the server left as it is, if that one fits no better.
+        """
+        program = binary()
+        version = version_of(program)
+        if not neighbours(version, ours):
+            raise ConfigurationError(
+                f"the server in {self.folder} is Sessile {found.version}, and this process runs "
+                f"the package sessile {ours}, but the program {program} is {version} and fits no "
+                f"better: install sessile-server {ours}"
+            )
+
+        def still(reply: Any) -> None:
+            # The version is looked at again on the connection that says SHUTDOWN: by now another
+            # process may have ended the old one, and this be its successor.
+            if type(reply) is bytes and version_in(reply, b"sessile_version:") != found.version:
+                raise StillLoading("another process was faster")
+            plain(reply)
+
+        # The server doesn't answer SHUTDOWN, it closes the connection.
+        with suppress(*AWAY):
+            Link(replace(target, greeting=(INFO, SHUTDOWN), welcome=still)).close()
 
     def told(self) -> str:
         """The last lines of the server's log."""
@@ -216,6 +272,8 @@ class EmbeddedPool(Pool):
         while True:
             try:
                 return Link(self.target)
+            except Outdated as found:
+                self._home.hand_over(self.target, found)
             except AWAY:
                 self._home.start_if_free()
             if time.monotonic() > ends:
@@ -235,6 +293,8 @@ class AsyncEmbeddedPool(AsyncPool):
         while True:
             try:
                 return await super()._connect()
+            except Outdated as found:
+                await asyncio.to_thread(self._home.hand_over, self.target, found)
             except AWAY:
                 await asyncio.to_thread(self._home.start_if_free)
             if time.monotonic() > ends:
@@ -294,6 +354,35 @@ def binary() -> str:
     return found
 
 
+def version_of(program: str) -> str:
+    """What a program says of itself; empty if nothing that can be read."""
+    try:
+        done = subprocess.run(
+            [program, "--version"], check=False, capture_output=True, timeout=PATIENCE
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return version_in(done.stdout, b"sessile ")
+
+
+def version_in(text: bytes, name: bytes) -> str:
+    """The word behind a name; empty if there is none."""
+    found = re.search(rb"^" + re.escape(name) + rb"([^\s]+)", text, re.MULTILINE)
+    return found.group(1).decode(errors="replace") if found else ""
+
+
+def parts(version: str) -> tuple[int, int]:
+    """The two numbers of a version that say what it understands; (-1, -1) of what is none."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found.group(1)), int(found.group(2))) if found else (-1, -1)
+
+
+def neighbours(one: str, other: str) -> bool:
+    """Whether two versions are the same, or next to each other."""
+    (major, minor), (others_major, others_minor) = parts(one), parts(other)
+    return major == others_major >= 0 and abs(minor - others_minor) <= 1
+
+
 def parts_of(address: Address) -> tuple[Target, Home]:
     """What a URL says. Raises ConfigurationError."""
     address.only(*OPTIONS)
@@ -309,8 +398,8 @@ def parts_of(address: Address) -> tuple[Target, Home]:
         pool=int(address.number("pool", 64, least=1)),
         pool_wait=address.number("pool_wait", 0.5),
         busy_poll=busy_poll_of(address),
-        greeting=(pack([b"PING"]),),
-        welcome=welcome,
+        greeting=(READY, INFO),
+        welcome=home.welcome,
         owner=os.geteuid(),
     )
     return target, home
