@@ -60,7 +60,9 @@ A dash: the engine promises nothing of the kind. Where a server is somebody else
 (`sessile`, `redis`, `sentinel`, `cluster`), its settings say whether sessions survive its restart
 (durability.md), so the engine promises nothing. `redis_noscript` is Redis for a user who may run no
 scripts. Valkey has the same engine as Redis; the tests run on redis-server. `unix://` is `sessile`
-by another way. `memory` lives and dies with its process.
+by another way. `memory` lives and dies with its process. A store whose settings let it evict (any
+`maxmemory-policy` but `noeviction`) signs people out when it's full, and memcached always does:
+sessions-semantics.md.
 
 ## The tests
 

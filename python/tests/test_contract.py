@@ -1,16 +1,20 @@
 """What every engine promises, one test per promise, over every store, sync and async.
 
-Names begin with the promise that the guarantee table cites: create, load, merge, revival,
-version, conflict, idle, max, expiry, repeat here; rotation, grace, index and limit in
+Names begin with the promise that the guarantee table cites: create, load, merge, order,
+revival, version, conflict, idle, max, expiry, repeat here; rotation, grace, index and limit in
 test_contract_users.py. Every test runs against a real store; where only waiting moves its clock,
 the tests wait for what must happen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from sessile.contract import ROTATED, Changes, Life, Push
+from sessile.document import decode, encode, encode_changes
 from sessile.errors import DocumentError, SessionConflict
 from sessile.promises import Promise
 from stores import FIELDS, Bench, together
@@ -306,6 +310,58 @@ def test_encryption_hides_values_and_merges_all_the_same(bench: Bench) -> None:
     assert above.load(key).fields == expected
     stored = b"".join(bench.fields(key).values())
     assert not any(word in stored for word in (b"Ann", b"Ulm", b"Eve"))
+
+
+# order
+
+
+def changed(bench: Bench, key: bytes, change: Callable[[dict[Any, Any]], object]) -> None:
+    """Saves what a request changes that finds the session as it is now."""
+    document, base = decode(bench.fields(key))
+    change(document)
+    assert bench.engine.save(key, encode_changes(base, document), FOREVER)
+
+
+def in_order(document: Any) -> Any:
+    """A document as lists of pairs, which differ when only the order of keys does."""
+    if not isinstance(document, dict):
+        return document
+    return [(key, in_order(value)) for key, value in document.items()]
+
+
+@pytest.mark.proves(Promise.ORDER)
+def test_order_of_keys_is_kept_whoever_saves(bench: Bench) -> None:
+    key, new = bench.key(), bench.key()
+    cart = {"pear": 1, "apple": 2, "fig": 3}
+    expected: dict[Any, Any] = {"z": 1, "cart": cart, "a": 2, 10: "ten", 9: "nine"}
+    assert bench.engine.create(key, encode(expected), FOREVER)
+    steps: list[Callable[[dict[Any, Any]], object]] = [
+        lambda d: d.update(m=3, b=4),  # new ones come last
+        lambda d: d["cart"].update(date=4, banana=5),
+        lambda d: d.update(z=9, a=[1]),  # what is there stays where it is
+        lambda d: d["cart"].update(pear=d["cart"].pop("pear")),  # taken out and put in again
+        lambda d: (d.pop("a"), d.update(a="last")),
+    ]
+    for step in steps:
+        step(expected)
+        changed(bench, key, step)
+        assert in_order(decode(bench.fields(key))[0]) == in_order(expected)
+    assert bench.engine.rotate(key, new, NONE, FOREVER)
+    assert in_order(decode(bench.fields(new))[0]) == in_order(expected)
+
+
+def test_order_of_keys_that_others_add_meanwhile(bench: Bench) -> None:
+    """Two that loaded the same each add keys: those of each stay in their order."""
+    key = bench.key()
+    assert bench.engine.create(key, encode({"z": 1, "y": 1}), FOREVER)
+    loaded = bench.fields(key)
+    for names in (["d", "b"], ["c", "a"]):
+        document, base = decode(loaded)
+        document.update(dict.fromkeys(names, 1))
+        assert bench.engine.save(key, encode_changes(base, document), FOREVER)
+    found = list(decode(bench.fields(key))[0])
+    assert found[:2] == ["z", "y"] and sorted(found[2:]) == ["a", "b", "c", "d"]
+    assert found.index("d") < found.index("b") and found.index("c") < found.index("a")
 
 
 # no revival

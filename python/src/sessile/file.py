@@ -51,7 +51,7 @@ def now_ms() -> int:
 class FileEngine(Ruled):
     """`sessile.contract.Engine` over a SQLite file. `clock` answers Unix milliseconds."""
 
-    promises = EVERYWHERE | INDEXED | {Promise.RESTART}
+    promises = EVERYWHERE | INDEXED | {Promise.EVICTION, Promise.RESTART}
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ class Promise(Enum):
 
     MERGE = "parallel requests lose no update; `incr` and `push` add up"
     CONFLICT = "strict mode: all but one of parallel changes are told"
+    ORDER = "keys stay in the order in which they were put in, whoever saves"
     REVIVAL = "what was ended isn't revived by a request under way"
     ROTATION = "a new id in one step: whoever looks finds the session every time"
     TOMBSTONE = "the id known before a sign-in opens nothing"
@@ -31,13 +32,18 @@ class Promise(Enum):
     LIMIT = "at most so many sessions of a user, also in parallel"
     ENCRYPTION = "values can be encrypted, and merge all the same"
     OUTAGE = "a store that is gone is an error in time, never an empty session"
+    EVICTION = "full, a store that may not evict refuses with an error and keeps what it has"
     RESTART = "what was confirmed survives `kill -9` of whatever holds it"
     FAILOVER = "goes on by itself where a replica takes over"
 
 
 INDEXED = frozenset({Promise.INDEX, Promise.LIMIT})
 """What takes an index of users."""
-EVERYWHERE = frozenset(Promise) - INDEXED - {Promise.OUTAGE, Promise.RESTART, Promise.FAILOVER}
+EVERYWHERE = (
+    frozenset(Promise)
+    - INDEXED
+    - {Promise.OUTAGE, Promise.EVICTION, Promise.RESTART, Promise.FAILOVER}
+)
 """What every engine promises."""
 
 

@@ -6,7 +6,9 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-__all__ = ["Address", "Ask", "Command", "Plan", "Refused"]
+from sessile.errors import DocumentError, SessileError, SessionConflict, SessionUnavailable
+
+__all__ = ["Address", "Ask", "Command", "Plan", "Refused", "failure"]
 
 T = TypeVar("T")
 Command: TypeAlias = "tuple[bytes | str | int, ...]"
@@ -60,3 +62,14 @@ class Refused:
             "MISCONF",
             "BUSY",
         }
+
+
+def failure(refused: Refused) -> SessileError:
+    """The exception for an error that the server answered."""
+    if refused.code == "CONFLICT":
+        return SessionConflict("the session was changed in the meantime")
+    if refused.code == "REFUSED":
+        return DocumentError(refused.text)
+    if refused.passes:
+        return SessionUnavailable(f"the store refuses at the moment: {refused.code}")
+    return SessileError(f"the store refuses: {refused.code} {refused.text}".strip())

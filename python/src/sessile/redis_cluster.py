@@ -20,7 +20,7 @@ from sessile import redis_watch as watch
 from sessile import rules
 from sessile.contract import Changes, Life, Listed
 from sessile.errors import SessionUnavailable
-from sessile.redis_ask import Address, Ask, Command, Plan, Refused
+from sessile.redis_ask import Address, Ask, Command, Plan, Refused, failure
 from sessile.redis_conduct import Breakers, Exchange, Failure, Steps
 from sessile.redis_plan import (
     Plans,
@@ -29,7 +29,6 @@ from sessile.redis_plan import (
     Shape,
     Word,
     create_words,
-    failure,
     new_token,
     rotate_words,
     save_words,

@@ -21,13 +21,10 @@ from sessile import redis_watch as watch
 from sessile import rules
 from sessile.contract import ROTATED, Changes, Life, Listed, Loaded, Rotated
 from sessile.errors import (
-    DocumentError,
     NotSupported,
-    SessileError,
-    SessionConflict,
     SessionUnavailable,
 )
-from sessile.redis_ask import Ask, Command, Plan, Refused
+from sessile.redis_ask import Ask, Command, Plan, Refused, failure
 
 __all__ = ["Plans", "Reindex", "ServerClock", "Shape"]
 
@@ -276,17 +273,6 @@ class Plans:
         if confirmed and replies[-1] < self.shape.replicas:
             raise SessionUnavailable("done, but not confirmed by enough replicas in time")
         return replies[0]
-
-
-def failure(refused: Refused) -> SessileError:
-    """The exception for an error that the server answered."""
-    if refused.code == "CONFLICT":
-        return SessionConflict("the session was changed in the meantime")
-    if refused.code == "REFUSED":
-        return DocumentError(refused.text)
-    if refused.passes:
-        return SessionUnavailable(f"the store refuses at the moment: {refused.code}")
-    return SessileError(f"the store refuses: {refused.code} {refused.text}".strip())
 
 
 def version_of(reply: Any) -> int | None:

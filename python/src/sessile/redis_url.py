@@ -41,7 +41,7 @@ OPTIONS = {
     "sentinel_username": "login of the sentinels",
     "sentinel_password": "login of the sentinels",
 }
-PROMISES = EVERYWHERE | INDEXED | {Promise.OUTAGE}
+PROMISES = EVERYWHERE | INDEXED | {Promise.OUTAGE, Promise.EVICTION}
 PORT, SENTINEL_PORT = 6379, 26379
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sessile import rules
 from sessile.contract import ROTATED, Loaded, Rotated
 from sessile.errors import SessileError, SessionUnavailable
-from sessile.redis_ask import Ask, Command, Plan, Refused
+from sessile.redis_ask import Ask, Command, Plan, Refused, failure
 
 __all__ = ["loaded", "transact"]
 
@@ -197,7 +197,7 @@ def checked(replies: list[Any]) -> list[Any]:
     """The replies, unless one is an error."""
     for reply in replies:
         if isinstance(reply, Refused):
-            raise SessileError(f"the store refuses: {reply.code} {reply.text}".strip())
+            raise failure(reply)
     return replies
 
 

@@ -33,7 +33,7 @@ OPTIONS = {
     "key": "file of its key, for sessiles://",
 }
 PORT = 6379
-PROMISES = EVERYWHERE | INDEXED | {Promise.OUTAGE}
+PROMISES = EVERYWHERE | INDEXED | {Promise.OUTAGE, Promise.EVICTION}
 
 
 class SessileEngine(Face):
