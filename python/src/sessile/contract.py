@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from sessile.promises import Promise
 
@@ -75,6 +75,8 @@ class Changes:
     """Values to append to leaves that are lists."""
     seal: bytes = field(default=b"", compare=False)
     """`Loaded.seal` of the session as it was read, if it was; no change by itself."""
+    held: Any = field(default=None, compare=False, repr=False)
+    """`Loaded.held`, likewise."""
 
     def __bool__(self) -> bool:
         return bool(
@@ -96,6 +98,9 @@ class Loaded:
     """Milliseconds until it ends in any case; `None` without absolute deadline."""
     seal: bytes = b""
     """What an engine that encrypts wants to have back with changes, to save without reading."""
+    held: Any = field(default=None, compare=False, repr=False)
+    """What another engine wants to have back with changes or an end, to the same end; whether it
+    still holds is for that engine to find out."""
 
 
 class Rotated:
@@ -190,8 +195,8 @@ class Engine(Protocol):
         session gets if the old one is gone.
         """
 
-    def end(self, *keys: bytes) -> int:
-        """Ends sessions; how many there were."""
+    def end(self, *keys: bytes, held: Any = None) -> int:
+        """Ends sessions; how many there were. `held` is `Loaded.held` of one that was read."""
 
     def touch(self, key: bytes) -> bool:
         """Re-arms the idle timeout; whether the session exists."""
@@ -259,7 +264,7 @@ class AsyncEngine(Protocol):
         token: bytes | None = None,
     ) -> int | None: ...
 
-    async def end(self, *keys: bytes) -> int: ...
+    async def end(self, *keys: bytes, held: Any = None) -> int: ...
 
     async def touch(self, key: bytes) -> bool: ...
 

@@ -77,8 +77,8 @@ class Face:
         )
         return self._run(plan)
 
-    def end(self, *keys: bytes) -> int:
-        return self._run(self._plans.end(keys)) if keys else 0
+    def end(self, *keys: bytes, held: Any = None) -> int:
+        return self._run(self._plans.end(keys, held)) if keys else 0
 
     def touch(self, key: bytes) -> bool:
         return self._run(self._plans.touch(key))
@@ -159,8 +159,8 @@ class AsyncFace:
         )
         return await self._run(plan)
 
-    async def end(self, *keys: bytes) -> int:
-        return await self._run(self._plans.end(keys)) if keys else 0
+    async def end(self, *keys: bytes, held: Any = None) -> int:
+        return await self._run(self._plans.end(keys, held)) if keys else 0
 
     async def touch(self, key: bytes) -> bool:
         return await self._run(self._plans.touch(key))

@@ -2,7 +2,10 @@
 
 One value holds a session with its user and its deadlines (`sessile.memcached_value`). A change is
 read, merged by `sessile.rules` and written on condition that nobody else wrote meanwhile (CAS),
-over and over until that holds. What always holds: a key belongs to the same server for good, so
+over and over until that holds. The first time, what the request has loaded before stands for the
+reading, and a new key is taken to be free. What always holds: what wasn't read just now is only
+ever the ground for a write, which CAS proves right, and never for an answer without one; a key
+belongs to the same server for good, so
 a server that is down is an error and never an empty one, and a session that ended can't return
 with it; a rotation adds the new session first and turns the old one into a tombstone then, by
 CAS, so that a session that ends meanwhile isn't signed in again by it.
@@ -28,6 +31,7 @@ from sessile.errors import (
     DocumentError,
     NotSupported,
     SessileError,
+    SessionConflict,
     SessionUnavailable,
 )
 from sessile.faces import AsyncFace, Face
@@ -77,6 +81,11 @@ class Read:
     cas: bytes = b""
 
 
+Reads = dict[bytes, Read]
+FREE = Read(None)
+"""What is found under a key that nobody has used."""
+
+
 class Missing(Exception):
     """A rule asked for a key that wasn't read yet."""
 
@@ -92,7 +101,9 @@ class Snapshot:
         self.mark = mark
         self.own = own
         """Sessions that this very rotation added before it had to begin anew, with their CAS."""
-        self.read: dict[bytes, Read] = {}
+        self.read: Reads = {}
+        self.assumed: Reads = {}
+        """What is taken to be there, and wasn't read for this."""
         self.written: dict[bytes, rules.Entry | None] = {}
 
     def get(self, key: bytes) -> rules.Entry | None:
@@ -123,7 +134,7 @@ class Snapshot:
 
     def only_slid(self, key: bytes, entry: rules.Entry | None) -> bool:
         """Whether nothing of a session changes but when it was used."""
-        before = self.read[key].entry if key in self.read else None
+        before = self.read[key].entry if key in self.read and key not in self.assumed else None
         if not isinstance(before, rules.Record) or not isinstance(entry, rules.Record):
             return False
         return replace(before, seen=entry.seen) == entry
@@ -142,10 +153,15 @@ class Plans:
         token: bytes | None,
     ) -> Plan[int | None]:
         mark = token or new_token()
-        return self._transact(lambda view: rules.create(view, key, fields, life, user, None, mark))
+        return self._transact(
+            lambda view: rules.create(view, key, fields, life, user, None, mark),
+            assumed={key: FREE},
+        )
 
     def load(self, key: bytes, slide: bool) -> Plan[Loaded | Rotated | None]:
-        return self._transact(lambda view: rules.load(view, key, slide))
+        seen: Reads = {}
+        found = yield from self._transact(lambda view: rules.load(view, key, slide), seen=seen)
+        return replace(found, held=seen) if isinstance(found, Loaded) else found
 
     def save(
         self,
@@ -159,7 +175,8 @@ class Plans:
         if not token and (expected is not None or changes.increment or changes.push):
             token = new_token()
         return self._transact(
-            lambda view: rules.save(view, key, changes, life, expected, user, token)
+            lambda view: rules.save(view, key, changes, life, expected, user, token),
+            assumed=changes.held,
         )
 
     def rotate(
@@ -199,16 +216,16 @@ class Plans:
                 mark,
             )
 
-        return self._transact(work, mark)
+        return self._transact(work, mark, assumed={**(changes.held or {}), new_key: FREE})
 
-    def end(self, keys: Sequence[bytes]) -> Plan[int]:
+    def end(self, keys: Sequence[bytes], held: Any) -> Plan[int]:
         count = 0
         for key in keys:
-            count += yield from self._end(key)
+            count += yield from self._end(key, held if held and key in held else None)
         return count
 
-    def _end(self, key: bytes) -> Plan[int]:
-        return self._transact(lambda view: rules.end(view, [key]))
+    def _end(self, key: bytes, held: Any) -> Plan[int]:
+        return self._transact(lambda view: rules.end(view, [key]), assumed=held)
 
     def touch(self, key: bytes) -> Plan[bool]:
         return self._transact(lambda view: rules.touch(view, key))
@@ -219,25 +236,48 @@ class Plans:
     def ping(self) -> Plan[None]:
         checked((yield Ask(None, b"mn\r\n")))
 
-    def _transact(self, work: Callable[[Snapshot], T], mark: bytes = b"") -> Plan[T]:
-        """Does `work` until what it read is still there when it writes."""
+    def _transact(
+        self,
+        work: Callable[[Snapshot], T],
+        mark: bytes = b"",
+        *,
+        assumed: Reads | None = None,
+        seen: Reads | None = None,
+    ) -> Plan[T]:
+        """Does `work` until what it read is still there when it writes.
+
+        The first time, `assumed` spares it reading. `seen` gets what is there afterwards.
+        """
         own: dict[bytes, bytes] = {}
         for _ in range(TRIES):
             view = Snapshot(time.time_ns() // 1_000_000, own, mark)
-            while True:
-                view.written.clear()
-                try:
-                    answer = work(view)
-                    break
-                except Missing as missing:
-                    view.read[missing.key] = yield from read(missing.key)
-                except SessileError:
-                    yield from withdraw(view)
-                    raise
+            view.assumed, assumed = assumed or {}, None
+            view.read.update(view.assumed)
+            try:
+                answer = yield from worked(view, work)
+            except SessileError as error:
+                if view.assumed and isinstance(error, (SessionConflict, DocumentError)):
+                    continue
+                yield from withdraw(view)
+                raise
+            if view.assumed and not view.written:
+                continue
             yield from withdraw(view)
             if (yield from commit(view)):
+                if seen is not None:
+                    seen.update(view.read)
                 return answer
         raise SessionUnavailable("too many others change the same session")
+
+
+def worked(view: Snapshot, work: Callable[[Snapshot], T]) -> Plan[T]:
+    """What `work` answers once all that it asks for was read."""
+    while True:
+        view.written.clear()
+        try:
+            return work(view)
+        except Missing as missing:
+            view.read[missing.key] = yield from read(missing.key)
 
 
 def read(key: bytes) -> Plan[Read]:
@@ -282,6 +322,9 @@ def commit(view: Snapshot) -> Plan[bool]:
             answer = yield from store(key, entry, b"C%b" % view.read[key].cas, view)
             # Somebody else used the session at this very moment: that did it, too.
             good = answer.code == b"EX" and view.only_slid(key, entry)
+            view.read.pop(key)
+            if answer.code == b"HD":
+                view.read[key] = Read(entry, answer.cas)
             if answer.code == b"EX" and not isinstance(entry, rules.Record):
                 good = yield from is_there(key, memcached_value.pack(entry, view.mark))
         if answer.code != b"HD" and not good:

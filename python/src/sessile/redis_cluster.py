@@ -228,7 +228,7 @@ class ClusterPlans(Plans):
             return version_of(reply)
         raise SessionUnavailable("too many others change the same session")
 
-    def end(self, keys: Sequence[bytes]) -> Plan[int]:
+    def end(self, keys: Sequence[bytes], held: Any) -> Plan[int]:
         count = 0
         for key in keys:
             ended, _ = yield from self.end_one(key)

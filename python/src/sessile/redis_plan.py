@@ -174,7 +174,7 @@ class Plans:
         )
         return version_of(reply)
 
-    def end(self, keys: Sequence[bytes]) -> Plan[int]:
+    def end(self, keys: Sequence[bytes], held: Any) -> Plan[int]:
         reply = yield from self.script(
             scripts.END,
             keys,

@@ -37,6 +37,9 @@ class RulePlans:
         rule = getattr(rules, name)
         return lambda *arguments: lambda view: rule(view, *arguments)
 
+    def end(self, keys: tuple[bytes, ...], held: Any) -> Plan:
+        return lambda view: rules.end(view, keys)
+
     def ping(self) -> Plan:
         return lambda view: None
 
@@ -54,8 +57,8 @@ class CallPlans:
 
         return plan
 
-    def end(self, keys: tuple[bytes, ...]) -> Plan:
-        return lambda engine: engine.end(*keys)
+    def end(self, keys: tuple[bytes, ...], held: Any) -> Plan:
+        return lambda engine: engine.end(*keys, held=held)
 
 
 CALLS = CallPlans()

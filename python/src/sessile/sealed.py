@@ -152,8 +152,8 @@ class Plans:
                     raise
         raise SessionUnavailable("too many others change the same session")
 
-    def end(self, keys: Sequence[bytes]) -> Plan[int]:
-        return (yield methodcaller("end", *keys))  # type: ignore[no-any-return]
+    def end(self, keys: Sequence[bytes], held: Any) -> Plan[int]:
+        return (yield methodcaller("end", *keys, held=held))  # type: ignore[no-any-return]
 
     def touch(self, key: bytes) -> Plan[bool]:
         return (yield methodcaller("touch", key))  # type: ignore[no-any-return]
@@ -211,7 +211,7 @@ class Plans:
         if not stands_for_another and not is_sound:
             # A handle that stands for another can't make a seal that fits both.
             now = seal.renewed(key)
-        closed = Changes()
+        closed = Changes(held=found.held)
         for name in there:
             # A marker takes no value away by being set.
             if name not in after or (has_value(there, name) and not has_value(after, name)):
@@ -285,4 +285,5 @@ def closed_by(seal: Seal, changes: Changes) -> Changes:
         delete=changes.delete,
         set={name: seal.close(name, leaf) for name, leaf in changes.set.items()},
         init={name: seal.close(name, leaf) for name, leaf in changes.init.items()},
+        held=changes.held,
     )

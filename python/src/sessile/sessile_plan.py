@@ -102,7 +102,7 @@ class Plans:
         parts += (b"REQ", token or new_token())
         return Request(pack(parts), rotated)
 
-    def end(self, keys: Sequence[bytes]) -> Request:
+    def end(self, keys: Sequence[bytes], held: Any) -> Request:
         return Request(pack([b"SESSION.END", *keys]), plain)
 
     def touch(self, key: bytes) -> Request:

@@ -134,6 +134,7 @@ class Session:
         self._calm: document.Base | None = None
         self._intents = document.Intents()
         self._loaded: Loaded | None = None
+        self._held: Any = None
         self._version: int | None = None
         self._user: str | None = None
         self._expiry = UNSET
@@ -408,7 +409,7 @@ class Session:
         self._next = None
         if not keys:
             return 0
-        count: int = yield methodcaller("end", *keys)
+        count: int = yield methodcaller("end", *keys, held=self._held)
         self._log("ended" if count else "ended already")
         return count
 
@@ -466,7 +467,7 @@ class Session:
             if SEAL in found.fields:
                 raise EncryptionError("a session is encrypted, SESSILE_ENCRYPTION_KEYS isn't set")
             self._data, self._base = self.settings.codec.decode(found.fields)
-            self.standing, self._loaded = Standing.LIVE, found
+            self.standing, self._loaded, self._held = Standing.LIVE, found, found.held
             self._version, self._user = found.version, found.user
             self._expiry = self.settings.expiry_of(self._data)
             if found.absolute_left is not None:
@@ -575,7 +576,7 @@ class Session:
         """The store has what was sent, or all that this request has: `base`."""
         self._issued = self._issued or id != self._id
         self._id, self._key, self._next, self._version = id, key, None, version
-        self._user, self._settled = user, self._settled + 1
+        self._user, self._settled, self._held = user, self._settled + 1, None
         if base is not None:
             self._base, self._intents, self._unseen = base, document.Intents(), {}
         self.rotates_hard = self.changed = self._renew = False
@@ -672,8 +673,7 @@ class Session:
             beside = {**{name: leaf for name, leaf in kept.items() if leaf}, **beside}
         if beside:
             changes = replace(changes, set={**changes.set, **beside})
-        if self._loaded is not None and self._loaded.seal:
-            changes.seal = self._loaded.seal
+        changes.seal, changes.held = self._loaded.seal if self._loaded else b"", self._held
         return changes
 
     def _is_old(self) -> bool:
