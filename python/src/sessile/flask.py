@@ -21,7 +21,7 @@ from flask.sansio.app import App
 from flask.sessions import SessionInterface, SessionMixin
 
 from sessile.errors import ConfigurationError, SessionConflict, SessionGone, SessionUnavailable
-from sessile.ids import URL_SAFE
+from sessile.flask_settings import shape_of, url_of, warn
 from sessile.plans import run
 from sessile.session import Session, session_of
 from sessile.settings import NAMES, Settings, read
@@ -144,7 +144,8 @@ def configured(app: App, given: dict[str, Any]) -> Settings:
     for name in given:
         if f"SESSILE_{name.upper()}" not in NAMES:
             raise ConfigurationError(f"Sessile() has no setting {name!r}")
-    if "SESSILE_URL" not in config and "url" not in given and (url := rivals_url(config)):
+    warn(config)
+    if "SESSILE_URL" not in config and "url" not in given and (url := url_of(config)):
         given = {**given, "url": url}
     prefix = config.get("SESSION_KEY_PREFIX")
     if "SESSILE_NAMESPACE" not in config and "namespace" not in given and prefix:
@@ -160,7 +161,7 @@ def configured(app: App, given: dict[str, Any]) -> Settings:
         home=app.instance_path,
         debug=bool(app.debug),
         idle=max(1, int(seconds)),
-        shape=URL_SAFE,
+        shape=shape_of(config),
         notes_cookie=False,
         user_of=user_of,
         moving=moving_in(get, config),
@@ -187,23 +188,6 @@ def moving_in(get: Any, config: MutableMapping[str, Any]) -> Any:
     elif not hasattr(source, "carries"):
         raise ConfigurationError("SESSILE_SOURCE must be 'flask-session' or a Source")
     return Moving(source, get("SESSILE_MOVING") or "move")
-
-
-def rivals_url(config: MutableMapping[str, Any]) -> str | None:
-    """Where Flask-Session kept its sessions, if that says where to keep ours."""
-    kind = config.get("SESSION_TYPE")
-    client = config.get("SESSION_REDIS")
-    if kind == "redis":
-        pool = getattr(client, "connection_pool", None)
-        options = getattr(pool, "connection_kwargs", {})
-        if "path" in options:
-            return f"redis+unix://{options['path']}"
-        host, port = options.get("host", "localhost"), options.get("port", 6379)
-        return f"redis://{host}:{port}/{options.get('db') or 0}"
-    if kind in (None, "null"):
-        return None
-    LOG.warning("SESSION_TYPE=%r of Flask-Session has no counterpart; set SESSILE_URL", kind)
-    return None
 
 
 def renews(app: Flask, state: Session) -> bool:
