@@ -36,7 +36,9 @@ def listed(request: HttpRequest) -> list[Row]:
 
 
 def end(request: HttpRequest, wanted: str) -> int:
-    """Ends one of the user's sessions, or all `others`; how many."""
+    """Ends one of the user's sessions, all `others`, or `all`, this one too; how many."""
+    if wanted == "all":
+        return devices.end_devices(request.user)
     if wanted == "others":
         return devices.end_devices(request.user, keep=request)
     return int(devices.end_device(request.user, wanted))

@@ -83,8 +83,12 @@ def slide(request: HttpRequest) -> HttpResponse:
 @require_POST
 @login_required
 def end(request: HttpRequest) -> HttpResponse:
-    """Ends one other session of the user, or all of them."""
-    ended = devices.end(request, request.POST.get("handle", ""))
+    """Ends one other session of the user, all others, or all of them."""
+    wanted = request.POST.get("handle", "")
+    ended = devices.end(request, wanted)
+    if wanted == "all":
+        logout(request)  # the store is done with this one; here it's forgotten, with its cookie
+        return redirect("shelf")
     noun = "session" if ended == 1 else "sessions"
     messages.success(request, f"{ended} {noun} ended.")
     return redirect("sessions")

@@ -172,6 +172,57 @@ def test_ending_all_others_spares_this_one_and_other_people(browser) -> None:
     assert all("Sign out" not in text(client, "/") for client in others)
 
 
+def test_signing_out_everywhere_ends_this_one_too_and_spares_other_people(browser) -> None:
+    here, grace = browser(), browser()
+    others = [browser() for _ in range(2)]
+    sign_in(grace, "grace")
+    for client in (here, *others):
+        sign_in(client)
+        client.post("/cart/add/", {"slug": "oak"})
+    cookies = [client.cookies["shop_session"].value for client in (here, *others)]
+    left = stored(grace)
+    assert len(keys("sessile:shop:*")) == 4
+    answer = here.post("/sessions/end/", {"handle": "all"})
+    assert (answer.status_code, answer.url) == (302, "/")
+    assert here.cookies["shop_session"].value == ""
+    assert "Sign in" in text(here, "/")
+    assert keys("sessile:shop:*") == [left]
+    for cookie in cookies:
+        late = browser()
+        late.cookies["shop_session"] = cookie
+        assert "Sign out" not in text(late, "/")
+        assert "Nothing here yet" in text(late, "/cart/")
+    assert "Sign out Grace" in text(grace, "/")
+
+
+def test_two_browsers_show_the_same_sessions_each_its_own_first(browser) -> None:
+    firefox, safari = browser(), browser("Mozilla/5.0 (iPhone) Safari/605")
+    for client in (firefox, safari):
+        sign_in(client)
+    names = ("Firefox on Linux", "Safari on iPhone")
+    for client, own, other in ((firefox, *names), (safari, *reversed(names))):
+        first, _, rest = text(client, "/sessions/").partition("this one")
+        assert own in first
+        assert other not in first
+        assert other in rest
+        assert rest.count("End it") == 1
+
+
+def test_two_browsers_show_the_same_session(browser) -> None:
+    here, there = browser(), browser("Mozilla/5.0 (iPhone) Safari/605")
+    sign_in(here)
+    there.cookies["shop_session"] = here.cookies["shop_session"].value
+    here.post("/cart/add/", {"slug": "oak"})
+    there.post("/cart/add/", {"slug": "moss"})
+    for client in (here, there):
+        cart, page = text(client, "/cart/"), text(client, "/sessions/")
+        assert "Sessile oak" in cart
+        assert "Moss ball" in cart
+        assert stored(here).rpartition(":")[2][:8] in page
+        assert "End it" not in page
+        assert "Sign in from a second browser" in page
+
+
 def test_signing_out_leaves_nothing(browser) -> None:
     client = browser()
     sign_in(client)
