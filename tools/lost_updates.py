@@ -43,6 +43,8 @@ LANES = 2
 CHUNK = 12
 """Rounds after which a process says how it went."""
 START_SECONDS = 60.0
+ON_ASYNCIO = ("django_asgi", "shop_asgi", "starlette", "quart")
+"""The apps that uvicorn serves, the others are gunicorn's."""
 BORN = "born"
 """As in lost/apps.py."""
 WRONG = ("lost", "revived", "unlike the replay", "failed", "given up", "met nobody")
@@ -75,7 +77,9 @@ CASES = (
     Case("django", "sessile", "memcached"),
     Case("django", "sessile", "sessile"),
     Case("django", "sessile", "embedded"),
+    Case("django_asgi", "sessile", "redis"),
     Case("shop", "sessile", "sessile"),
+    Case("shop_asgi", "sessile", "sessile"),
     Case("flask", "flask-session", "redis"),
     Case("flask", "sessile", "redis"),
     Case("flask", "sessile", "sessile"),
@@ -113,7 +117,7 @@ class App:
     def __init__(self, case: Case, servers: Servers) -> None:
         self.port = free_port()
         where = f"lost.apps:{case.app}"
-        if case.app in ("starlette", "quart"):
+        if case.app in ON_ASYNCIO:
             command = ["uvicorn", "--factory", where, "--port", str(self.port), "--workers", "2"]
             command += ["--log-level", "error", "--timeout-keep-alive", "60"]
         else:

@@ -39,7 +39,7 @@ def test_what_stores_that_overwrite_lose_and_revive_is_found(tmp_path: Path) -> 
 def test_no_update_is_lost_and_no_session_revived_by_any_engine(tmp_path: Path) -> None:
     done, cases = lost_updates(tmp_path / "lost.json", "sessile")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(cases) == 10
+    assert len(cases) == 12
     for name, found in cases.items():
         assert {kind: found[kind] for kind in WRONG} == dict.fromkeys(WRONG, 0), name
         assert found["updates"] > 0.8 * UPDATES, name

@@ -4,6 +4,9 @@ The demo's shop is one of them, as it stands: its settings, middleware and pages
 beside them. There the first request signs in, a renewal is a sign-in of the same user, and the end
 a sign-out.
 
+`django_asgi` and `shop_asgi` are the same two as ASGI applications, with views that await the
+session: what they need of it is loaded, saved and renewed by its async methods.
+
 `POST /step` takes `{"steps": [...], "meet": [...], "first": bool}` and answers with the document as
 it was loaded (`seen`; null for nobody's session, to which nothing is done unless it's the first
 request). `GET /read` tells the session.
@@ -25,6 +28,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+
 from lost.meeting import Meeting, Room
 from lost.steps import carry_out
 
@@ -45,6 +50,8 @@ SIGN_IN = "_auth_"
 """How the keys begin that Django puts into the session of somebody who signed in."""
 BORN = "born"
 """The key that each session has from its first request to its end."""
+Controls = Callable[[Any], dict[str, Callable[[Any], Any]]]
+"""What begins, renews and ends the session of a request; awaited in async views."""
 
 
 class Visit:
@@ -74,6 +81,18 @@ class Visit:
                     control[op](session)
         return {"seen": self.seen}
 
+    async def awork(self, session: Any, control: dict[str, Callable[[Any], Any]]) -> None:
+        """The same with what has to be awaited."""
+        if self.seen is not None:
+            carry_out(session, self.steps)
+            for op, _, _ in self.steps:
+                if op in control:
+                    await control[op](session)
+
+    def has(self, op: str) -> bool:
+        """Whether it's told to do this."""
+        return any(step[0] == op for step in self.steps)
+
     def wait(self) -> None:
         if self.meeting:
             self.met = ROOM.arrive(self.meeting)
@@ -93,8 +112,8 @@ def told(session: Any) -> dict[str, Any]:
     return {name: value for name, value in session.items() if not name.startswith(SIGN_IN)}
 
 
-def django() -> Any:
-    """Django's application."""
+def django(*, awaits: bool = False) -> Any:
+    """Django's application; with `awaits` the ASGI one."""
     from django.conf import settings
 
     ours = ENGINE == "sessile"
@@ -119,15 +138,21 @@ def django() -> Any:
         SESSILE_GRACE=GRACE,
         LOGGING=LOGGING,
     )
-    from django.core.wsgi import get_wsgi_application
+    if awaits:
+        control = {"rotate": lambda s: s.acycle_key(), "end": lambda s: s.aflush()}
+    else:
+        control = {"rotate": lambda s: s.cycle_key(), "end": lambda s: s.flush()}
+    globals()["urlpatterns"] = django_views(lambda request: control, awaits)
+    return django_application(awaits)
 
-    control = {"rotate": lambda s: s.cycle_key(), "end": lambda s: s.flush()}
-    globals()["urlpatterns"] = django_views(lambda request: control)
-    return get_wsgi_application()
+
+def django_asgi() -> Any:
+    """Django's application on asyncio."""
+    return django(awaits=True)
 
 
-def shop() -> Any:
-    """The demo's shop."""
+def shop(*, awaits: bool = False) -> Any:
+    """The demo's shop; with `awaits` as an ASGI application."""
     sys.path.insert(0, str(DEMO))
     os.environ["SHOP_SECRET_KEY"] = "the same one in each process"
     from django.conf import settings
@@ -138,27 +163,50 @@ def shop() -> Any:
     middleware = [f"{__name__}.django_reporting", *given.pop("MIDDLEWARE")]
     given.update(ROOT_URLCONF=__name__, SESSILE_URL=STORE, SESSILE_GRACE=GRACE, LOGGING=LOGGING)
     settings.configure(MIDDLEWARE=middleware, **given)
-    from django.core.wsgi import get_wsgi_application
-
-    application = get_wsgi_application()
-    from django.contrib.auth import login, logout
+    application = django_application(awaits)
+    from django.contrib import auth
 
     from shop import urls, users
 
     def control(request: Any) -> dict[str, Callable[[Any], Any]]:
         user, backend = users.user(1), given["AUTHENTICATION_BACKENDS"][0]
+        login, logout = (auth.alogin, auth.alogout) if awaits else (auth.login, auth.logout)
 
-        def sign_in(_: Any) -> None:
-            login(request, user, backend)
+        def sign_in(_: Any) -> Any:
+            return login(request, user, backend)
 
         return {"begin": sign_in, "rotate": sign_in, "end": lambda _: logout(request)}
 
-    globals()["urlpatterns"] = [*urls.urlpatterns, *django_views(control)]
+    globals()["urlpatterns"] = [*urls.urlpatterns, *django_views(control, awaits)]
     return application
 
 
-def django_views(control: Callable[[Any], dict[str, Callable[[Any], Any]]]) -> list[Any]:
+def shop_asgi() -> Any:
+    """The demo's shop on asyncio."""
+    return shop(awaits=True)
+
+
+def django_application(awaits: bool) -> Any:
+    """What the server calls."""
+    from django.core import asgi, wsgi
+
+    if not awaits:
+        return wsgi.get_wsgi_application()
+    from sessile.settings import Settings
+
+    Settings.engine = refused  # type: ignore[method-assign]
+    return asgi.get_asgi_application()
+
+
+def refused(_: Any) -> Any:
+    """In the place of the synchronous engine, so that a request fails that isn't all async."""
+    raise RuntimeError("a session was asked for in a thread")
+
+
+def django_views(control: Controls, awaits: bool) -> list[Any]:
     """Django's paths to the two views. `control` answers what begins, renews and ends a session."""
+    from django.contrib.sessions.backends.base import UpdateError
+    from django.contrib.sessions.exceptions import SessionInterrupted
     from django.http import HttpRequest, JsonResponse
     from django.urls import path
     from django.views.decorators.csrf import csrf_exempt
@@ -176,7 +224,32 @@ def django_views(control: Callable[[Any], dict[str, Callable[[Any], Any]]]) -> l
     def read(request: HttpRequest) -> JsonResponse:
         return JsonResponse(told(request.session))
 
-    return [path("step", step), path("read", read)]
+    @csrf_exempt
+    async def astep(request: HttpRequest) -> JsonResponse:
+        request.visit = visit = Visit(request.body)  # type: ignore[attr-defined]
+        session = request.session
+        await session.aitems()  # from here on it's there, and nothing waits for a store
+        visit.load(session)
+        if visit.meeting:
+            visit.met = await ROOM.aarrive(visit.meeting)
+        does = control(request)
+        if visit.first and "begin" in does:
+            await does["begin"](session)
+        await visit.awork(session, does)
+        if visit.seen is not None and not visit.meeting and not visit.has("end"):
+            # Saved by hand, as views do that can't leave it to the middleware.
+            try:
+                await session.asave()
+            except UpdateError as error:
+                raise SessionInterrupted("the session ended or got another id") from error
+        return JsonResponse({"seen": visit.seen})
+
+    async def aread(request: HttpRequest) -> JsonResponse:
+        await request.session.aitems()
+        return JsonResponse(told(request.session))
+
+    views = (astep, aread) if awaits else (step, read)
+    return [path("step", views[0]), path("read", views[1])]
 
 
 def sqlite(file: str) -> dict[str, Any]:
@@ -189,15 +262,30 @@ def sqlite(file: str) -> dict[str, Any]:
 def django_reporting(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """The middleware around all others: the session has been saved when they answer."""
 
-    def reporting(request: Any) -> Any:
-        response = get_response(request)
+    def reported(request: Any, response: Any) -> Any:
         if hasattr(request, "visit"):
-            request.visit.leave()
             state = getattr(request.session, "_state", None)
             response.headers["Visit"] = request.visit.summary(state)
         return response
 
-    return reporting
+    def reporting(request: Any) -> Any:
+        response = get_response(request)
+        if hasattr(request, "visit"):
+            request.visit.leave()
+        return reported(request, response)
+
+    async def areporting(request: Any) -> Any:
+        response = await get_response(request)
+        if hasattr(request, "visit") and request.visit.meeting:
+            await ROOM.aleave(request.visit.meeting)
+        return reported(request, response)
+
+    if not iscoroutinefunction(get_response):
+        return reporting
+    return markcoroutinefunction(areporting)
+
+
+django_reporting.async_capable = True  # type: ignore[attr-defined]
 
 
 def flask() -> Any:
