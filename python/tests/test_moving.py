@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from django.core.cache import caches
-from django.core.management import call_command
 from django.test import AsyncClient, override_settings
-from django.test import Client as OneSiteClient
 from flask import Flask
 from flask import session as flask_session
 
 import django_site
+from moves import BACKENDS, ENGINES, TARGETS, Client, Move, moving, signed_in, url_of, user_of
 from sessile.django import SessionStore
 from sessile.django.config import configured
 from sessile.django.moving import OldEngine
@@ -33,59 +31,8 @@ from sessile.moving import MARK, Moving
 from sessile.moving_redis import FlaskSessionKeys, RedisKeys
 from stores import World
 
-BACKENDS = "django.contrib.sessions.backends."
-OURS = "sessile.django.SessionMiddleware"
-ENGINES = ["db", "cached_db", "cache-redis", "cache-django_redis", "cache-memcached"]
-TARGETS = ["redis", "sessile", "memcached"]
 WAYS = [(engine, target) for target in (*TARGETS, "encrypted") for engine in ENGINES]
 """Old engines, and where sessions move to."""
-KEYS = ["the newest key of this test, long enough", "an older key of this test, long enough"]
-
-
-class Client(OneSiteClient):
-    """A browser. Each request finds the site as it's set up then, middleware too."""
-
-    def get(self, *args: Any, **options: Any) -> Any:
-        self.handler._middleware_chain = None
-        return super().get(*args, **options)
-
-
-class Move:
-    """A site that can be served by the old engine or by ours."""
-
-    def __init__(self, name: str, cache: dict[str, Any]) -> None:
-        self.engine = BACKENDS + name.partition("-")[0]
-        self.cache = cache
-
-    def old(self) -> override_settings:
-        return override_settings(SESSION_ENGINE=self.engine, CACHES=self.cache)
-
-    def ours(self, way: str) -> override_settings:
-        return override_settings(SESSILE_SOURCE=self.engine, SESSILE_MOVING=way, CACHES=self.cache)
-
-    def records(self, client: Client) -> bool:
-        """Whether the old engine has the client's session."""
-        with override_settings(CACHES=self.cache):
-            return OldEngine(self.engine).read(client.cookies["sessionid"].value) is not None
-
-
-def cache_of(name: str, world: World, port: int) -> dict[str, Any]:
-    kinds = {
-        "redis": ("django.core.cache.backends.redis.RedisCache", f"redis://127.0.0.1:{port}/5"),
-        "django_redis": ("django_redis.cache.RedisCache", f"redis://127.0.0.1:{port}/6"),
-        "memcached": ("django.core.cache.backends.memcached.PyMemcacheCache", None),
-    }
-    backend, place = kinds[name.partition("-")[2] or "redis"]
-    return {"default": {"BACKEND": backend, "LOCATION": place or world.memcached()[0]}}
-
-
-def url_of(target: str, world: World) -> str:
-    """Where sessions move to."""
-    if target == "memcached":
-        return "memcached://" + ",".join(world.memcached())
-    if target == "redis":
-        return world.redis().url
-    return f"sessile://127.0.0.1:{world.sessile().port}"
 
 
 @pytest.fixture(params=TARGETS)
@@ -98,33 +45,10 @@ def target(request: pytest.FixtureRequest, world: World) -> Any:
 
 
 @pytest.fixture(params=WAYS, ids="-to-".join)
-def move(request: pytest.FixtureRequest, world: World) -> Any:
+def move(request: pytest.FixtureRequest, world: World) -> Iterator[Move]:
     name, target = request.param
-    django_site.users()
-    if name.endswith("db"):
-        with override_settings(INSTALLED_APPS=["django.contrib.sessions"]):
-            call_command("migrate", "sessions", verbosity=0)
-    port = world.redis().port if "memcached" not in name else 0
-    chosen = Move(name, cache_of(name, world, port))
-    keys = KEYS if target == "encrypted" else None
-    with override_settings(SESSILE_URL=url_of(target, world), SESSILE_ENCRYPTION_KEYS=keys):
-        yield chosen
-    with override_settings(CACHES=chosen.cache):
-        caches["default"].clear()
-        caches["default"].close()
-
-
-def user_of(client: Client) -> str:
-    return client.get("/read").json()["user"]
-
-
-def signed_in(move: Move) -> Client:
-    client = Client()
-    with move.old():
-        client.get("/sign_in?name=ada")
-        client.get("/change")
-        assert client.get("/read").json() == {"hits": 1, "user": "ada"}
-    return client
+    with moving(name, target, world) as move:
+        yield move
 
 
 def test_a_session_moves_under_its_id(move: Move) -> None:
@@ -205,24 +129,6 @@ def test_ended_from_elsewhere_an_old_record_does_not_bring_it_back(move: Move) -
         assert ours.engine().end(key.encode()) == 1
         assert user_of(client) == "AnonymousUser"
         assert not move.records(client)
-
-
-def test_a_shadow_is_written_and_compared(move: Move, caplog: pytest.LogCaptureFixture) -> None:
-    client = signed_in(move)
-    with move.ours("shadow"):
-        client.get("/change")
-        client.get("/cycle")
-        assert client.get("/read").json() == {"hits": 2, "user": "ada"}
-        assert move.records(client)
-        key = SessionStore(client.cookies["sessionid"].value).store_key
-    with caplog.at_level(logging.WARNING, "sessile.moving"), move.ours("shadow"):
-        client.get("/read")
-        assert caplog.records == []
-        assert key and configured().engine().end(key.encode()) == 1
-        with move.old():
-            client.get("/change")
-        assert client.get("/read").json() == {"hits": 3, "user": "ada"}
-    assert client.get("/read").json() == {"hits": 3, "user": "ada"}
 
 
 def test_asynchronous_requests_move_too(move: Move) -> None:

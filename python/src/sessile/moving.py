@@ -15,6 +15,7 @@ own weaknesses stay as long as it's written to: its last writer wins.
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import json
 import logging
@@ -296,13 +297,21 @@ class Mirrored(Moved):
 class Shadowed(Moved):
     """A session that the old engine serves; ours is written beside it and compared."""
 
+    _strange: dict[Any, Any] | None = None
+    """What the old engine has, where ours can't keep it."""
+
     @property
-    def modified(self) -> bool:
+    def differs(self) -> bool:
         try:
-            return super().modified
-        except DocumentError as error:
-            LOG.warning("a session could not be kept here: %s", error)
-            return True
+            return super().differs
+        except DocumentError:
+            return self._data != self._strange
+
+    def unchanged(self) -> None:
+        try:
+            super().unchanged()
+        except DocumentError:
+            self._strange = unlike(self._data or {})
 
     def load(self) -> Plan[None]:
         if self.standing is not Standing.UNREAD or self._data is not None or self._id is None:
@@ -324,6 +333,7 @@ class Shadowed(Moved):
         except DocumentError as error:
             LOG.warning("session %s could not be kept here: %s", name_of(key), error)
             self.standing, self._data = Standing.LIVE, old.document
+            self._strange = unlike(old.document)
             return
         if isinstance(found, Loaded):
             mine, _ = self.settings.codec.decode(found.fields)
@@ -381,7 +391,7 @@ class Shadowed(Moved):
         try:
             base = Base(self.settings.codec.encode(document))
         except DocumentError:
-            base = Base()
+            base, self._strange = Base(), unlike(document)
         self._settle(id, key, 0, base, self._user_now())
 
     def _follow(self, key: bytes, document: dict[Any, Any]) -> Plan[None]:
@@ -445,6 +455,12 @@ def digest(settings: Settings, document: dict[Any, Any]) -> str:
     leaves = settings.codec.encode(document)
     texts = sorted(name + b" " + leaf.rpartition(b" ")[0] for name, leaf in leaves.items())
     return hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
+
+
+def unlike(document: dict[Any, Any]) -> dict[Any, Any]:
+    """What to compare a document with later on: a copy, unless no copy equals it."""
+    copied = copy.deepcopy(document)
+    return copied if copied == document else document
 
 
 def noted(fields: Mapping[bytes, bytes]) -> list[str]:
