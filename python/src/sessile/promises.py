@@ -49,6 +49,12 @@ EVERYWHERE = (
 
 def needs(promise: Promise, promises: frozenset[Promise]) -> None:
     """Raises NotSupported unless it is among the promises of an engine."""
-    if promise not in promises:
-        without = "has no index of users" if promise in INDEXED else "doesn't promise it"
-        raise NotSupported(f"this store {without} ({promise.value}); another engine is needed")
+    if promise in promises:
+        return
+    if promise in INDEXED:
+        what = "listed or ended all at once" if promise is Promise.INDEX else "limited in number"
+        raise NotSupported(
+            f"this store has no index of users: a user's sessions can't be {what}; "
+            "all engines but memcached: have one"
+        )
+    raise NotSupported(f"this store doesn't promise it: {promise.value}")

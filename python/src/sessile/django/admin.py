@@ -74,12 +74,19 @@ class SessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg, unused-ignore]
         user = get_user_model()._default_manager.filter(pk=request.POST.get("user")).first()
         handle = request.POST.get("handle", "")
         count = 0
-        if user is not None and handle:
-            count = int(end_device(user, handle))
-        elif user is not None:
-            count = end_devices(user, keep=request)
-        text = ngettext("%d session ended.", "%d sessions ended.", count) % count
-        self.message_user(request, text, messages.SUCCESS)
+        try:
+            if user is not None and handle:
+                count = int(end_device(user, handle))
+            elif user is not None:
+                count = end_devices(user, keep=request)
+            text, level = (
+                ngettext("%d session ended.", "%d sessions ended.", count),
+                messages.SUCCESS,
+            )
+            text %= count
+        except NotSupported as error:
+            text, level = str(error), messages.ERROR
+        self.message_user(request, text, level)
         query = urlencode({"q": request.POST.get("q", "")})
         return HttpResponseRedirect(f"{request.path}?{query}")
 
