@@ -4,8 +4,8 @@ Old and new key of a rotation share a hash tag, so a session stays on its shard,
 of it is one script there. A user's index is on the shard of its own name, so it takes commands
 of its own: an entry is written before the session is created or rotated and removed after it
 ended. What always holds: a crash in between leaves an entry without session, never a session
-without entry; ENDALL repeats until a pass finds nothing to end, so that no session escapes it
-by rotating; replicas are never asked.
+without entry; ENDALL repeats until in a pass no session moved on, so that none that was there
+when it began escapes it by rotating; replicas are never asked.
 """
 
 from __future__ import annotations
@@ -257,20 +257,27 @@ class ClusterPlans(Plans):
             for key, since in (yield from self.entries(user)).items():
                 if key == keep:
                     continue
-                ended, moved = yield from self.end_one(key, user)
+                ended, moved = yield from self.end_one(key, user, keep)
                 count += ended
-                again = again or bool(ended or moved)
-                if moved or (not ended and stale(since)):
+                # What wasn't in the index yet began later than we did. Only what moved on while
+                # we came to it is to be looked for again: it left a tombstone, or no entry.
+                if moved:
                     yield from self.leave(user, key)
+                    again = True
+                elif not ended and not (yield from self.forget(user, key, since)):
+                    again = True
             if not again:
                 return count
-        raise SessionUnavailable("sessions of this user are made faster than they can be ended")
+        raise SessionUnavailable("sessions of this user move faster than they can be ended")
 
-    def end_one(self, key: bytes, owner: str | None = None) -> Plan[tuple[int, int]]:
-        """Ends one session, or only if it's the owner's; whether it was there, or had moved on."""
+    def end_one(
+        self, key: bytes, owner: str | None = None, keep: bytes | None = None
+    ) -> Plan[tuple[int, int]]:
+        """Ends one session, or only if it's the owner's and none to keep; whether it was there, or
+        had moved on."""
         words: list[Word] = [self.within]
         if owner is not None:
-            words.append(user_word(owner))
+            words += (user_word(owner), keep or b"")
         reply = yield from self.script(scripts.END, [key], words, None, confirm=True)
         ended, moved, *rest = reply
         for user, actual in zip(rest[::2], rest[1::2], strict=True):
@@ -300,8 +307,8 @@ class ClusterPlans(Plans):
             if isinstance(entry, rules.Record) and entry.user == user:
                 values = [found.get(name) for name in names]
                 rows.append((key, entry.created, entry.version, entry.seen, values))
-            elif stale(since):
-                yield from self.leave(user, key)
+            else:
+                yield from self.forget(user, key, since)
         return sorted(rows, key=lambda row: (row[1], row[2], row[0]))
 
     def entries(self, user: str) -> Plan[dict[bytes, bytes]]:
@@ -313,14 +320,21 @@ class ClusterPlans(Plans):
     def join(self, user: str, key: bytes) -> Plan[None]:
         """Indexes a session that is about to be there."""
         index = self.index(user)
-        now = time.time_ns() // 1_000_000
-        refusing((yield Ask((("HSET", index, key, now),), index))[0])
+        refusing((yield Ask((("HSET", index, key, self.clock.now()),), index))[0])
 
     def leave(self, user: str, key: bytes) -> Plan[None]:
         """Removes a session from an index."""
         if user:
             index = self.index(user)
             refusing((yield Ask((("HDEL", index, key),), index))[0])
+
+    def forget(self, user: str, key: bytes, since: bytes) -> Plan[bool]:
+        """Removes what an index says of a session that isn't there, if it says so for long enough
+        to be a left-over and not one about to be made. Whether it said so until now."""
+        old = self.clock.now() - int(since) > YOUNG_MS
+        words: list[Word] = [key, since, int(old)]
+        said = yield from self.script(scripts.FORGET, [self.index(user)], words, None)
+        return bool(said)
 
     def owner_of(self, key: bytes) -> Plan[str]:
         reply = refusing((yield Ask((("HGET", key, watch.USER),), key))[0])
@@ -334,11 +348,6 @@ class ClusterPlans(Plans):
                 break
             key = target
         return key
-
-
-def stale(since: bytes) -> bool:
-    """Whether an entry of an index is old enough to be a left-over."""
-    return time.time_ns() // 1_000_000 - int(since) > YOUNG_MS
 
 
 def refusing(reply: Any) -> Any:

@@ -178,12 +178,13 @@ END = Script(
     BASE
     + INDEX
     + r"""
--- KEYS: sessions; ARGV: prefix, and '=name' to end sessions of that user only. Answers how many it
--- ended, how many keys were left behind by a rotation, then the user and the key of each it ended.
+-- KEYS: sessions; ARGV: prefix, and '=name' to end sessions of that user only, with a key that is
+-- to be left. Answers how many it ended, how many keys were left behind by a rotation, then the
+-- user and the key of each it ended.
 local reply = {0, 0}
 for _, old in ipairs(KEYS) do
   local key, f = resolve(old)
-  if f['\\!v'] and ARGV[2] and ARGV[2] ~= '=' .. (f['\\!u'] or '') then
+  if f['\\!v'] and ARGV[2] and (ARGV[2] ~= '=' .. (f['\\!u'] or '') or key == ARGV[3]) then
     key = old
   elseif f['\\!v'] then
     end_session(ARGV[1], f['\\!u'], key)
@@ -196,6 +197,17 @@ for _, old in ipairs(KEYS) do
   if key ~= old then redis.call('DEL', old) end
 end
 return reply
+""",
+)
+
+FORGET = Script(
+    "forget",
+    r"""
+-- KEYS: index of a cluster; ARGV: session, since when it's there, and whether to remove it. Answers
+-- 0 and does nothing if that isn't so any more: somebody may be about to make the session anew.
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+if ARGV[3] == '1' then redis.call('HDEL', KEYS[1], ARGV[1]) end
+return 1
 """,
 )
 
