@@ -9,8 +9,8 @@ a named proof of what an engine doesn't declare; nothing is written then. `--che
 and fails if the page isn't what would be written.
 
 It runs no tests. `--ran` reads what pytest reported of a run (JUnit's XML) and fails unless each
-test behind the page ran and passed; those that need many servers only if the report of such a run
-is among them. tools/suites.py does so at the end of `make test` and `make test-all`.
+test behind the page ran and passed; those that lose servers only if the report of such a run is
+among them. tools/suites.py does so at the end of `make test` and `make test-all`.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ sessions-semantics.md.
 ## The tests
 
 By the numbers in the table, in python/tests, with STORE for the column. `make test` runs them and
-ends with an error unless each of them ran and passed; those of `sentinel` and `cluster` need many
-servers, and the same holds of them in `make test-all`.
+ends with an error unless each of them ran and passed, but for those in which a primary is lost: of
+these the same holds in `make test-all`.
 
 {tests}
 
@@ -99,7 +99,7 @@ class Finder:
         self.others: set[str] = set()
         """The tests of other engines of sessions."""
         self.fleet: set[str] = set()
-        """Tests that need many servers."""
+        """Tests that lose servers, which only `make test-all` runs."""
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
@@ -221,7 +221,7 @@ def check_run(reports: Sequence[str]) -> int:
 
 
 def unproven(tests: set[str], fleet: set[str], ran: dict[str, str]) -> list[str]:
-    """The tests that didn't pass; those of many servers only if any of them ran."""
+    """The tests that didn't pass; those that lose servers only if any of them ran."""
     wanted = tests if fleet & ran.keys() else tests - fleet
     wrong = {test: ran.get(test, "did not run") for test in sorted(wanted)}
     return [f"{test}: {outcome}" for test, outcome in wrong.items() if outcome != "passed"]

@@ -83,7 +83,8 @@ TESTS = [
 ]
 TEST = [*TESTS, guarantees("python")]
 ALL = [
-    *TESTS,
+    *(suite for suite in TESTS if suite.name != "django-sessions"),
+    Suite("django-sessions", (PY, "tests/django/sessions.py", "--all")),
     Suite("python-fleet", (*PYTEST, "-m", "fleet", REPORT.format("python-fleet"), "python/tests")),
     guarantees("python", "python-fleet"),
 ]

@@ -18,6 +18,7 @@ import redis
 from servers import can_connect, port_is_free
 
 __all__ = [
+    "QUIET_MS",
     "ClusterFleet",
     "Fleet",
     "Memcached",
@@ -28,7 +29,10 @@ __all__ = [
 ]
 
 NODE_TIMEOUT_MS = 1_000
-"""After how long a silent node is taken for dead, by sentinels and by the cluster."""
+"""After how long a silent node is taken for dead, by sentinels and by the cluster, where tests wait
+for that."""
+QUIET_MS = 120_000
+"""The same where no server is lost: a machine that stalls must not have one taken for dead."""
 
 
 PORTS = range(20_000, 32_768)
@@ -51,6 +55,8 @@ class Fleet(Protocol):
     """Servers that belong together."""
 
     url: str
+
+    def __init__(self, node_timeout_ms: int = ...) -> None: ...
 
     def start(self) -> None: ...
 
@@ -131,7 +137,8 @@ class SentinelFleet:
 
     group = "shop"
 
-    def __init__(self) -> None:
+    def __init__(self, node_timeout_ms: int = NODE_TIMEOUT_MS) -> None:
+        self.node_timeout_ms = node_timeout_ms
         self.primary = RedisServer()
         self.replicas: list[RedisServer] = []
         self.sentinels: list[RedisServer] = []
@@ -175,7 +182,7 @@ class SentinelFleet:
         settings = server.folder / "sentinel.conf"
         settings.write_text(
             f"sentinel monitor {self.group} 127.0.0.1 {self.primary.port} 2\n"
-            f"sentinel down-after-milliseconds {self.group} {NODE_TIMEOUT_MS}\n"
+            f"sentinel down-after-milliseconds {self.group} {self.node_timeout_ms}\n"
             f"sentinel failover-timeout {self.group} 5000\n"
         )
         server.program = ("redis-server", str(settings), "--sentinel")
@@ -192,12 +199,13 @@ class SentinelFleet:
 class ClusterFleet:
     """Three primaries with a replica each."""
 
-    def __init__(self) -> None:
+    def __init__(self, node_timeout_ms: int = NODE_TIMEOUT_MS) -> None:
+        self.node_timeout_ms = node_timeout_ms
         self.nodes: list[RedisServer] = []
         self.url = ""
 
     def start(self) -> None:
-        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS)]
+        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(self.node_timeout_ms)]
         # Otherwise Redis itself stops all shards when one has nobody to serve it.
         options += ["--cluster-require-full-coverage", "no"]
         self.nodes = [RedisServer(*options, "--cluster-port", str(own_port())) for _ in range(6)]

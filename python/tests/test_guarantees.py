@@ -75,6 +75,6 @@ def test_a_run_shows_the_page_if_each_test_behind_it_passed(tmp_path: Path, at: 
     tests, ran = guarantees.behind(promises, found), guarantees.outcomes(report)
     said = guarantees.unproven(tests, found.fleet, ran)
     assert [line.partition("[")[2] for line in said] == wrong
-    # Where a test of many servers ran, all of them have to.
+    # Where a test that loses servers ran, all of them have to.
     said = guarantees.unproven(tests, found.fleet | behind, ran)
     assert "test_x.py::test_z: did not run" in said

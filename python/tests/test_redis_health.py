@@ -1,6 +1,6 @@
 """What the doctor says of Redis: one server, sentinels and a cluster, real ones and told ones.
 
-A told one is a plan whose exchanges a test answers; those of many servers are `fleet`.
+A told one is a plan whose exchanges a test answers; the one of many servers is `fleet`.
 """
 
 from __future__ import annotations

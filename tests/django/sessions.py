@@ -5,7 +5,7 @@ On `redis://` (Debian's redis-server) Django 5.2 with its own SessionMiddleware 
 there is a Python for it (a line says so if not): the contract of session engines
 (SessionTestsMixin, sync and async), SessionMiddlewareTests, and the suites of auth, test client,
 CSRF, messages and admin, whose every sign-in goes through a session. On every other engine, a
-cluster and a primary under sentinels among them, the first two.
+cluster and a primary under sentinels among them, the first two; with `--all`, all of them.
 What always holds: a failure that EXCLUDED doesn't name fails the run, and so does a name in
 EXCLUDED that passes; too few tests fail it too. Run it with the Python of tests/requirements.txt.
 """
@@ -29,7 +29,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path += [str(ROOT / folder) for folder in ("tools", "python/tests")]
 
-from fleets import ClusterFleet, Fleet, SentinelFleet  # noqa: E402
+import redis  # noqa: E402
+
+from fleets import QUIET_MS, ClusterFleet, Fleet, Memcached, SentinelFleet  # noqa: E402
 from run import BUILD, SECONDS, SKIP, Outcome, source  # noqa: E402
 from servers import RIVALS, StartError, Store, server_bin  # noqa: E402
 
@@ -99,6 +101,44 @@ def ours(scheme: str) -> Iterator[str]:
 
 
 @contextmanager
+def own_socket() -> Iterator[str]:
+    """Our server, by its socket."""
+    with Store(command=server_bin()) as store:
+        yield f"unix://{store.unixsocket}"
+
+
+@contextmanager
+def embedded() -> Iterator[str]:
+    """Our server, as the tests start it by themselves."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "sessions"
+        yield f"embedded:{home}"
+        with redis.Redis(unix_socket_path=str(home / "sock")) as server:
+            server.shutdown(nosave=True)
+
+
+@contextmanager
+def without_scripts() -> Iterator[str]:
+    """Debian's redis-server, for a user who may run no scripts."""
+    with Store(command=RIVALS) as store:
+        with redis.Redis(port=store.port) as server:
+            rules = ("on", ">pw", "~*", "&*", "+@all", "-@scripting")
+            server.execute_command("ACL", "SETUSER", "noscript", *rules)
+        yield f"redis://noscript:pw@{store.host}:{store.port}"
+
+
+@contextmanager
+def memcached() -> Iterator[str]:
+    """Two of Debian's memcached."""
+    servers = [Memcached().start() for _ in range(2)]
+    try:
+        yield "memcached://" + ",".join(server.place for server in servers)
+    finally:
+        for server in servers:
+            server.stop()
+
+
+@contextmanager
 def file() -> Iterator[str]:
     """A file of SQLite."""
     with tempfile.TemporaryDirectory() as folder:
@@ -108,7 +148,7 @@ def file() -> Iterator[str]:
 @contextmanager
 def fleet(kind: type[Fleet]) -> Iterator[str]:
     """Many redis-servers."""
-    servers = kind()
+    servers = kind(QUIET_MS)
     try:
         servers.start()
         yield servers.url
@@ -116,8 +156,8 @@ def fleet(kind: type[Fleet]) -> Iterator[str]:
         servers.stop()
 
 
-def runs() -> list[Run]:
-    """What there is to run on this machine."""
+def runs(whole: bool) -> list[Run]:
+    """What there is to run on this machine; `whole` leaves no suite out on any engine."""
     older = HERE / "requirements.txt"
 
     def usual(
@@ -128,7 +168,7 @@ def runs() -> list[Run]:
     ) -> Run:
         return Run(f"5.2, {name}", sys.executable, older, middleware, EXCLUDED, store, **others)
 
-    contract = {"labels": CONTRACT, "at_least": CONTRACT_AT_LEAST}
+    contract = {} if whole else {"labels": CONTRACT, "at_least": CONTRACT_AT_LEAST}
     found = [
         usual("Django's middleware", debians, "django"),
         usual("our middleware", debians),
@@ -136,10 +176,14 @@ def runs() -> list[Run]:
         usual("file:", file, **contract),
         usual("sentinel", lambda: fleet(SentinelFleet), **contract),
         usual("cluster", lambda: fleet(ClusterFleet), **contract),
+        usual("redis:// without scripts", without_scripts, **contract),
+        usual("memcached://", memcached, **contract),
     ]
     if server_bin() != RIVALS:
         found.append(usual("our middleware, sessile://", lambda: ours("sessile")))
         found.append(usual("redis:// on our server", lambda: ours("redis"), **contract))
+        found.append(usual("unix://", own_socket, **contract))
+        found.append(usual("embedded:", embedded, **contract))
     if python := newer_python():
         found.append(Run("6, our middleware", python, NEWER, "sessile", EXCLUDED_NEWER, debians))
     return found
@@ -186,6 +230,8 @@ def run(what: Run) -> Outcome:
             SESSILE_URL=url,
             SESSILE_TEST_MIDDLEWARE=what.middleware,
         )
+        if server_bin() != RIVALS:
+            environment["SESSILE_SERVER_BIN"] = server_bin()
         command = [what.python, "runtests.py", "--settings=session_settings", "--parallel=1"]
         done = subprocess.run(
             [*command, "--verbosity=2", "--noinput", *what.labels],
@@ -224,9 +270,9 @@ def ran_in(name: str, what: Run) -> bool:
     return any(f"{name}.".startswith(f"{label}.") for label in what.labels)
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Exit 0 if all that isn't excluded passed, in each run."""
-    chosen = runs()
+    chosen = runs(whole="--all" in arguments)
     for requirements, python in {one.requirements: one.python for one in chosen}.items():
         source(requirements, python)
     with ThreadPoolExecutor(2) as pool:
@@ -251,6 +297,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        sys.exit(main(sys.argv[1:]))
     except (StartError, subprocess.SubprocessError) as problem:
         sys.exit(f"error: {problem}")
