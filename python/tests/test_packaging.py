@@ -1,11 +1,14 @@
 """What the distributions say of themselves, and how the build chooses its backend."""
 
 import importlib.util
+import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+
+import sessile
 
 PYTHON = Path(__file__).resolve().parent.parent
 ROOT = PYTHON.parent
@@ -24,9 +27,14 @@ def test_all_parts_have_one_version():
     files = ["python/pyproject.toml", "python/server/pyproject.toml", "python/Cargo.toml"]
     versions = {name: VERSION.search((ROOT / name).read_text())[1] for name in files}
     versions["Cargo.toml"] = VERSION.search((ROOT / "Cargo.toml").read_text())[1]
+    versions["sessile.__version__"] = sessile.__version__
     assert len(set(versions.values())) == 1, versions
-    tie = re.search(r"sessile-server==([0-9.]+)", (PYTHON / "pyproject.toml").read_text())
-    assert tie[1] == versions["Cargo.toml"]
+
+
+def test_the_default_engine_has_its_server_on_linux():
+    required = re.search("^dependencies = (.*)", (PYTHON / "pyproject.toml").read_text(), re.M)
+    (one,) = json.loads(required[1])
+    assert one == f"sessile-server=={sessile.__version__}; sys_platform == 'linux'"
 
 
 def test_the_package_says_that_it_is_typed():

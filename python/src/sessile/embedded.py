@@ -349,7 +349,7 @@ def binary() -> str:
     if found is None:
         raise ConfigurationError(
             "embedded URL: there is no program 'sessile' beside Python, in PATH or in "
-            "SESSILE_SERVER_BIN: pip install 'sessile[server]', or name a store in SESSILE_URL"
+            "SESSILE_SERVER_BIN: pip install sessile-server, or name a store in SESSILE_URL"
         )
     return found
 
