@@ -6,6 +6,7 @@ Importing it configures Django for the whole process. Each view does one thing w
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import threading
 from pathlib import Path
@@ -193,9 +194,35 @@ def look(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
 
 
+class Meeting:
+    """A barrier for coroutines."""
+
+    def __init__(self, parties: int) -> None:
+        self.missing = parties
+        self.complete = asyncio.Event()
+
+    async def wait(self) -> None:
+        self.missing -= 1
+        if not self.missing:
+            self.complete.set()
+        await asyncio.wait_for(self.complete.wait(), 20)
+
+
+meetings: dict[str, Meeting] = {}
+"""As `gates`, for the views that are coroutines."""
+
+
+async def await_others(request: HttpRequest) -> None:
+    meeting = meetings.get(request.GET.get("gate", ""))
+    if meeting is not None:
+        await meeting.wait()
+
+
 async def aread(request: HttpRequest) -> HttpResponse:
     user = await request.auser()
-    return JsonResponse({"hits": await request.session.aget("hits"), "user": str(user)})
+    hits = await request.session.aget("hits")
+    await await_others(request)
+    return JsonResponse({"hits": hits, "user": str(user)})
 
 
 async def anothing(request: HttpRequest) -> HttpResponse:
@@ -204,12 +231,14 @@ async def anothing(request: HttpRequest) -> HttpResponse:
 
 async def achange(request: HttpRequest) -> HttpResponse:
     await request.session.aset("hits", await request.session.aget("hits", 0) + 1)
+    await await_others(request)
     return HttpResponse()
 
 
 async def asign_in(request: HttpRequest) -> HttpResponse:
     name = request.GET["name"]
     await alogin(request, await aauthenticate(request, username=name, password=name))
+    await await_others(request)
     return HttpResponse()
 
 

@@ -10,6 +10,7 @@ from flask import Flask, abort, request, session
 
 from counting import Counting
 from sessile import ConfigurationError
+from sessile import session as session_module
 from sessile.contract import Life
 from sessile.flask import Sessile, configured
 from sessile.plans import run
@@ -182,10 +183,44 @@ def test_cookies_obey_flask(app, client):
     app.permanent_session_lifetime = timedelta(hours=1)
     app.config["SESSION_COOKIE_PATH"] = "/"
     assert "Max-Age=3600" in cookie_of(client.post("/permanent"))
-    again = client.get("/read")
-    assert "Max-Age=3600" in cookie_of(again), "renewed with each response"
+
+
+def test_a_permanent_cookie_is_told_again_past_a_tenth_of_its_age(app, client, store, monkeypatch):
+    app.permanent_session_lifetime = timedelta(hours=1)
+    client.post("/permanent")
+    assert not cookie_of(client.get("/read")), "it has just been told"
+    assert not cookie_of(client.post("/set", json={"a": 1}))
+    now = session_module.now_ms
+    monkeypatch.setattr(session_module, "now_ms", lambda: now() + 400_000)
+    store.taken()
+    for _ in range(2):
+        assert "Max-Age=3600" in cookie_of(client.get("/read"))
+    assert store.taken() == {"load": 2}, "a read writes nothing, not even that"
     app.config["SESSION_REFRESH_EACH_REQUEST"] = False
     assert not cookie_of(client.get("/read"))
+    assert "Max-Age=3600" in cookie_of(client.post("/set", json={"a": 2}))
+    app.config["SESSION_REFRESH_EACH_REQUEST"] = True
+    assert not cookie_of(client.get("/read")), "the save has noted it"
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["closing", "permanent"])
+def test_answers_that_a_sign_in_overtakes_bring_no_old_cookie_back(app, client, lasting):
+    client.post("/permanent" if lasting else "/set", json={"a": 1})
+    before = cookie(client)
+
+    def send(method, path, **what):
+        browser = app.test_client()
+        browser.set_cookie("session", before)
+        return browser.open(path, method=method, **what)
+
+    earlier = [send("GET", "/read"), send("POST", "/set", json={"b": 1}), send("POST", "/count")]
+    earlier += [send("POST", "/in-place"), send("GET", "/untouched")]
+    signed_in = send("POST", "/sign-in/ann")
+    later = [send("GET", "/read"), send("POST", "/set", json={"c": 1})]
+    assert [answer.status_code for answer in later] == [200, 409]
+    assert "session=" in cookie_of(signed_in)
+    # So the browser has that cookie in the end, whatever the order in which they arrive.
+    assert [cookie_of(answer) for answer in (*earlier, *later)] == [""] * 7
 
 
 def test_who_is_signed_in_is_not_cached(client):

@@ -8,6 +8,7 @@ import pytest
 from quart import Quart, request, session, websocket
 
 from counting import Counting
+from sessile import session as session_module
 from sessile.quart import Sessile
 
 
@@ -37,6 +38,11 @@ def app(store, tmp_path):
     async def put():
         session.update(await request.get_json())
         return dict(session)
+
+    @app.post("/permanent")
+    async def permanent():
+        session.permanent = session["kept"] = True
+        return "ok"
 
     @app.post("/sign-out")
     async def sign_out():
@@ -112,5 +118,36 @@ def test_a_failed_view_writes_nothing_and_a_socket_sees_the_session(app, store, 
             assert await socket.receive() == "nobody"
         assert store.taken() == {}
         assert "can't be told a new id" in caplog.text
+
+    run(test())
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["closing", "permanent"])
+def test_answers_that_a_sign_in_overtakes_bring_no_old_cookie_back(
+    app, store, lasting, monkeypatch
+):
+    async def test():
+        client = app.test_client()
+        if lasting:
+            await client.post("/permanent")
+        first = await client.post("/set", json={"a": 1})
+        before = next(iter(client.cookie_jar)).value
+        assert bool(first.headers.get("Set-Cookie")) is not lasting
+
+        async def send(method, path, **what):
+            browser = app.test_client(use_cookies=False)
+            headers = {"Cookie": f"session={before}"}
+            answer = await browser.open(path, method=method, headers=headers, **what)
+            return answer.status_code, answer.headers.get("Set-Cookie", "")
+
+        earlier = [await send("GET", "/read"), await send("POST", "/set", json={"b": 1})]
+        signed_in = await send("POST", "/set", json={"_user_id": "ann"})
+        later = [await send("GET", "/read"), await send("POST", "/set", json={"c": 1})]
+        assert "session=" in signed_in[1]
+        assert earlier == [(200, "")] * 2 and later == [(200, ""), (409, "")]
+        before = signed_in[1].partition("session=")[2].partition(";")[0]
+        now = session_module.now_ms
+        monkeypatch.setattr(session_module, "now_ms", lambda: now() + 40 * 86400 * 100)
+        assert ("session=" in (await send("GET", "/read"))[1]) is lasting
 
     run(test())

@@ -14,6 +14,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from counting import Counting
 from sessile import ConfigurationError, SessionConflict
+from sessile import session as session_module
 from sessile.starlette import SessionMiddleware
 
 
@@ -291,3 +292,42 @@ def test_bad_settings_are_named():
         SessionMiddleware(None, uri="memory:")
     with pytest.raises(ConfigurationError, match="same_site"):
         SessionMiddleware(None, url="memory:", same_site="lacks")
+
+
+@pytest.mark.parametrize("options", [{}, {"slide": True}, {"max_age": None}], ids=str)
+def test_answers_that_a_sign_in_overtakes_bring_no_old_cookie_back(store, options):
+    with TestClient(app_of(**options)) as client:
+        client.post("/set", json={"a": 1})
+        before = client.cookies["session"]
+
+        def send(method, path, **what):
+            client.cookies.clear()
+            return client.request(method, path, headers={"Cookie": f"session={before}"}, **what)
+
+        earlier = [send("GET", "/read"), send("POST", "/set", json={"b": 1})]
+        earlier += [send("POST", path) for path in ("/count", "/in_place", "/early")]
+        signed_in = send("POST", "/set", json={"user_id": 7})
+        later = [send("GET", "/read"), send("POST", "/set", json={"c": 1})]
+    assert [answer.status_code for answer in later] == [200, 409]
+    assert "session=" in cookie_of(signed_in)
+    # So the browser has that cookie in the end, whatever the order in which they arrive.
+    assert [cookie_of(answer) for answer in (*earlier, *later)] == [""] * 7
+
+
+def test_a_cookie_is_told_again_past_a_tenth_of_its_age(store, monkeypatch):
+    with TestClient(app_of(max_age=1000)) as client:
+        assert "Max-Age=1000" in cookie_of(client.post("/set", json={"a": 1}))
+        assert not cookie_of(client.post("/set", json={"a": 2}))
+        now = session_module.now_ms
+        monkeypatch.setattr(session_module, "now_ms", lambda: now() + 200_000)
+        assert not cookie_of(client.get("/read"))
+        assert "Max-Age=1000" in cookie_of(client.post("/set", json={"a": 3}))
+        assert not cookie_of(client.post("/set", json={"a": 4}))
+    with TestClient(app_of(max_age=1000, slide=True)) as client:
+        client.post("/set", json={"a": 1})
+        assert not cookie_of(client.get("/read"))
+        monkeypatch.setattr(session_module, "now_ms", lambda: now() + 400_000)
+        store.taken()
+        assert "Max-Age=1000" in cookie_of(client.get("/read"))
+        assert store.taken() == {"load": 1, "save": 1}, "the read that renews it notes that"
+        assert not cookie_of(client.get("/read"))

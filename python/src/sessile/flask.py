@@ -84,7 +84,7 @@ class SessileInterface(SessionInterface):
         except SessionGone:
             LOG.info("a session ended while a request was being served")
             told = False
-        if told or (state.may_set_cookie and renews(app, state)):
+        if told or renews(app, state):
             self.set_cookie(app, state, response)
         elif state.may_delete_cookie:
             self.delete_cookie(app, response)
@@ -162,7 +162,8 @@ def configured(app: App, given: dict[str, Any]) -> Settings:
         debug=bool(app.debug),
         idle=max(1, int(seconds)),
         shape=shape_of(config),
-        notes_cookie=False,
+        cookie_age=lambda document: cookie_age(app, document),
+        reads_renew=False,
         user_of=user_of,
         moving=moving_in(get, config),
     )
@@ -190,9 +191,15 @@ def moving_in(get: Any, config: MutableMapping[str, Any]) -> Any:
     return Moving(source, get("SESSILE_MOVING") or "move")
 
 
-def renews(app: Flask, state: Session) -> bool:
+def renews(app: App, state: Session) -> bool:
     """Whether the cookie is set again although nothing changed."""
-    return bool(state.data.get(PERMANENT)) and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
+    wanted = bool(state.data.get(PERMANENT)) and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
+    return wanted and state.may_set_cookie and state.cookie_is_due
+
+
+def cookie_age(app: App, document: Any) -> int:
+    """For how many seconds a browser keeps the cookie; 0 until it's closed."""
+    return int(app.permanent_session_lifetime.total_seconds()) if document.get(PERMANENT) else 0
 
 
 def user_of(document: Any) -> str:

@@ -392,6 +392,7 @@ class Shadowed(Moved):
             base = Base(self.settings.codec.encode(document))
         except DocumentError:
             base, self._strange = Base(), unlike(document)
+        self._renew = True  # nothing says when the cookie ends: it's set at each save, as before
         self._settle(id, key, 0, base, self._user_now())
 
     def _follow(self, key: bytes, document: dict[Any, Any]) -> Plan[None]:

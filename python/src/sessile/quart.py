@@ -14,7 +14,7 @@ from quart.sessions import SessionInterface, SessionMixin
 from quart.wrappers import BaseRequestWebsocket, Response
 
 from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
-from sessile.flask import configured
+from sessile.flask import configured, renews
 from sessile.plans import arun
 from sessile.session import Session, Standing, session_of
 from sessile.settings import Settings
@@ -102,10 +102,8 @@ class SessileInterface(SessionInterface):
             "httponly": self.get_cookie_httponly(app),
             "samesite": self.get_cookie_samesite(app),
         }
-        permanent = bool(state.data.get(PERMANENT))
-        renews = permanent and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
-        if told or (state.may_set_cookie and renews):
-            age = app.permanent_session_lifetime if permanent else None
+        if told or renews(app, state):
+            age = app.permanent_session_lifetime if state.data.get(PERMANENT) else None
             response.set_cookie(
                 self.get_cookie_name(app),
                 state.id or "",

@@ -32,6 +32,7 @@ from typing import Any
 
 from sessile import document, ids, telemetry
 from sessile.contract import ROTATED, Changes, Life, Loaded, Rotated
+from sessile.cookies import COOKIE, is_due, note
 from sessile.encryption import SEAL
 from sessile.errors import EncryptionError, SessionConflict, SessionGone, SessionUnavailable
 from sessile.ids import mark_of, name_of
@@ -39,24 +40,13 @@ from sessile.nested import appended, held, overlaid, place_of
 from sessile.plans import Plan, Step
 from sessile.settings import Expiry, Settings
 
-__all__ = [
-    "DEVICE",
-    "QUIET",
-    "Action",
-    "Session",
-    "Standing",
-    "session_of",
-]
+__all__ = ["DEVICE", "QUIET", "Action", "Session", "Standing", "session_of"]
 
 LOG = logging.getLogger("sessile.sessions")
 
 TRIES = 3
 """Ids tried for a new session. With 128 random bits the second one is never needed."""
-RENEWAL = 10
-"""With sliding, a cookie is set anew after a tenth of its age."""
 # Names that no path has and no engine uses: leaves of ours beside the document.
-ISSUED = b"\\@issued"
-"""Beside the document: when the cookie was last set, Unix seconds. Written only with sliding."""
 DEVICE = b"\\@device"
 """Beside the document: what the browser called itself when somebody signed in, a JSON string."""
 DEVICE_MAX = 256
@@ -125,6 +115,7 @@ class Session:
         self._key: bytes | None = None
         self._data: dict[Any, Any] | None = None if good else {}
         self._settled, self._renewing = 0, False
+        self._told = False
         self._forget()
 
     def _forget(self) -> None:
@@ -209,6 +200,19 @@ class Session:
     def wants_cookie(self) -> bool:
         """With sliding: whether the browser's cookie is old enough to be set again."""
         return self._renew
+
+    @property
+    def tells_cookie(self) -> bool:
+        """Whether the browser is to be told `id`: it's new, or its cookie's end was moved."""
+        return self._told and self.may_set_cookie
+
+    @property
+    def cookie_is_due(self) -> bool:
+        """Whether the browser's cookie ends at quite another time than one that is set now."""
+        if self._told or self._data is None:
+            return False
+        due = is_due(self._known(COOKIE), self.settings.cookie_age(self._data), now_ms() // 1000)
+        return due or self.settings.expiry_of(self._data) != self._expiry
 
     # ---- what a request does, without I/O
 
@@ -394,7 +398,7 @@ class Session:
                 "create", key, beside, life, user=user or None, limit=self.settings.limit
             )
             if version is not None:
-                self._data = self._data or {}
+                self._data, self._renew = self._data or {}, True
                 self._settle(chosen, key, version, document.Base(fields), user)
                 self._log("created")
                 return
@@ -474,16 +478,16 @@ class Session:
                 self._ceiling = now_ms() + found.absolute_left
             mark = self._known(SELF)
             self._alias = bool(mark and self._key) and mark != mark_of(self._key or b"")
-            self._renew = bool(self._moment()) and not self._alias and self._is_old()
+            slides = self.settings.slide and self.settings.reads_renew
+            self._renew = slides and not self._alias and self.cookie_is_due
             if intents:
                 self._intents = document.Intents()
                 self._replay(intents, unseen)
 
     def _save(self, changes: Changes) -> Plan[Action]:
         key, life = (yield from self.find()), self._life(fresh=False)
-        wrote = bool(changes) or self._renew
-        beside = self._moment() if wrote and not self._alias else {}
-        sent = self._with(changes, beside)
+        self._renew = not self._alias and self.cookie_is_due
+        sent = self._with(changes, self._moment() if self._renew else {})
         unread = self.standing is Standing.UNREAD and self._data is not None
         user = self._user_now() if unread or self._user_changed() else None
         strict = self.settings.strict and bool(changes)
@@ -575,6 +579,7 @@ class Session:
     ) -> None:
         """The store has what was sent, or all that this request has: `base`."""
         self._issued = self._issued or id != self._id
+        self._told = self._told or self._issued or self._renew
         self._id, self._key, self._next, self._version = id, key, None, version
         self._user, self._settled, self._held = user, self._settled + 1, None
         if base is not None:
@@ -661,27 +666,19 @@ class Session:
         return {DEVICE: json.dumps(self.device[:DEVICE_MAX]).encode()} if user else {}
 
     def _moment(self) -> dict[bytes, bytes]:
-        """When the browser was told its id, where that is kept."""
-        settings = self.settings
-        noted = settings.slide and settings.notes_cookie
-        return {ISSUED: str(now_ms() // 1000).encode()} if noted else {}
+        """When the cookie ends that the browser is told now."""
+        age = self.settings.cookie_age(self._data or {})
+        return note(self._known(COOKIE), age, now_ms() // 1000)
 
     def _with(self, changes: Changes, beside: dict[bytes, bytes]) -> Changes:
         """The changes with what stands beside the document; a clear takes none of that away."""
         if b"" in changes.delete_trees:
-            kept = {name: self._known(name) for name in (ISSUED, DEVICE, SELF)}
+            kept = {name: self._known(name) for name in (COOKIE, DEVICE, SELF)}
             beside = {**{name: leaf for name, leaf in kept.items() if leaf}, **beside}
         if beside:
             changes = replace(changes, set={**changes.set, **beside})
         changes.seal, changes.held = self._loaded.seal if self._loaded else b"", self._held
         return changes
-
-    def _is_old(self) -> bool:
-        """Whether the cookie was set more than a part of its age ago."""
-        issued = self._known(ISSUED)
-        age = now_ms() // 1000 - int(issued) if issued.isdigit() else self.settings.idle
-        idle = self._expiry.idle or self.settings.idle
-        return self._expiry.at is None and age * RENEWAL > idle
 
 
 def session_of(settings: Settings, id: str | None = None) -> Session:

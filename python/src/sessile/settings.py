@@ -65,6 +65,11 @@ def nobody(document: Mapping[Any, Any]) -> str:
     return ""
 
 
+def until_closed(document: Mapping[Any, Any]) -> int:
+    """The age of a cookie that ends with the browser."""
+    return 0
+
+
 def as_set(document: Mapping[Any, Any]) -> Expiry:
     """The expiry of a document that says nothing of it."""
     return Expiry()
@@ -86,9 +91,11 @@ class Settings:
     encryption_keys: tuple[bytes | None, ...] = field(default=(), repr=False)
     """Newest first; `None` stands for values that aren't encrypted."""
     slide: bool = False
-    notes_cookie: bool = True
-    """With sliding, whether it's noted when the cookie was set. A framework that sets it with
-    every response needs no note, and so writes nothing when a session is only read."""
+    cookie_age: Callable[[Mapping[Any, Any]], int] = until_closed
+    """For how many seconds a browser keeps the cookie of a document; 0 until it's closed."""
+    reads_renew: bool = True
+    """With sliding, whether a request that only reads may set the cookie again, and note that: a
+    write. Where reads never write the framework sets it with each of them once it's due."""
     atomic: tuple[str, ...] = ()
     strict: bool = False
     grace: int = 0

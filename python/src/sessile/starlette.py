@@ -143,6 +143,7 @@ class SessionMiddleware:
         self.settings: Settings = read(
             lambda name: settings.get(name.removeprefix("SESSILE_").lower()),
             idle=max_age or TWO_WEEKS,
+            cookie_age=lambda _: max_age or 0,
             shape=URL_SAFE,
             user_of=user_of,
             moving=moving_in(settings.get("source"), settings.get("moving")),

@@ -12,7 +12,7 @@ from typing import Any
 
 from sessile.errors import SessionConflict, SessionGone
 from sessile.plans import Plan
-from sessile.session import Action, Session
+from sessile.session import Session
 
 __all__ = ["CONFLICT", "PERMANENT", "UNAVAILABLE", "SessionMapping", "closing", "parts", "refuse"]
 
@@ -130,12 +130,12 @@ def closing(state: Session, status: int) -> Plan[bool]:
             yield from state.flush()
         return False
     try:
-        done = yield from state.finish()
+        yield from state.finish()
     except SessionGone as error:
         if not state.modified:
             raise  # it was only to slide
         raise SessionConflict("the session ended, or got another id, under way") from error
-    return state.may_set_cookie and done is not Action.NOTHING
+    return state.tells_cookie
 
 
 def parts(path: str | Sequence[Any]) -> Sequence[Any]:

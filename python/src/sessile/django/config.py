@@ -7,9 +7,10 @@ a session is its `_auth_user_id`, its expiry is its `_session_expiry`, as Django
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -17,7 +18,7 @@ from django.core.signals import setting_changed
 
 from sessile.settings import Expiry, Settings, read
 
-__all__ = ["configured", "expiry_of", "user_of"]
+__all__ = ["configured", "cookie_age", "expiry_of", "user_of"]
 
 USER = "_auth_user_id"
 EXPIRY = "_session_expiry"
@@ -35,6 +36,7 @@ def configured() -> Settings:
         idle=max(0, int(django_settings.SESSION_COOKIE_AGE)),
         user_of=user_of,
         expiry_of=expiry_of,
+        cookie_age=partial(cookie_age, int(django_settings.SESSION_COOKIE_AGE)),
         moving=moving_in(),
     )
 
@@ -73,3 +75,14 @@ def expiry_of(document: Mapping[str, Any]) -> Expiry:
     if isinstance(value, datetime):
         return Expiry(at=max(1, int(value.timestamp() * 1000)))
     return Expiry(idle=math.ceil(value)) if value > 0 else PAST
+
+
+def cookie_age(usual: int, document: Mapping[str, Any]) -> int:
+    """For how many seconds a browser keeps the cookie; 0 until it's closed."""
+    expiry = expiry_of(document)
+    if expiry.at is not None:
+        return max(1, expiry.at // 1000 - int(time.time()))
+    closes = bool(django_settings.SESSION_EXPIRE_AT_BROWSER_CLOSE)
+    if document.get(EXPIRY) == 0 or (expiry.idle is None and closes):
+        return 0
+    return usual if expiry.idle is None else expiry.idle

@@ -2,10 +2,12 @@
 
 What it does beyond Django's: a request whose session got another id in the meantime, or whose
 store doesn't answer, changes no cookie, so that it can't sign out what another request signed in;
-SessionConflict is answered with 409, SessionUnavailable with 503; `Vary: Cookie` always, and
-`Cache-Control: private, no-store` where the session cookie is set or somebody's session was read,
-unless the view set a Cache-Control of its own. What always holds: a response of 500 or more
-writes and rotates nothing.
+an id that the browser has is told again only once a tenth of its cookie's age is over, so that an
+answer that arrives late brings no old id back; SessionConflict is answered with 409,
+SessionUnavailable with 503; `Vary: Cookie` where the session was looked at, and `Cache-Control:
+private, no-store` where the session cookie is set or somebody's session was read, unless the view
+set a Cache-Control of its own. What always holds: a response of 500 or more writes and rotates
+nothing.
 """
 
 from __future__ import annotations
@@ -85,7 +87,7 @@ def closing(
         return response
     if response.status_code < 500:
         try:
-            set_cookie = yield from saving(session)
+            set_cookie = yield from saving(request, session)
         except UpdateError as error:
             if isinstance(error, SessionConflict):
                 return conflict()
@@ -103,7 +105,7 @@ def closing(
     return response
 
 
-def saving(session: SessionStore) -> Plan[bool]:
+def saving(request: HttpRequest, session: SessionStore) -> Plan[bool]:
     """Saves if there is something to save; whether the browser is to be told the id."""
     state = session._state
     every = bool(settings.SESSION_SAVE_EVERY_REQUEST)
@@ -116,8 +118,12 @@ def saving(session: SessionStore) -> Plan[bool]:
     used = not session.wrote and (session.modified or every)
     if state.modified or used or state.wants_cookie:
         yield from session._save(False)
-    if state.may_set_cookie:
-        yield from state.load()  # nothing, unless the id was changed without a look at the rest
+    # The same id is told again only when that is due: an answer that is overtaken by a sign-in's
+    # would bring the old one back.
+    known = request.COOKIES.get(settings.SESSION_COOKIE_NAME) == session.session_key
+    if not state.may_set_cookie or (known and not (every or state.tells_cookie)):
+        return False
+    yield from state.load()  # nothing, unless the id was changed without a look at the rest
     return state.may_set_cookie
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 
 from sessile import ids
-from sessile.django.config import configured
+from sessile.django.config import configured, cookie_age
 from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
 from sessile.plans import Plan, arun, run
 from sessile.session import Standing, session_of
@@ -46,7 +47,8 @@ class SessionStore(SessionBase):
         """Those of the project. GRACE is for the middleware that knows when to set no cookie."""
         settings, age = configured(), self.get_session_cookie_age()
         if settings.grace or settings.idle != age:
-            settings = replace(settings, grace=0, idle=age)
+            aging = partial(cookie_age, age)
+            settings = replace(settings, grace=0, idle=age, cookie_age=aging)
         return settings
 
     def serve(self, device: str) -> None:
