@@ -45,3 +45,5 @@ def test_what_is_no_id_is_seen_without_asking_anybody(text):
 def test_ids_that_could_be_guessed_are_refused():
     with pytest.raises(ConfigurationError, match="guessed"):
         Shape("0123456789abcdef", 32)
+    with pytest.raises(ConfigurationError, match="256 letters"):
+        Shape("".join(map(chr, range(300))), 32)
