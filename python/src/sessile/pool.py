@@ -25,6 +25,7 @@ from weakref import WeakKeyDictionary
 
 from sessile.busy import BUSY_POLL, BusyPoll
 from sessile.errors import SessionUnavailable
+from sessile.waiting import within
 from sessile.wire import MORE, ProtocolError, Replies
 
 __all__ = ["AsyncPool", "Pool", "Reader", "Target"]
@@ -400,7 +401,7 @@ class AsyncPool:
             loop.breaker.check()
         if loop.room.locked():
             try:
-                await asyncio.wait_for(loop.room.acquire(), self.target.pool_wait)
+                await within(self.target.pool_wait, loop.room.acquire())
             except asyncio.TimeoutError:
                 raise full(self.target) from None
         else:
@@ -449,7 +450,7 @@ class AsyncPool:
         target = self.target
         link = AsyncLink(target)
         try:
-            await asyncio.wait_for(self._open(link), target.timeout)
+            await within(target.timeout, self._open(link))
             for request in target.greeting:
                 target.welcome(await link.exchange(request, target.timeout))
         except BaseException:

@@ -34,6 +34,7 @@ from sessile.redis_ask import Address, Command, Refused
 from sessile.redis_conduct import Exchange, Failure, Steps
 from sessile.redis_plan import ServerClock
 from sessile.redis_url import Settings
+from sessile.waiting import within
 
 __all__ = ["AsyncPools", "Pools"]
 
@@ -220,7 +221,7 @@ class AsyncPool:
         """A connection, and whether it was used before. Raises SessionUnavailable."""
         if self._room.locked():
             try:
-                await asyncio.wait_for(self._room.acquire(), left(until, self._patience))
+                await within(left(until, self._patience), self._room.acquire())
             except asyncio.TimeoutError:
                 raise SessionUnavailable(FULL.format(self._limit)) from None
         else:
@@ -348,7 +349,16 @@ class AsyncPools:
 
 async def exchange_async(held: Any, commands: tuple[Command, ...]) -> list[Any]:
     """Sends commands and reads their replies."""
-    await held.send_packed_command(packed(held, commands), check_health=False)
+    # With a timeout of its own redis-py would use asyncio.wait_for, which loses cancellations.
+    seconds, held.socket_timeout = held.socket_timeout, None
+    try:
+        if not held.is_connected:
+            await within(seconds, held.connect())
+        await within(seconds, held.send_packed_command(packed(held, commands), check_health=False))
+    except asyncio.TimeoutError:
+        raise RedisTimeoutError("no connection, or one that takes nothing") from None
+    finally:
+        held.socket_timeout = seconds
     replies = []
     for _ in commands:
         try:
