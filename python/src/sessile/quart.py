@@ -2,23 +2,39 @@
 
 As `sessile.flask`, with one difference: a dict can't be awaited, so a session is loaded before the
 view if the browser brought a well-formed cookie; requests for static files load nothing.
+A WebSocket's session is loaded at its handshake and written when asked (`await session.save()`),
+when its view ends, and when the browser leaves. It's looked for every half minute, and the socket
+closed with 4401 when it ended. An open socket doesn't count as use; no cookie goes through it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 from quart import Quart
+from quart.globals import websocket_ctx
 from quart.sessions import SessionInterface, SessionMixin
-from quart.wrappers import BaseRequestWebsocket, Response
+from quart.wrappers import BaseRequestWebsocket, Response, Websocket
 
 from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
 from sessile.flask import configured, renews
 from sessile.plans import arun
 from sessile.session import Session, Standing, session_of
 from sessile.settings import Settings
-from sessile.web import CONFLICT, PERMANENT, UNAVAILABLE, SessionMapping, closing, refuse
+from sessile.web import (
+    CONFLICT,
+    ENDED,
+    PERMANENT,
+    RECHECK,
+    UNAVAILABLE,
+    SessionMapping,
+    closing,
+    ended,
+    refuse,
+)
 
 __all__ = ["QuartSession", "Sessile", "SessileInterface"]
 
@@ -37,6 +53,12 @@ class QuartSession(SessionMapping, SessionMixin):  # type: ignore[override]
             raise self.state.failure
         return self.state
 
+    async def save(self) -> None:
+        """Writes now. In a WebSocket a new session, or one with a new id, is a SessionConflict:
+        the browser can't be told."""
+        state = self.looked_at()
+        await arun(state.settings.async_engine(), closing(state, 200))
+
 
 class SessileInterface(SessionInterface):
     """Quart's side: makes sessions and writes them back."""
@@ -47,6 +69,8 @@ class SessileInterface(SessionInterface):
     async def open_session(self, app: Quart, request: BaseRequestWebsocket) -> QuartSession:
         state = session_of(self.settings, request.cookies.get(self.get_cookie_name(app)))
         state.device = request.headers.get("User-Agent", "")
+        # What a WebSocket's handshake answers is the app's.
+        state.answered = isinstance(request, Websocket)
         if state.standing is Standing.UNREAD and not is_static(app, request.path):
             try:
                 await arun(self.settings.async_engine(), state.load())
@@ -73,16 +97,13 @@ class SessileInterface(SessionInterface):
             response.vary.add("Cookie")
         if not state.is_read or state.failure is not None:
             return
-        # A WebSocket's handshake is over: there is nobody to tell.
-        state.answered = response is None
         status, refusal, told = 200 if response is None else response.status_code, None, False
         try:
             told = await arun(self.settings.async_engine(), closing(state, status))
-        except SessionUnavailable:
-            refusal = (503, UNAVAILABLE)
-        except SessionConflict as error:
-            refusal = (409, CONFLICT)
-            if response is None:
+        except (SessionUnavailable, SessionConflict) as error:
+            conflicts = isinstance(error, SessionConflict)
+            refusal = (409, CONFLICT) if conflicts else (503, UNAVAILABLE)
+            if state.answered:
                 LOG.warning("the session of a WebSocket was not written: %s", error)
         except SessionGone:
             LOG.info("a session ended while a request was being served")
@@ -123,9 +144,13 @@ class SessileInterface(SessionInterface):
 class Sessile:
     """The extension: `Sessile(app)`, or `Sessile()` and `init_app(app)` later."""
 
-    def __init__(self, app: Quart | None = None, **settings: Any) -> None:
-        """`settings` are names of SESSILE_ settings in lower case without it: `url`, `slide`."""
+    def __init__(
+        self, app: Quart | None = None, *, recheck: float = RECHECK, **settings: Any
+    ) -> None:
+        """`settings` are names of SESSILE_ settings in lower case without it: `url`, `slide`.
+        `recheck` is after how many seconds the session of an open WebSocket is looked for."""
         self._given = settings
+        self.recheck = recheck
         if app is not None:
             self.init_app(app)
 
@@ -135,6 +160,20 @@ class Sessile:
         app.session_interface = interface
         app.extensions["sessile"] = self
 
+        @app.before_websocket
+        async def begun() -> None:
+            session, view = websocket_ctx.session, asyncio.current_task()
+            if isinstance(session, QuartSession) and view is not None:
+                watch = asyncio.ensure_future(self.watch(session, websocket_ctx.websocket, view))
+                view.add_done_callback(lambda _: watch.cancel())
+
+        @app.teardown_websocket
+        async def left(error: BaseException | None) -> None:
+            # So Quart ends a view whose browser has left. One that failed writes nothing.
+            session = websocket_ctx.session
+            if isinstance(error, asyncio.CancelledError) and isinstance(session, QuartSession):
+                await interface.save_session(app, session, None)
+
         @app.errorhandler(SessionUnavailable)
         async def unavailable(_: Exception) -> Response:
             return answer(app, 503, UNAVAILABLE)
@@ -142,6 +181,13 @@ class Sessile:
         @app.errorhandler(SessionConflict)
         async def conflict(_: Exception) -> Response:
             return answer(app, 409, CONFLICT)
+
+    async def watch(self, session: QuartSession, socket: Websocket, view: Any) -> None:
+        """Closes a WebSocket whose session has ended elsewhere, and ends its view."""
+        await ended(session.state, self.recheck)
+        with suppress(RuntimeError):  # the view has closed it just now
+            await socket.close(ENDED, "signed out")
+        view.cancel()
 
 
 def is_static(app: Quart, path: str) -> bool:

@@ -26,7 +26,7 @@ from sessile.ids import URL_SAFE
 from sessile.plans import arun
 from sessile.session import Session, session_of
 from sessile.settings import NAMES, Settings, read
-from sessile.web import CONFLICT, UNAVAILABLE, closing, parts
+from sessile.web import CONFLICT, ENDED, RECHECK, UNAVAILABLE, closing, ended, parts
 
 __all__ = ["ServerSession", "SessionMiddleware"]
 
@@ -38,8 +38,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOG = logging.getLogger("sessile")
 TWO_WEEKS = 14 * 86400
-ENDED, TRY_LATER = 4401, 1013
-"""Close codes of WebSockets: not signed in any more, and the store doesn't answer."""
+TRY_LATER = 1013
+"""The close code of a WebSocket while the store doesn't answer."""
 
 
 class ServerSession(dict[Any, Any]):
@@ -115,12 +115,13 @@ class SessionMiddleware:
         same_site: str = "lax",
         dev: bool = False,
         user_key: str = "user_id",
-        recheck: float = 30,
+        recheck: float = RECHECK,
         **settings: Any,
     ) -> None:
         """`max_age` is how long (seconds) a session lives unused, and its cookie; `None` makes it a
         cookie that ends with the browser. `dev` allows plain HTTP. `user_key` is the key that
-        holds whose session it is. `settings` are the names of SESSILE_ settings in lower case
+        holds whose session it is. `recheck` is after how many seconds the session of an open
+        WebSocket is looked for. `settings` are the names of SESSILE_ settings in lower case
         without it: `url`, `namespace`, `slide` ... Raises ConfigurationError; does no I/O.
         """
         for name in settings:
@@ -263,15 +264,27 @@ class Socket:
         self.receive = receive
         self.send = send
         self.is_closed = False
+        self.is_left = False
+        """Whether the browser has gone, or been sent away."""
 
     async def serve(self) -> None:
         watch = asyncio.ensure_future(self.watch())
         try:
-            await self.middleware.app(self.scope, self.receive, self.answer)
+            await self.middleware.app(self.scope, self.hear, self.answer)
+        except Exception:
+            # Many an app ends by what it gets then; one that fails before that writes nothing.
+            if self.is_left:
+                await self.write()
+            raise
         finally:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
         await self.write()
+
+    async def hear(self) -> Message:
+        message = await self.receive()
+        self.is_left = self.is_left or message["type"] == "websocket.disconnect"
+        return message
 
     async def answer(self, message: Message) -> None:
         if self.is_closed:
@@ -299,17 +312,8 @@ class Socket:
 
     async def watch(self) -> None:
         """Closes the socket when its session has ended elsewhere."""
-        state = self.session.state
-        while not self.is_closed:
-            await asyncio.sleep(self.middleware.recheck)
-            if state.id is None:
-                continue
-            try:
-                engine = self.middleware.settings.async_engine()
-                if await arun(engine, state.exists(state.id)):
-                    continue
-            except SessionUnavailable:
-                continue  # nothing is known: it may well go on
+        await ended(self.session.state, self.middleware.recheck)
+        if not self.is_closed:
             self.is_closed = True
             await self.send({"type": "websocket.close", "code": ENDED, "reason": "signed out"})
 

@@ -7,14 +7,33 @@ dropped in silence.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sessile.errors import SessionConflict, SessionGone
-from sessile.plans import Plan
+from sessile.errors import SessileError, SessionConflict, SessionGone
+from sessile.plans import Plan, arun
 from sessile.session import Session
 
-__all__ = ["CONFLICT", "PERMANENT", "UNAVAILABLE", "SessionMapping", "closing", "parts", "refuse"]
+__all__ = [
+    "CONFLICT",
+    "ENDED",
+    "PERMANENT",
+    "RECHECK",
+    "UNAVAILABLE",
+    "SessionMapping",
+    "closing",
+    "ended",
+    "parts",
+    "refuse",
+]
+
+LOG = logging.getLogger("sessile")
+RECHECK: float = 30
+"""Seconds after which the session of an open WebSocket is looked for again."""
+ENDED = 4401
+"""The close code of a WebSocket whose session has ended."""
 
 UNAVAILABLE = "The session store does not answer. Please try again.\n"
 CONFLICT = "The session changed in the meantime. Please send the request again.\n"
@@ -136,6 +155,22 @@ def closing(state: Session, status: int) -> Plan[bool]:
             raise  # it was only to slide
         raise SessionConflict("the session ended, or got another id, under way") from error
     return state.tells_cookie
+
+
+async def ended(state: Session, every: float) -> None:
+    """Waits until a session isn't there any more, looking for it `every` so many seconds.
+
+    To look isn't to use it. While the store doesn't answer nothing is known, and the wait goes on.
+    """
+    while True:
+        await asyncio.sleep(every)
+        if state.id is None:
+            continue
+        try:
+            if not await arun(state.settings.async_engine(), state.exists(state.id)):
+                return
+        except SessileError as error:
+            LOG.warning("the session of a WebSocket was not looked for: %s", error)
 
 
 def parts(path: str | Sequence[Any]) -> Sequence[Any]:
