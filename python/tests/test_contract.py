@@ -438,6 +438,18 @@ def test_conflict_if_somebody_else_was_faster(bench: Bench) -> None:
     assert bench.fields(key)[b"a"] == b"1"
 
 
+def test_conflict_comes_before_what_is_wrong_with_the_patch(bench: Bench) -> None:
+    key, new = bench.key(), bench.key()
+    before = bench.engine.create(key, {b"text": b'"a"'}, FOREVER)
+    bench.engine.save(key, Changes(set={b"a": b"1"}), FOREVER)
+    changes = Changes(increment={b"text": 1})
+    with pytest.raises(SessionConflict):
+        bench.engine.save(key, changes, FOREVER, expected=before)
+    with pytest.raises(SessionConflict):
+        bench.engine.rotate(key, new, changes, FOREVER, expected=before)
+    assert bench.fields(key) == {b"text": b'"a"', b"a": b"1"}
+
+
 @pytest.mark.proves(Promise.CONFLICT)
 def test_conflict_for_all_but_one_of_many(bench: Bench) -> None:
     key = bench.session()
@@ -585,6 +597,21 @@ def test_repeat_of_a_save(bench: Bench) -> None:
     strict = Changes(set={b"a": b"1"})
     third = bench.engine.save(key, strict, FOREVER, expected=second, token=b"three")
     assert bench.engine.save(key, strict, FOREVER, expected=second, token=b"three") == third
+
+
+def test_repeat_of_what_could_not_be_done_twice(bench: Bench) -> None:
+    key, new = bench.key(), bench.key()
+    bench.engine.create(key, {b"n": b"-1"}, FOREVER)
+    changes = Changes(increment={b"n": -(2**62)})
+    first = bench.engine.save(key, changes, FOREVER, token=b"one")
+    assert first is not None
+    assert bench.engine.save(key, changes, FOREVER, token=b"one") == first
+    with pytest.raises(DocumentError):
+        bench.engine.save(key, changes, FOREVER, token=b"two")
+    changes = Changes(increment={b"n": 2**62 + 2**61})
+    moved = bench.engine.rotate(key, new, changes, FOREVER, grace=30, token=b"three")
+    assert bench.engine.rotate(key, new, changes, FOREVER, grace=30, token=b"three") == moved
+    assert bench.fields(new) == {b"n": b"%d" % (2**61 - 1)}
 
 
 def test_repeat_of_a_rotation(bench: Bench) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from sessile.contract import AsyncEngine, Changes, Engine, Life, Listed, Loaded, Rotated
 from sessile.encryption import SEAL, Ring, Seal, ring_of
-from sessile.errors import EncryptionError, SessionConflict, SessionUnavailable
+from sessile.errors import DocumentError, EncryptionError, SessionConflict, SessionUnavailable
 from sessile.faces import AsyncFace, Face
 from sessile.ids import mark_of, name_of
 from sessile.merge import has_value, merge
@@ -88,11 +88,16 @@ class Plans:
             found = yield methodcaller("load", key)
             if not isinstance(found, Loaded):
                 return None
+            if expected not in (None, found.version):
+                # A repeat or a conflict, the store knows which. What can't be merged isn't news.
+                return (yield step(Changes(), expected))  # type: ignore[no-any-return]
             seal = self._ring.seal(found.fields.get(SEAL, b""), key)
-            version = found.version if expected is None else expected
-            whole, _ = self._merged(key, found, seal, changes)
             try:
-                return (yield step(whole, version))  # type: ignore[no-any-return]
+                whole, _ = self._merged(key, found, seal, changes)
+            except DocumentError as error:
+                return (yield from unless_repeated(step(Changes(), NO_VERSION), token, error))
+            try:
+                return (yield step(whole, found.version))  # type: ignore[no-any-return]
             except SessionConflict:
                 if expected is not None:
                     raise
@@ -141,10 +146,14 @@ class Plans:
             found = yield methodcaller("load", key)
             whole, version = Changes(), expected or NO_VERSION
             seal = None
-            if isinstance(found, Loaded):
+            if isinstance(found, Loaded) and expected in (None, found.version):
+                version = found.version
                 seal = self._ring.seal(found.fields.get(SEAL, b""), key)
-                version = found.version if expected is None else expected
-                whole, seal = self._merged(key, found, seal, changes)
+                try:
+                    whole, seal = self._merged(key, found, seal, changes)
+                except DocumentError as error:
+                    again = step(Changes(), None, NO_VERSION)
+                    return (yield from unless_repeated(again, token, error))
             try:
                 return (yield step(whole, seal, version))  # type: ignore[no-any-return]
             except SessionConflict:
@@ -226,6 +235,17 @@ class Plans:
             else:
                 closed.delete.append(SEAL)
         return closed, now
+
+
+def unless_repeated(again: Any, token: bytes | None, error: DocumentError) -> Plan[int | None]:
+    """Raises what is wrong with a patch, unless it was merged already and its reply lost: `again`
+    is what the store answers as the first time then, and refuses otherwise."""
+    if token is None:
+        raise error
+    try:
+        return (yield again)  # type: ignore[no-any-return]
+    except SessionConflict:
+        raise error from None
 
 
 class Sealed(Face):
