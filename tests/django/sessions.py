@@ -30,6 +30,7 @@ ROOT = HERE.parent.parent
 sys.path += [str(ROOT / folder) for folder in ("tools", "python/tests")]
 
 import redis  # noqa: E402
+from failures import failed_tests  # noqa: E402
 
 from fleets import QUIET_MS, ClusterFleet, Fleet, Memcached, SentinelFleet  # noqa: E402
 from run import BUILD, SECONDS, SKIP, Outcome, source  # noqa: E402
@@ -67,7 +68,6 @@ EXCLUDED_NEWER = {
     "auth_tests.test_middleware.TestLoginRequiredMiddleware"
     ".test_protected_view_logged_in_performance": QUERIES,
 }
-FAILED = re.compile(r"^(?:ERROR|FAIL): \S+ \((\S+)\)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def judge(what: Run, status: int, output: str) -> Outcome:
     counted = re.search(r"^Ran (\d+) tests? in", output, re.MULTILINE)
     ran = int(counted.group(1)) if counted else 0
     skips = Counter(row[1] for row in re.findall(SKIP, output, re.MULTILINE))
-    failed = set(FAILED.findall(output))
+    failed = failed_tests(output)
     problem = ""
     if unexpected := failed - what.excluded.keys():
         problem = f"{len(unexpected)} failed: {', '.join(sorted(unexpected))}"
