@@ -2,13 +2,14 @@
 
 `ensure("demo")` installs demo/requirements.txt, `ensure("demo", "tests", "python")` all. A stamp
 per file, made of its text and the interpreter's version, makes a second call cost nothing. What
-can be missing on a fresh machine (the venv module, a new enough Python) is installed where we
-may, or else named in one line. Standard library only; runs on any Python 3 so that it can
+can be missing on a fresh machine (the venv module, a new enough Python or pip) is installed where
+we may, or else named in one line. Standard library only; runs on any Python 3 so that it can
 complain about an old one.
 """
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ FILES = {
     "python": ROOT / "python/requirements-test.txt",
 }
 OLDEST = (3, 10)
+OLDEST_PIP = (21, 2)  # what Python 3.10 brought along; nobody tried an older one
 
 
 class SetupError(RuntimeError):
@@ -74,12 +76,45 @@ def _install(name):
     wanted = hashlib.sha256(text).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return
+    _renew_pip()
     say(f"installing {source.relative_to(ROOT)} into .venv")
-    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-q"]
-    if subprocess.run([*pip, "-r", str(source)], check=False).returncode:
+    if subprocess.run([*_pip_install(), "-r", str(source)], check=False).returncode:
         hint = " (pylibmc compiles against libmemcached-dev)" if name == "tests" else ""
         raise SetupError(f"pip could not install {source.relative_to(ROOT)}{hint}; see above")
     stamp.write_text(wanted)
+
+
+def _renew_pip():
+    """Gets a newer pip into .venv if the one there is too old for what we install."""
+    found = _pip_version()
+    if found >= OLDEST_PIP:
+        return
+    wanted, there = (".".join(map(str, version)) for version in (OLDEST_PIP, found))
+    say(f"pip {there} in .venv is too old, getting {wanted} or newer")
+    failed = _quiet([*_pip_install(), "--upgrade", f"pip>={wanted}"])
+    if failed or _pip_version() < OLDEST_PIP:
+        raise SetupError(
+            f"pip {there} in .venv is too old, {wanted} or newer is needed, and it can't renew "
+            f"itself: {PYTHON} -m pip install --upgrade pip"
+        )
+
+
+def _pip_version():
+    """The numbers in `pip 23.2.1 from ...`; (0,) if it says nothing of the kind."""
+    done = subprocess.run(
+        [str(PYTHON), "-m", "pip", "--version"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    found = re.match(r"pip (\d+(?:\.\d+)*)", done.stdout.decode(errors="replace"))
+    return tuple(map(int, found.group(1).split("."))) if found else (0,)
+
+
+def _pip_install():
+    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    return [*pip, "install", "-q"]
 
 
 def _quiet(command):
