@@ -3,8 +3,9 @@
 `browser(framework, url, **settings)` is a browser of an app that keeps its sessions at a URL.
 Each path does one thing with the session, as `django_site` does for Django: `/read` shows it,
 `/change` counts up, `/sign_in?name=` and `/sign_out` do what they say, `/cycle` asks for a new
-id, `/permanent` and `/fail` too; `/meanwhile` changes it and calls `meanwhile` in between. The
-cookie is kept by hand, so that a test sees what a browser would be told.
+id, `/permanent` and `/fail` too; `/meanwhile` changes it and calls `meanwhile` in between, and
+`/save` writes before its answer, where the view can wait. The cookie is kept by hand, so that a
+test sees what a browser would be told.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def act(session: Any, path: str, query: str, hook: list[Callable[[], None]]) -> 
     """What the pages have in common; the answer is shown as JSON."""
     if path == "read":
         return dict(session)
-    if path in ("change", "meanwhile"):
+    if path in ("change", "meanwhile", "save"):
         session["hits"] = session.get("hits", 0) + 1
         for one in hook if path == "meanwhile" else ():
             one()
@@ -116,7 +117,7 @@ def flask(url: str, settings: dict[str, Any], config: dict[str, Any]) -> Iterato
     def ask(path: str, headers: dict[str, str]) -> Answer:
         found = client.get(path, headers=headers)
         cookies = found.headers.getlist("Set-Cookie")
-        return Answer(found.status_code, found.text, dict(found.headers), cookies)
+        return Answer(found.status_code, found.text.strip(), dict(found.headers), cookies)
 
     yield Browser(ask, app.session_interface.settings, "session", hook)  # type: ignore[attr-defined]
 
@@ -135,7 +136,10 @@ def quart(url: str, settings: dict[str, Any], config: dict[str, Any]) -> Iterato
     async def page(page: str) -> Any:
         if page == "sign_out":
             session.clear()
-        return {} if page == "nothing" else act(session, page, request.query_string.decode(), hook)
+        found = {} if page == "nothing" else act(session, page, request.query_string.decode(), hook)
+        if page == "save":
+            await session.save()
+        return found
 
     yield from asgi(app, app.session_interface.settings, hook)  # type: ignore[attr-defined]
 
@@ -157,7 +161,10 @@ def starlette(url: str, settings: dict[str, Any], config: dict[str, Any]) -> Ite
             request.session.clear()
         if name == "nothing":
             return JSONResponse({})
-        return JSONResponse(act(request.session, name, request.url.query, hook))
+        found = act(request.session, name, request.url.query, hook)
+        if name == "save":
+            await request.session.save()
+        return JSONResponse(found)
 
     options = {"url": url, "dev": True, "user_key": USER, **settings}
     middleware = [Middleware(SessionMiddleware, **options)]
@@ -176,7 +183,10 @@ def fastapi(url: str, settings: dict[str, Any], config: dict[str, Any]) -> Itera
     async def page(page: str, request: Request) -> Any:
         if page == "sign_out":
             request.session.clear()
-        return {} if page == "nothing" else act(request.session, page, request.url.query, hook)
+        found = {} if page == "nothing" else act(request.session, page, request.url.query, hook)
+        if page == "save":
+            await request.session.save()
+        return found
 
     page.__annotations__["request"] = Request
     app.get("/{page}")(page)
@@ -201,6 +211,8 @@ def litestar(url: str, settings: dict[str, Any], config: dict[str, Any]) -> Iter
         if name in ("nothing", "sign_out"):
             return {}
         found: dict[str, Any] = act(request.session, name, request.url.query, hook)
+        if name == "save":
+            await request.session.save()  # type: ignore[attr-defined]
         return found
 
     page.__annotations__.update({"request": Request, "return": dict[str, Any]})
@@ -218,7 +230,7 @@ def asgi(app: Any, settings: Settings, hook: list[Callable[[], None]]) -> Iterat
     async def visit(path: str, headers: dict[str, str]) -> Answer:
         request = httpx.Request("GET", f"http://localhost{path}", headers=headers)
         found = await transport.handle_async_request(request)
-        text = (await found.aread()).decode()
+        text = (await found.aread()).decode().strip()
         return Answer(
             found.status_code, text, dict(found.headers), found.headers.get_list("set-cookie")
         )

@@ -71,7 +71,7 @@ class SessileInterface(SessionInterface):
         if not state.accessed:
             return
         response.vary.add("Cookie")
-        if not state.is_read or isinstance(state.failure, SessionUnavailable):
+        if not state.is_read:
             return
         try:
             told = run(self.settings.engine(), closing(state, response.status_code))

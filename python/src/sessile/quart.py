@@ -49,7 +49,7 @@ class QuartSession(SessionMapping, SessionMixin):  # type: ignore[override]
 
     def looked_at(self) -> Session:
         self.state.accessed = True
-        if self.state.failure is not None:
+        if self.state.failure is not None and not self.state.is_read:
             raise self.state.failure
         return self.state
 
@@ -95,7 +95,7 @@ class SessileInterface(SessionInterface):
             return
         if response is not None:
             response.vary.add("Cookie")
-        if not state.is_read or state.failure is not None:
+        if not state.is_read:
             return
         status, refusal, told = 200 if response is None else response.status_code, None, False
         try:
