@@ -99,7 +99,13 @@ class Servers:
     folder: str
 
     def address(self, case: Case) -> str:
-        """The store's address, as the engine wants it."""
+        """The store's address, as the engine wants it; for ours with time for a busy machine."""
+        place = self.place(case)
+        patient = f"{'&' if '?' in place else '?'}timeout=20" + "&pool_wait=20"
+        return place + patient if case.ours else place
+
+    def place(self, case: Case) -> str:
+        """The store's address alone."""
         if case.store == "redis":
             return self.rivals.redis_url
         if case.store == "memcached":

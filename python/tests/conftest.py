@@ -1,15 +1,39 @@
-"""Engines for the contract tests (see stores.py), and a store that a test can listen to."""
+"""Engines for the contract tests (see stores.py), and a store that a test can listen to.
+
+No URL of a test waits for less than PATIENCE unless it says so: a machine that stalls is no outage.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from proxy import Proxy, counting
 from servers import RIVALS, Store
+from sessile import embedded
 from sessile.promises import Promise
+from sessile.urls import Address
 from stores import BENCHES, STORES, Bench, World
+
+PATIENCE = 20.0
+"""Seconds for a reply and for a connection, instead of the half second of production."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Iterator[pytest.MonkeyPatch]:
+    """Gives PATIENCE where a URL names no time-out; undone by who tests those of production."""
+    number = Address.number
+
+    def patient(self: Address, name: str, default: float, **options: Any) -> float:
+        least = PATIENCE if name in ("timeout", "pool_wait") else default
+        return number(self, name, max(default, least), **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Address, "number", patient)
+        patch.setattr(embedded, "PATIENCE", PATIENCE)
+        yield patch
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +95,6 @@ def site_at(proxy: Proxy, scheme: str) -> Iterator[Proxy]:
     import django_site
 
     django_site.users()
-    url = f"{scheme}://127.0.0.1:{proxy.port}?timeout=2&pool_wait=2"
+    url = f"{scheme}://127.0.0.1:{proxy.port}"
     with override_settings(SESSILE_URL=url):
         yield proxy

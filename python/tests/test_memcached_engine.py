@@ -52,7 +52,7 @@ def key() -> bytes:
 
 @pytest.fixture
 def engine(world: World) -> Iterator[MemcachedEngine]:
-    engine = open_engine("memcached://" + ",".join(world.memcached()) + "?timeout=5")
+    engine = open_engine("memcached://" + ",".join(world.memcached()) + "")
     yield engine  # type: ignore[misc]
     engine.close()
 
@@ -241,7 +241,7 @@ def test_lost_replies_change_nothing_twice() -> None:
     server = Memcached().start()
     try:
         with Losing(server.port, mark=b"m") as losing:
-            engine = open_engine(f"memcached://127.0.0.1:{losing.port}?timeout=5")
+            engine = open_engine(f"memcached://127.0.0.1:{losing.port}")
             one = key()
             assert engine.create(one, {b"n": b"0"}, FOREVER)
             for turn in range(1, 61):
@@ -286,7 +286,7 @@ def test_a_rotation_and_an_end_at_one_moment_leave_no_session_signed_in(
 @pytest.mark.proves(Promise.OUTAGE, "memcached")
 def test_a_server_that_is_gone_is_an_error_for_its_sessions_only() -> None:
     servers = [Memcached().start() for _ in range(2)]
-    engine = open_engine("memcached://" + ",".join(one.place for one in servers) + "?timeout=2")
+    engine = open_engine("memcached://" + ",".join(one.place for one in servers) + "")
     try:
         keys = [key() for _ in range(40)]
         for one in keys:
@@ -315,11 +315,11 @@ def test_login_comes_first(tmp_path: Path) -> None:
     users.write_text("app:s3cret\n")
     server = Memcached("-Y", str(users)).start()
     try:
-        engine = open_engine(f"memcached://app:s3cret@{server.place}?timeout=5")
+        engine = open_engine(f"memcached://app:s3cret@{server.place}")
         engine.ping()
         engine.close()
         for login in ("app:wrong@", ""):
-            engine = open_engine(f"memcached://{login}{server.place}?timeout=5")
+            engine = open_engine(f"memcached://{login}{server.place}")
             with pytest.raises(ConfigurationError, match="let us in"):
                 engine.touch(key())
             engine.close()

@@ -76,7 +76,7 @@ def settings(request: pytest.FixtureRequest, world: World) -> Settings:
     }.get(target) or f"sessile://127.0.0.1:{world.sessile().port}"
     source = RedisKeys(redis.Redis(port=world.redis().port), f"old-{secrets.token_hex(4)}:")
     return Settings(
-        f"{url}?timeout=5",
+        url,
         namespace=f"t{secrets.token_hex(4)}",
         encryption_keys=(b"a key of this test that is long enough",) * (target == "encrypted"),
         user_of=lambda document: document.get("user", ""),

@@ -85,7 +85,7 @@ def test_django(tmp_path: Path, world: World) -> None:
     finally:
         if (tmp_path / ".sessile/server.log").exists():
             end_embedded(tmp_path / ".sessile")
-    elsewhere = run({"SESSILE_URL": world.redis().url})
+    elsewhere = run({"SESSILE_URL": f"{world.redis().url}?timeout=20"})
     assert elsewhere.stdout.split() == ["1", "2", "3"], elsewhere.stderr
 
 

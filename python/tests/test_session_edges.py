@@ -150,7 +150,7 @@ def test_a_view_that_fails_saves_nothing_and_the_next_request_is_served(any_site
 def test_a_store_that_forgot_everything_between_reading_and_saving() -> None:
     django_site.users()
     with Store() as server:
-        url = f"sessile://127.0.0.1:{server.port}?timeout=2"
+        url = f"sessile://127.0.0.1:{server.port}"
         with override_settings(SESSILE_URL=url):
             id = begun(a=1)
             store = SessionStore(id)

@@ -21,7 +21,7 @@ def test_a_package_works_from_sign_in_to_sign_out(case: str, store: str, world: 
     url = world.redis().url
     if store == "sessile":
         url = world.sessile().redis_url.replace("redis:", "sessile:").removesuffix("/0")
-    command = [sys.executable, str(SCRIPT), case, url]
+    command = [sys.executable, str(SCRIPT), case, f"{url}?timeout=20&pool_wait=20"]
     source = SCRIPT.parents[1] / "src"
     done = subprocess.run(
         command,
