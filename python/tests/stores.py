@@ -9,6 +9,7 @@ an event loop in a thread of its own, so that each test is written once for both
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import re
 import secrets
@@ -38,6 +39,7 @@ from sessile.urls import open_async_engine, open_engine
 
 SEALING = (b"the newest key of all the tests here", b"one that sealed before, and opens")
 FIELDS = {b"name": b'"Ann" 1', b"cart.apple": b"2 2"}
+TRIES = 6
 
 
 @dataclass
@@ -47,10 +49,17 @@ class Bench:
     engine: Any
     now: Callable[[], int]
     """The store's clock, Unix milliseconds."""
-    forward: Callable[[float], None]
-    """Lets that many seconds pass."""
+    wait: Callable[[float], None]
+    """Moves that clock, or sleeps."""
     tag: str = ""
     """What all keys of this test share, so that a cluster keeps them together."""
+    passed: float = 0.0
+    """Seconds that the test let pass so far."""
+
+    def forward(self, seconds: float) -> None:
+        """Lets that many seconds pass."""
+        self.wait(seconds)
+        self.passed += seconds
 
     @property
     def promises(self) -> frozenset[Promise]:
@@ -95,6 +104,30 @@ class Bench:
         if not self.indexed:
             return True
         return {row.key for row in self.engine.sessions_of(user)} == set(keys)
+
+
+def unless_held_up(seconds: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """For a test of real time: what it asserts holds if the machine holds it up for less than that.
+
+    If it failed and more had passed, by the store's clock, than it let pass, it's tried again.
+    """
+
+    def around(test: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(test)
+        def tried(bench: Bench) -> None:
+            for left in reversed(range(TRIES)):
+                began, before = bench.now(), bench.passed
+                try:
+                    test(bench)
+                    return
+                except Exception:
+                    held_up = (bench.now() - began) / 1000 - (bench.passed - before)
+                    if left == 0 or held_up < seconds:
+                        raise
+
+        return tried
+
+    return around
 
 
 class Awaited:

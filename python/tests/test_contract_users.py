@@ -11,7 +11,7 @@ import pytest
 
 from sessile.contract import ROTATED, Changes, Life
 from sessile.promises import Promise
-from stores import FIELDS, Bench, together
+from stores import FIELDS, Bench, together, unless_held_up
 
 NONE = Changes()
 FOREVER = Life()
@@ -186,6 +186,7 @@ def test_grace_never_opens_a_session_that_signed_in(bench: Bench) -> None:
     assert not bench.engine.exists(other)
 
 
+@unless_held_up(0.8)
 def test_grace_is_over_after_its_time(bench: Bench) -> None:
     key, new = bench.session(), bench.key()
     bench.engine.rotate(key, new, NONE, FOREVER, grace=1)
