@@ -38,6 +38,11 @@ class Losing:
         """From now on no reply arrives, and no connection is closed."""
         self._held.set()
 
+    def let_go(self) -> None:
+        """No longer; what was held is lost with its connections."""
+        self._held.clear()
+        self._cut(*self._sockets)
+
     def __enter__(self) -> Losing:
         self._start(self._accept)
         return self

@@ -8,7 +8,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,29 +26,61 @@ FOREVER = Life()
 PING = pack([b"PING"])
 
 
+class Mute:
+    """A socket on which connections are accepted and nothing is said before `speak`."""
+
+    def __init__(self, listener: socket.socket, path: str) -> None:
+        self.listener, self.path = listener, path
+        self.taken: list[socket.socket] = []
+
+    def speak(self) -> None:
+        """Answers one request on each of the connections that there are."""
+        self.listener.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                plug, _ = self.listener.accept()
+                self.taken.append(plug)
+                plug.sendall(b"+PONG\r\n")
+
+
 @pytest.fixture
-def mute(tmp_path: Path) -> Iterator[str]:
-    """The path of a socket on which connections are accepted and nothing is ever said."""
+def mute(tmp_path: Path) -> Iterator[Mute]:
     path = str(tmp_path / "mute")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(64)
-        yield path
+        mute = Mute(listener, path)
+        yield mute
+        for plug in mute.taken:
+            plug.close()
 
 
-def test_connections_are_bounded_and_so_is_the_wait_for_one(mute: str) -> None:
-    pool = Pool(Target(path=mute, pool=2, pool_wait=0.05, timeout=1.5))
+def test_connections_are_bounded_and_so_is_the_wait_for_one(mute: Mute) -> None:
+    pool = Pool(Target(path=mute.path, pool=2, pool_wait=0.05, timeout=60))
     told: list[str] = []
 
-    def ask(number: int) -> None:
+    def ask(number: int) -> Any:
         try:
-            pool.exchange(PING)
+            return pool.exchange(PING)
         except SessionUnavailable as error:
             told.append(str(error))
+            if len(told) == 4:
+                mute.speak()
+            return "in vain"
 
-    together(6, ask)
+    answers = together(6, ask)
+    assert len(mute.taken) == 2
+    assert sum(answer != "in vain" for answer in answers) == 2
     assert sum("in use" in text for text in told) == 4
-    assert sum("too slow" in text for text in told) == 2
+    pool.close()
+
+
+def test_a_store_that_is_silent_is_too_slow(mute: Mute) -> None:
+    target = Target(path=mute.path, timeout=0.1)
+    with pytest.raises(SessionUnavailable, match="too slow"):
+        Pool(target).exchange(PING)
+    with pytest.raises(SessionUnavailable, match="too slow"):
+        asyncio.run(AsyncPool(target).exchange(PING))
 
 
 def test_a_bounded_pool_serves_all_who_wait(world: World) -> None:
@@ -64,13 +98,25 @@ def test_a_bounded_pool_serves_all_who_wait(world: World) -> None:
     engine.close()
 
 
-def test_asyncio_waits_for_connections_and_gives_up_in_time(mute: str) -> None:
+def test_asyncio_waits_for_connections_and_gives_up_in_time(mute: Mute) -> None:
     async def main() -> None:
-        pool = AsyncPool(Target(path=mute, pool=2, pool_wait=0.05, timeout=1.5))
-        calls = (pool.exchange(PING) for _ in range(6))
-        told = [str(error) for error in await asyncio.gather(*calls, return_exceptions=True)]
+        pool = AsyncPool(Target(path=mute.path, pool=2, pool_wait=0.05, timeout=60))
+        told: list[str] = []
+
+        async def ask() -> Any:
+            try:
+                return await pool.exchange(PING)
+            except SessionUnavailable as error:
+                told.append(str(error))
+                if len(told) == 4:
+                    mute.speak()
+                return "in vain"
+
+        answers = await asyncio.gather(*(ask() for _ in range(6)))
+        assert len(mute.taken) == 2
+        assert sum(answer != "in vain" for answer in answers) == 2
         assert sum("in use" in text for text in told) == 4
-        assert sum("too slow" in text for text in told) == 2
+        await pool.close()
 
     asyncio.run(main())
 
@@ -157,7 +203,7 @@ def test_login_and_database_come_first() -> None:
     server.start()
 
     def ping(url: str) -> None:
-        engine = open_engine(url + "?timeout=5")
+        engine = open_engine(url)
         try:
             engine.ping()
             with pytest.raises(ConfigurationError, match="isn't Sessile"):
@@ -177,8 +223,8 @@ def test_login_and_database_come_first() -> None:
         server.stop()
 
 
-def test_a_socket_of_another_user_is_not_spoken_to(mute: str) -> None:
-    target = Target(path=mute, owner=os.geteuid() + 1)
+def test_a_socket_of_another_user_is_not_spoken_to(mute: Mute) -> None:
+    target = Target(path=mute.path, timeout=60, owner=os.geteuid() + 1)
     with pytest.raises(SessionUnavailable, match="another user"):
         Pool(target).exchange(PING)
     with pytest.raises(SessionUnavailable, match="another user"):
@@ -186,7 +232,7 @@ def test_a_socket_of_another_user_is_not_spoken_to(mute: str) -> None:
 
 
 def test_threads_that_lose_their_connections_leave_room_for_others(world: World) -> None:
-    engine = open_engine(f"unix://{world.sessile().unixsocket}?pool=2&pool_wait=5&timeout=5")
+    engine = open_engine(f"unix://{world.sessile().unixsocket}?pool=2")
     stop = threading.Event()
 
     def closing() -> None:

@@ -22,7 +22,7 @@ from sessile.errors import SessionUnavailable
 from sessile.urls import open_async_engine, open_engine
 from stores import Awaited
 
-__all__ = ["FOREVER", "Loss", "engine_at", "finish", "key_of", "lose"]
+__all__ = ["FOREVER", "Loss", "Stalls", "engine_at", "finish", "key_of", "lose"]
 
 FOREVER = Life()
 
