@@ -52,7 +52,7 @@ def key() -> bytes:
     return f"t:{secrets.token_hex(32)}".encode()
 
 
-def wait_for(what, seconds=20):
+def wait_for(what, seconds=30):
     ends = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < ends, "it didn't come to pass"
@@ -233,7 +233,7 @@ def test_a_damaged_log_is_said_and_nothing_is_lost(home):
 
 
 def test_a_server_without_clients_ends_and_comes_back(home):
-    engine = open_engine(f"embedded:{home}?idle=1")
+    engine = open_engine(f"embedded:{home}?idle=5")
     one = key()
     engine.create(one, FIELDS, Life())
     engine.close()
@@ -441,18 +441,21 @@ CHILD = """
 import sys
 from sessile.urls import open_engine
 from sessile.contract import Life
+from sessile import embedded
+embedded.PATIENCE = 60
 sys.stdin.read()
 engine = open_engine(sys.argv[1])
 print(engine.create(sys.argv[2].encode(), {b"a": b"1"}, Life()))
 """
 
 
+@pytest.mark.timeout(600)
 def test_processes_that_start_at_once_get_one_server(tmp_path, monkeypatch):
     monkeypatch.setenv("SESSILE_SERVER_BIN", server_bin())
     for number in range(ROUNDS):
         folder = tmp_path / str(number)
         names = [f"t:{n:064x}" for n in range(PROCESSES)]
-        command = [sys.executable, "-c", CHILD, f"embedded:{folder}"]
+        command = [sys.executable, "-c", CHILD, f"embedded:{folder}?timeout=60"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         pipes["env"] = {**os.environ, "PYTHONPATH": str(Path(embedded.__file__).parents[1])}
         children = [subprocess.Popen([*command, name], **pipes) for name in names]
