@@ -254,10 +254,11 @@ def test_reads_of_other_keys_go_on_under_always_while_a_sync_takes_seconds(folde
     names = [f"k:{n}" for n in range(20)]
     server.client.mset(dict.fromkeys(names, 1))
     server.client.execute_command("SESSION.CREATE", "s", "USER", "ann", "SET", 1, "a", "1")
-    answers = [reads_beside_a_write(server, folder, f"w:{n}", names) for n in range(3)]
+    # One name of many thousands is taken for the written one, and a machine may stall.
+    answers = (reads_beside_a_write(server, folder, f"w:{n}", names) for n in range(6))
+    in_time = any(answers)
     server.kill()
-    # One name of many thousands is taken for the written one.
-    assert True in answers, "the reads waited for the sync"
+    assert in_time, "the reads waited for the sync"
 
 
 def reads_beside_a_write(server: Server, folder: Path, key: str, names: list[str]) -> bool:
@@ -277,7 +278,7 @@ def reads_beside_a_write(server: Server, folder: Path, key: str, names: list[str
     with fault(server, "fdatasync:delay_enter=3000000", *increments(folder)):
         writer.start()
         while not is_appended():
-            assert not answered.is_set()
+            assert not answered.is_set() or is_appended()
         assert [client.get(name) for name in names] == [b"1"] * len(names)
         assert client.execute_command("SESSION.LOAD", "s", "PEEK")
         in_time = not answered.is_set()
