@@ -20,9 +20,10 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from servers import Store, free_port, server_bin
+from traffic import Stalls
 
 HOST = b"Host: localhost\r\n"
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def admin(running: Admin) -> Iterator[Admin]:
 
 def test_metrics_count_what_was_done(admin: Admin) -> None:
     before = admin.metrics()
-    with redis.Redis(port=admin.store.port) as client:
+    with Stalls() as stalls, redis.Redis(port=admin.store.port) as client:
         for number in range(300):
             client.set(f"key:{number}", "x" * 100, px=1 if number < 100 else 600_000)
         client.execute_command("SESSION.CREATE", "session", "IDLE", "1000")
@@ -131,7 +132,9 @@ def test_metrics_count_what_was_done(admin: Admin) -> None:
         wire.sendall(b"set mc 0 0 1\r\nx\r\nget mc\r\n")
         while not wire.recv(4096).endswith(b"END\r\n"):
             pass
-    last = admin.metrics()
+    deadline = time.monotonic() + SECONDS
+    while (last := admin.metrics())["sessile_clients"] > 0:
+        assert time.monotonic() < deadline
     grown = {name: last[name] - before.get(name, 0) for name in last}
     assert grown["sessile_commands_total[command=set]"] == 300
     assert grown["sessile_requests_total[protocol=resp]"] >= 302
@@ -140,12 +143,11 @@ def test_metrics_count_what_was_done(admin: Admin) -> None:
     assert grown["sessile_keys"] == 202
     assert grown["sessile_keys_with_deadline"] == 201
     assert grown["sessile_expiry_lag_seconds_count"] == 100
-    assert 0 <= last["sessile_expiry_lag_max_seconds"] <= 1
+    assert 0 <= last["sessile_expiry_lag_max_seconds"] <= 1 + stalls.seconds
     assert grown["sessile_commands_failed_total[command=incr]"] == 1
     # redis-py asks for something that we refuse when it connects.
     assert grown["sessile_errors_total[code=ERR]"] >= 1
     assert after["sessile_clients"] == 1
-    assert last["sessile_clients"] == 0
     used = sum(value for name, value in after.items() if name.startswith("sessile_memory_bytes["))
     assert used == pytest.approx(info["used_memory"], abs=1 << 20)
     counters = [name for name in before if "_total" in name or "_bucket" in name]

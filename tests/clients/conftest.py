@@ -6,7 +6,8 @@ on the rivals when they lack a command; our own server never gets a skip.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pymemcache
 import pytest
@@ -33,6 +34,21 @@ def store(running: Store) -> Store:
         flusher.flush_all()
         flusher.close()
     return running
+
+
+@pytest.fixture
+def left() -> Callable[..., bool]:
+    """Whether so much is left of a time that the test set, whatever passed since it began.
+
+    Takes the whole time and what was told, in seconds or in parts of one.
+    """
+    began = time.monotonic()
+
+    def is_right(whole: int, told: int, parts: int = 1) -> bool:
+        passed = (time.monotonic() - began) * parts
+        return whole - passed - parts <= told <= whole
+
+    return is_right
 
 
 @pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])

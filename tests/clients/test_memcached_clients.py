@@ -19,7 +19,7 @@ from pymemcache.exceptions import MemcacheIllegalInputError, MemcacheServerError
 def py(store) -> Iterator[pymemcache.Client]:
     """pymemcache that waits for every reply."""
     client = pymemcache.Client(
-        (store.host, store.memcached_port), default_noreply=False, timeout=20, connect_timeout=5
+        (store.host, store.memcached_port), default_noreply=False, timeout=20, connect_timeout=20
     )
     yield client
     client.close()

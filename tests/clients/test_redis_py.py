@@ -38,11 +38,11 @@ def test_strings(client: redis.Redis) -> None:
     assert client.exists("a", "b") == 1
 
 
-def test_expiry(client: redis.Redis) -> None:
+def test_expiry(client: redis.Redis, left) -> None:
     client.set("k", "v", ex=100)
-    assert 99 <= client.ttl("k") <= 100
+    assert left(100, client.ttl("k"))
     assert client.getex("k", px=50_000) == b"v"
-    assert 49_000 < client.pttl("k") <= 50_000
+    assert left(50_000, client.pttl("k"), parts=1000)
     assert client.expire("k", 10, gt=True) is False
     assert client.expire("k", 100, gt=True) is True
     at = int(time.time()) + 1000
@@ -56,7 +56,7 @@ def test_expiry(client: redis.Redis) -> None:
 
 def test_an_expired_key_is_gone(client: redis.Redis) -> None:
     client.set("k", "v", px=1)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while client.exists("k"):
         assert time.monotonic() < deadline
     assert client.get("k") is None
@@ -118,14 +118,16 @@ def test_a_large_hash_scans_completely(client: redis.Redis) -> None:
     assert client.hlen("h") == 5000
 
 
-def test_field_expiry(client: redis.Redis, feature) -> None:
+def test_field_expiry(client: redis.Redis, feature, left) -> None:
     feature("HPEXPIRE")
     client.hset("h", mapping={"a": 1, "b": 2})
     assert client.hexpire("h", 100, "a", "missing") == [1, -2]
-    assert client.httl("h", "a", "b", "missing") == [100, -1, -2]
+    told, *others = client.httl("h", "a", "b", "missing")
+    assert left(100, told)
+    assert others == [-1, -2]
     assert client.hpersist("h", "a", "b") == [1, -1]
     assert client.hpexpire("h", 1, "a") == [1]
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while client.hexists("h", "a"):
         assert time.monotonic() < deadline
     assert client.hgetall("h") == {b"b": b"2"}
@@ -134,10 +136,10 @@ def test_field_expiry(client: redis.Redis, feature) -> None:
     assert client.hexpiretime("h", "b") == [at]
 
 
-def test_field_expiry_while_reading_and_writing(client: redis.Redis, feature) -> None:
+def test_field_expiry_while_reading_and_writing(client: redis.Redis, feature, left) -> None:
     feature("HSETEX")
     assert client.hsetex("h", mapping={"a": 1, "b": 2}, ex=100) == 1
-    assert 99 <= client.httl("h", "a")[0] <= 100
+    assert left(100, client.httl("h", "a")[0])
     assert client.hgetex("h", "a", persist=True) == [b"1"]
     assert client.httl("h", "a") == [-1]
     assert client.hgetdel("h", "a", "missing") == [b"1", None]

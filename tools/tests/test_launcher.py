@@ -85,7 +85,7 @@ def test_make_run_starts_and_ends_everything() -> None:
             shown = "".join(said)
             assert f"http://127.0.0.1:{port}" in shown
             admin = re.search(r"live plots:  (http://127\.0\.0\.1:[0-9]+)", shown)[1]
-            with urllib.request.urlopen(f"{admin}/healthz", timeout=10) as answer:
+            with urllib.request.urlopen(f"{admin}/healthz", timeout=30) as answer:
                 assert answer.status == 200
             assert "/sign-out/" in sign_in(f"http://127.0.0.1:{port}")
             home = Path(re.search(r"redis-cli -s (.*)/sock", shown)[1])
@@ -96,7 +96,7 @@ def test_make_run_starts_and_ends_everything() -> None:
         assert process.wait(30) == 0, process.stdout.read()
     assert not servers.can_connect("127.0.0.1", port)
     assert not home.exists()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < deadline, "the server is still there"
         time.sleep(0.01)
@@ -105,8 +105,8 @@ def test_make_run_starts_and_ends_everything() -> None:
 def sign_in(shop: str) -> str:
     """Signs in as ada; the page that comes then."""
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-    with browser.open(f"{shop}/sign-in/", timeout=10) as page:
+    with browser.open(f"{shop}/sign-in/", timeout=30) as page:
         token = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', page.read().decode())[1]
     form = {"csrfmiddlewaretoken": token, "username": "ada", "password": "ada"}
-    with browser.open(f"{shop}/sign-in/", urllib.parse.urlencode(form).encode(), 10) as page:
+    with browser.open(f"{shop}/sign-in/", urllib.parse.urlencode(form).encode(), 30) as page:
         return page.read().decode()
