@@ -22,8 +22,8 @@ PATIENCE = 20.0
 
 
 @pytest.fixture(scope="session", autouse=True)
-def patience() -> Iterator[pytest.MonkeyPatch]:
-    """Gives PATIENCE where a URL names no time-out; undone by who tests those of production."""
+def patience() -> Iterator[None]:
+    """Gives PATIENCE where a URL names no time-out."""
     number = Address.number
 
     def patient(self: Address, name: str, default: float, **options: Any) -> float:
@@ -33,7 +33,7 @@ def patience() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Address, "number", patient)
         patch.setattr(embedded, "PATIENCE", PATIENCE)
-        yield patch
+        yield
 
 
 @pytest.fixture(scope="session")

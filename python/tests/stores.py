@@ -257,8 +257,8 @@ class World:
             return f"unix://{ours.unixsocket}?{options}"
         return f"sessile://{ours.host}:{ours.port}?{options}"
 
-    def fleet(self, kind: type[Fleet]) -> Fleet:
-        """Many servers that belong together."""
+    def fleet(self, kind: type[SentinelFleet] | type[ClusterFleet]) -> Fleet:
+        """Many servers that belong together, and lose nobody."""
         name = kind.__name__
         if name not in self._running:
             self._running[name] = kind(QUIET_MS)
