@@ -24,7 +24,7 @@ def lost_updates(out: Path, *cases: str) -> tuple[subprocess.CompletedProcess[st
     return done, json.loads(out.read_text()) if out.exists() else {}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_what_stores_that_overwrite_lose_and_revive_is_found(tmp_path: Path) -> None:
     done, cases = lost_updates(tmp_path / "lost.json", "django-redis", "flask-session")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -35,7 +35,7 @@ def test_what_stores_that_overwrite_lose_and_revive_is_found(tmp_path: Path) -> 
     assert cases["flask, flask-session"]["revived"]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_no_update_is_lost_and_no_session_revived_by_any_engine(tmp_path: Path) -> None:
     done, cases = lost_updates(tmp_path / "lost.json", "sessile")
     assert done.returncode == 0, done.stdout + done.stderr
