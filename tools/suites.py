@@ -31,7 +31,7 @@ from servers import RIVALS, ROOT, target_dir
 from setup_venv import SetupError, ensure, say
 
 LOGS = ROOT / "build/logs"
-SECONDS = 40 * 60
+SECONDS = 90 * 60
 AT_ONCE = 2
 PY = "{python}"
 NATIVE = ("--manifest-path", "python/Cargo.toml")

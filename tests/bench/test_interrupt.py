@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# The first one builds the program.
+pytestmark = pytest.mark.timeout(900)
 RAW = Path(__file__).with_name("raw.json")
 STEADY = """title = T
 about = A
@@ -50,7 +52,6 @@ def is_alive(process: int) -> bool:
     return state != "Z"
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
 def test_what_was_measured_is_kept_and_no_server_is_left(program, tmp_path, which):
     (tmp_path / "short.txt").write_text(STEADY.format(length="100ms"))
@@ -69,7 +70,7 @@ def test_what_was_measured_is_kept_and_no_server_is_left(program, tmp_path, whic
     while not (servers := children(bench.pid)):
         assert bench.poll() is None
     bench.send_signal(which)
-    _, rest = bench.communicate(timeout=60)
+    _, rest = bench.communicate(timeout=300)
     assert bench.returncode == 1
     assert "error: interrupted: 1 of 2 measurements" in rest
     assert not any(map(is_alive, servers))

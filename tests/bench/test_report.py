@@ -15,6 +15,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).resolve().parents[2]
+# The first one builds the program.
+pytestmark = pytest.mark.timeout(900)
 RAW = Path(__file__).with_name("raw.json")
 OVERLAPS = """() => {
     const found = [];
@@ -75,7 +77,6 @@ def opened(browser: Browser, report: Path, scheme: str, width: int) -> Page:
     return page
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_page_is_legible(browser: Browser, report: Path, scheme: str, width: int) -> None:
@@ -95,7 +96,6 @@ def test_the_page_is_legible(browser: Browser, report: Path, scheme: str, width:
     page.context.close()
 
 
-@pytest.mark.timeout(300)
 def test_every_workload_and_target_is_there(browser: Browser, report: Path) -> None:
     raw = json.loads(RAW.read_text())
     page = opened(browser, report, "light", 1280)
