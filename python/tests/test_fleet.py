@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fleets import CALM_MS, ClusterFleet, Fleet, RedisServer, SentinelFleet, wait_until
+from fleets import QUIET_MS, ClusterFleet, Fleet, RedisServer, SentinelFleet, wait_until
 from sessile.contract import Changes, Loaded
 from sessile.errors import SessionUnavailable
 from sessile.promises import Promise
@@ -42,7 +42,7 @@ IN_PRODUCTION = "?timeout=0.5&pool_wait=0.5"
 @pytest.fixture
 def cluster() -> Iterator[ClusterFleet]:
     """One that loses nobody."""
-    fleet = ClusterFleet(CALM_MS)
+    fleet = ClusterFleet(QUIET_MS)
     try:
         fleet.start()
         yield fleet

@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 import django_site  # noqa: F401  (configures Django)
-from fleets import CALM_MS, ClusterFleet, RedisServer, SentinelFleet, wait_until
+from fleets import QUIET_MS, ClusterFleet, RedisServer, SentinelFleet, wait_until
 from sessile.errors import ConfigurationError
 from sessile.redis_ask import Refused
 from sessile.redis_conduct import Failure
@@ -162,7 +162,7 @@ def doctor() -> str:
 @pytest.mark.fleet
 @pytest.mark.timeout(300)
 def test_the_doctor_looks_at_a_cluster() -> None:
-    fleet = ClusterFleet(CALM_MS)
+    fleet = ClusterFleet(QUIET_MS)
     try:
         fleet.start()
         with override_settings(SESSILE_URL=f"{fleet.url}?wait=1"):
