@@ -84,7 +84,8 @@ class SessileInterface(SessionInterface):
         except SessionGone:
             LOG.info("a session ended while a request was being served")
             told = False
-        if told or renews(app, state):
+        told = told or renews(app, state)
+        if told:
             self.set_cookie(app, state, response)
         elif state.may_delete_cookie:
             self.delete_cookie(app, response)

@@ -123,7 +123,8 @@ class SessileInterface(SessionInterface):
             "httponly": self.get_cookie_httponly(app),
             "samesite": self.get_cookie_samesite(app),
         }
-        if told or renews(app, state):
+        told = told or renews(app, state)
+        if told:
             age = app.permanent_session_lifetime if state.data.get(PERMANENT) else None
             response.set_cookie(
                 self.get_cookie_name(app),
