@@ -187,6 +187,8 @@ def look(request: HttpRequest) -> HttpResponse:
         "values": lambda: list(session.values()),
         "items": lambda: list(session.items()),
         "bool": lambda: bool(session.items()),
+        "setdefault": lambda: session.setdefault("hits", 1),
+        "pop": lambda: session.pop("absent", None),
         "expiry": lambda: session.get_expiry_age(),
         "user": lambda: request.user.is_authenticated,
     }

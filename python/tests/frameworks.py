@@ -72,6 +72,24 @@ class Browser:
         self.hook[:] = [act]
 
 
+LOOKS: dict[str, Callable[[Any], Any]] = {
+    "get": lambda session: session.get("hits"),
+    "item": lambda session: session["hits"],
+    "in": lambda session: "hits" in session,
+    "keys": lambda session: list(session.keys()),
+    "values": lambda session: list(session.values()),
+    "items": lambda session: list(session.items()),
+    "iter": list,
+    "dict": dict,
+    "len": len,
+    "bool": bool,
+    "setdefault": lambda session: session.setdefault("hits", 1),
+    "pop": lambda session: session.pop("absent", None),
+    "new": lambda session: session.new,
+}
+"""Ways of looking at a session without changing it, for `/look?way=`."""
+
+
 def act(session: Any, path: str, query: str, hook: list[Callable[[], None]]) -> Any:
     """What the pages have in common; the answer is shown as JSON."""
     if path == "read":
@@ -82,6 +100,8 @@ def act(session: Any, path: str, query: str, hook: list[Callable[[], None]]) -> 
             one()
     elif path == "nested":
         session.setdefault("cart", {})[query] = 1
+    elif path == "look":
+        LOOKS[query.partition("=")[2]](session)
     elif path == "count":
         session.incr("hits")
     elif path == "sign_in":
@@ -263,7 +283,8 @@ def django(url: str, settings: dict[str, Any], config: dict[str, Any]) -> Iterat
     prefix = "/a" if awaited else "/"
 
     def ask(path: str, headers: dict[str, str]) -> Answer:
-        client: Any = AsyncClient() if awaited else Client()
+        kind: Any = AsyncClient if awaited else Client
+        client = kind(raise_request_exception=False)
         if headers:
             client.cookies["sessionid"] = headers["Cookie"].partition("=")[2]
         found = client.get(prefix + path.removeprefix("/"))
@@ -290,9 +311,11 @@ def browser(
     framework: str, url: str, config: dict[str, Any] | None = None, **settings: Any
 ) -> Iterator[Browser]:
     """A browser of an app; its engines are closed and forgotten at the end."""
-    with FRAMEWORKS[framework](url, settings, config or {}) as found:
-        yield found
-    engine = package.ENGINES.pop(url, None)
-    if engine is not None:
-        engine.close()
-    package.ASYNC_ENGINES.pop(url, None)
+    try:
+        with FRAMEWORKS[framework](url, settings, config or {}) as found:
+            yield found
+    finally:
+        engine = package.ENGINES.pop(url, None)
+        if engine is not None:
+            engine.close()
+        package.ASYNC_ENGINES.pop(url, None)
