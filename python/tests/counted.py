@@ -18,7 +18,7 @@ from sessile.redis_url import Settings
 from sessile.urls import open_engine
 from stores import World, end_embedded
 
-OPTIONS = "timeout=5&pool_wait=5"
+OPTIONS = "timeout=20&pool_wait=20"
 
 
 @dataclass

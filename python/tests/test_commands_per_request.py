@@ -142,7 +142,7 @@ def test_commands_per_request_with_a_bad_cookie(framework: str, world: World) ->
 
 def test_commands_per_request_when_somebody_else_writes_meanwhile(world: World) -> None:
     """What memcached was asked for is not there any more: it's read again, and nothing is lost."""
-    other = open_engine(world.url("memcached", "timeout=5"))
+    other = open_engine(world.url("memcached", "timeout=20"))
     with counted("memcached", world) as store, browser("starlette", store.url) as client:
         client.get("change")
         pear = Changes(set={b"cart.pear": b"1 9"})

@@ -60,7 +60,7 @@ def store(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=APPS)
 def site(request: pytest.FixtureRequest, store: str, world: World) -> Iterator[Site]:
     with counted(store, world) as there:
-        beside = open_engine(world.url(store, "timeout=5"))
+        beside = open_engine(world.url(store, "timeout=20"))
         port = world.redis().port if store == "redis" else world.sessile().port
         yield Site(request.param, there, beside, port)
         beside.close()

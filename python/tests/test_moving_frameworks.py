@@ -119,7 +119,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=APPS)
 def move(request: pytest.FixtureRequest, kind: str, target: str, world: World) -> Iterator[Move]:
     with redis.Redis(port=world.redis().port, db=7) as client:
-        yield Move(request.param, kind, client, world.url(target, "timeout=5"))
+        yield Move(request.param, kind, client, world.url(target, "timeout=20"))
         client.flushdb()
 
 

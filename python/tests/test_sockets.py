@@ -130,7 +130,7 @@ def site(request: pytest.FixtureRequest, framework: str, world: World) -> Iterat
     name = request.param
     with counted(name, world) as store:
         app, settings = {"starlette": starlette, "quart": quart}[framework](store.url)
-        beside = open_engine(world.url(name, "timeout=5"))
+        beside = open_engine(world.url(name, "timeout=20"))
         yield Site(framework, app, settings, store, beside)
         beside.close()
     package.ASYNC_ENGINES.pop(store.url, None)
@@ -357,3 +357,20 @@ def test_a_known_session_needs_no_new_cookie(site: Site) -> None:
 def test_it_is_looked_for_every_half_minute() -> None:
     assert SessionMiddleware(None, url="memory:").recheck == 30  # type: ignore[arg-type]
     assert ours_for_quart.Sessile().recheck == 30
+
+
+@pytest.mark.parametrize("framework", ["starlette"], indirect=True)
+def test_a_handshake_in_an_outage_is_put_off_and_touches_no_cookie(site: Site) -> None:
+    """In Quart it's the view that meets the outage, where it looks at the session."""
+
+    async def test() -> None:
+        (proxy,) = site.store.proxies
+        state = site.session()
+        proxy.refuse = True
+        socket = Socket(site, state.id, "early")
+        await asyncio.gather(socket.task)
+        assert socket.sent == [{"type": "websocket.close", "code": 1013}]
+        proxy.refuse = False
+        assert site.stored(state) == {USER: "ann", "fruit": "pear"}
+
+    site.run(test)
