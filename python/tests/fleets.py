@@ -114,6 +114,12 @@ class RedisServer:
             self.process.send_signal(signal.SIGSTOP)
             self.halted = True
 
+    def resume(self) -> None:
+        """Has it go on."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.halted = False
+
     def stop(self) -> None:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)

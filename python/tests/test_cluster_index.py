@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from fleets import ClusterFleet
 from sessile import redis_cluster
 from sessile.contract import Changes, Life, Loaded
+from sessile.errors import SessionUnavailable
 from sessile.redis import RedisEngine
 from sessile.redis_ask import Ask, Plan
 from sessile.redis_conduct import conduct
@@ -278,6 +280,26 @@ def test_none_escapes_by_moving_on_while_it_is_looked_for(shop: Shop, grace: int
 def forgotten(key: bytes) -> Plan[None]:
     """As when the time of a tombstone or alias is over."""
     yield Ask((("DEL", key),), key)
+
+
+def test_an_entry_is_confirmed_before_its_session_is_made(world: World) -> None:
+    """With `wait=1`: a fail-over of the index's shard must not leave a session without entry."""
+    shop = Shop(world.fleet(ClusterFleet).url + "?wait=1")
+    index = shop.dying._plans.index(shop.user)
+    asked: list[Ask] = []
+    shop.dying.overheard = asked.append
+    first, new = shop.key(), shop.key()
+    assert shop.dying.create(first, FIELDS, FOREVER, user=shop.user)
+    assert shop.dying.rotate(first, new, NONE, FOREVER)
+    joins = [ask for ask in asked if ask.commands[0][:2] == ("HSET", index)]
+    assert [ask.commands[0][2] for ask in joins] == [first, new]
+    assert all(ask.commands[1][:2] == ("WAIT", 1) for ask in joins)
+    # More than there are: the session isn't even begun.
+    shop.dying._plans.shape = replace(shop.dying._plans.shape, replicas=2, patience=50)
+    with pytest.raises(SessionUnavailable):
+        shop.dying.create(shop.key(), FIELDS, FOREVER, user=shop.user)
+    assert shop.listed() == shop.live() == {new}
+    shop.close()
 
 
 def test_times_in_the_index_are_the_stores(shop: Shop) -> None:

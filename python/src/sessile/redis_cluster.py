@@ -318,9 +318,13 @@ class ClusterPlans(Plans):
         return dict(zip(words, words, strict=False))
 
     def join(self, user: str, key: bytes) -> Plan[None]:
-        """Indexes a session that is about to be there."""
+        """Indexes a session that is about to be there. Where replicas must confirm, they do so
+        first: the shard of the index may be lost, and that of the session not."""
         index = self.index(user)
-        refusing((yield Ask((("HSET", index, key, self.clock.now()),), index))[0])
+        commands: list[Command] = [("HSET", index, key, self.clock.now())]
+        if self.shape.replicas:
+            commands.append(("WAIT", self.shape.replicas, self.shape.patience))
+        self.judged((yield Ask(tuple(commands), index)), len(commands) > 1)
 
     def leave(self, user: str, key: bytes) -> Plan[None]:
         """Removes a session from an index."""
