@@ -21,6 +21,7 @@ from flask.sansio.app import App
 from flask.sessions import SessionInterface, SessionMixin
 
 from sessile.errors import ConfigurationError, SessionConflict, SessionGone, SessionUnavailable
+from sessile.flask_doctor import commands, is_named
 from sessile.flask_settings import shape_of, url_of, warn
 from sessile.plans import run
 from sessile.session import Session, session_of
@@ -133,7 +134,9 @@ class Sessile:
 
     def init_app(self, app: Flask) -> None:
         """Keeps the app's sessions from now on. Raises ConfigurationError; does no I/O."""
-        app.session_interface = SessileInterface(configured(app, self._given))
+        settings = configured(app, self._given)
+        app.session_interface = SessileInterface(settings)
+        app.cli.add_command(commands(app, settings, named=is_named(app, self._given)))
         app.extensions["sessile"] = self
         app.register_error_handler(SessionUnavailable, unavailable)
         app.register_error_handler(SessionConflict, conflict)

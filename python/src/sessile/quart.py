@@ -21,6 +21,7 @@ from quart.wrappers import BaseRequestWebsocket, Response, Websocket
 
 from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
 from sessile.flask import configured, renews
+from sessile.flask_doctor import commands, is_named
 from sessile.plans import arun
 from sessile.session import Session, Standing, session_of
 from sessile.settings import Settings
@@ -157,7 +158,9 @@ class Sessile:
 
     def init_app(self, app: Quart) -> None:
         """Keeps the app's sessions from now on. Raises ConfigurationError; does no I/O."""
-        interface: Any = SessileInterface(configured(app, self._given))
+        settings = configured(app, self._given)
+        interface: Any = SessileInterface(settings)
+        app.cli.add_command(commands(app, settings, named=is_named(app, self._given)))
         app.session_interface = interface
         app.extensions["sessile"] = self
 

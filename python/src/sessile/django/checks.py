@@ -16,11 +16,12 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning
 
 from sessile.django.config import configured
+from sessile.doctor import eviction
 from sessile.errors import ConfigurationError
 from sessile.settings import Settings
 from sessile.urls import parse
 
-__all__ = ["eviction", "fit_for_production", "on_redis", "settings_are_good"]
+__all__ = ["fit_for_production", "settings_are_good"]
 
 OWN = "sessile.django"
 DJANGO_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -145,18 +146,3 @@ def on_volume(folder: Path) -> bool:
     """Whether a folder is, or would be made, on another file system than the container's root."""
     there = next(filter(os.path.exists, (folder, *folder.parents)))
     return there.stat().st_dev != ROOT.stat().st_dev
-
-
-def on_redis(ours: Settings) -> bool:
-    """Whether sessions are in a Redis or Valkey, of whichever kind."""
-    return parse(ours.url).scheme.partition("+")[0] in ("redis", "rediss", "valkey", "valkeys")
-
-
-def eviction(ours: Settings) -> str:
-    """What Redis evicts when it's full, the worst of all primaries; empty if none tells."""
-    if not on_redis(ours):
-        return ""
-    from sessile.redis_health import policies
-
-    found = sorted(policies(ours.url))
-    return found[0] if found else ""  # allkeys-* comes first

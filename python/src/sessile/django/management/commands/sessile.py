@@ -6,20 +6,17 @@ open nothing; the exit status is 1 if the doctor found something that doesn't wo
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from sessile.contract import Changes, Life
-from sessile.django.checks import fit_for_production, on_redis, settings_are_good
+from sessile.django.checks import fit_for_production, settings_are_good
 from sessile.django.config import configured
 from sessile.django.devices import devices, end_device, end_devices
-from sessile.errors import NotSupported, SessileError
-from sessile.session import Session
-from sessile.urls import parse
+from sessile.doctor import described, tried
+from sessile.errors import SessileError
 
 
 class Command(BaseCommand):
@@ -73,39 +70,10 @@ def examined() -> Iterator[tuple[bool, str]]:
         if finding.id == "sessile.E001":
             return
     ours = configured()
-    yield True, f"settings: {parse(ours.url).scheme}:, namespace {ours.namespace!r}"
-    if keys := [key for key in ours.encryption_keys if key is not None]:
-        seals = "the first seals" if ours.encryption_keys[0] else "none seals"
-        yield True, f"encryption: keys that open values: {len(keys)}, of which {seals}"
+    yield from described(ours)
     for finding in fit_for_production():
         yield not finding.is_serious(), f"{finding.id}: {finding.msg}"
-    if on_redis(ours):
-        from sessile.redis_health import examined as nodes_of
-
-        yield from nodes_of(ours.url)
-    try:
-        began = time.perf_counter()
-        ours.engine().ping()
-        yield True, f"the store answers in {(time.perf_counter() - began) * 1e6:.0f} µs"
-        yield from tried(ours)
-    except SessileError as error:
-        yield False, f"{type(error).__name__}: {error}"
-
-
-def tried(ours: Any) -> Iterator[tuple[bool, str]]:
-    """A session of the doctor's own, made, changed, found and ended."""
-    engine, user = ours.engine(), ours.user("sessile-doctor")
-    key = Session(ours)._keys(Session(ours).rotate())[0]
-    made = engine.create(key, {}, Life(idle=60), user=user)
-    changed = engine.save(key, Changes(set={b"a": b"1 0"}), Life())
-    yield made is not None and changed is not None, "a session can be made and changed"
-    try:
-        listed = any(row.key == key for row in engine.sessions_of(user))
-        yield listed, "a user's sessions can be listed"
-    except NotSupported:
-        yield True, "a user's sessions can't be listed in this store"
-    ended = engine.end(key) == 1 and engine.save(key, Changes(), Life()) is None
-    yield ended, "a session that was ended stays ended"
+    yield from tried(ours)
 
 
 def user_called(name: str) -> Any:
