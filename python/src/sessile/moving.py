@@ -30,9 +30,9 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 from sessile.contract import Changes, Life, Loaded, Push
 from sessile.document import Base
 from sessile.errors import ConfigurationError, DocumentError, SessileError, SessionGone
-from sessile.ids import name_of
+from sessile.ids import mark_of, name_of
 from sessile.plans import Plan, Step
-from sessile.session import Action, Session, Standing
+from sessile.session import SELF, Action, Session, Standing
 from sessile.settings import Settings
 
 __all__ = ["Moving", "Old", "Source", "Way"]
@@ -41,9 +41,12 @@ LOG = logging.getLogger("sessile.moving")
 Way = Literal["move", "mirror", "shadow"]
 WAYS: Final = ("move", "mirror", "shadow")
 MARK: Final = "_sessile"
-"""In old records that mirroring wrote: how our handle ends, and when that was."""
+"""In old records that mirroring wrote: a `Mark`, its parts separated by blanks."""
 NOTE: Final = b"\\@mirrored"
-"""Beside the document: digests of what was lately written to the old record, a JSON list."""
+"""Beside the document, if there is an old record: a JSON list of the digests of what old workers
+wrote there since ours was written back."""
+WRITTEN: Final = [""]
+"""The note of a record that is as ours was written back."""
 NOTES: Final = 8
 TURNS: Final = 5
 """How often a record is written back until it's what our store has."""
@@ -57,6 +60,17 @@ class Old(NamedTuple):
     document: dict[Any, Any]
     seconds: int | None = None
     """How long it would have lived; `None` if the old engine doesn't tell."""
+
+
+class Mark(NamedTuple):
+    """What mirroring leaves in an old record."""
+
+    handle: str
+    """How ours ends."""
+    moment: int
+    """When it was written, Unix seconds."""
+    digest: str
+    """Of what was written: who finds something else there, finds an old worker's."""
 
 
 class Source(Protocol):
@@ -121,9 +135,13 @@ class Moved(Session):
         id, chosen = self._id, self._next
         intents, unseen = self._intents, self._unseen
         yield from super().load()
-        if id is None or not self.is_new:
+        if id is None:
             return
-        if (yield from self._take_over(id)):
+        if self.is_new:
+            changed = yield from self._take_over(id)
+        else:
+            changed = self._known(NOTE) and (yield from self._leave_old(id))
+        if changed:
             self.standing, self._id, self._next, self._data = Standing.UNREAD, id, chosen, None
             self._forget()
             self._intents, self._unseen = intents, unseen
@@ -144,6 +162,14 @@ class Moved(Session):
         if id is None or not self.settings.shape.fits(id) or (self._next and self._id):
             return False
         return (yield self.ask("read", id)) is not None
+
+    def _rotate(self, changes: Changes) -> Plan[Action]:
+        before, unnoted = self._id, [*changes.delete, NOTE]
+        action = yield from super()._rotate(replace(changes, delete=unnoted))
+        if before is not None:
+            yield self.ask("remove", before)
+            LOG.debug("session %s left its old record", name_of(self._keys(before)[0]))
+        return action
 
     def _unpack(self, carried: str) -> Plan[None]:
         """A session that came in its cookie gets an id and a place in the store."""
@@ -189,7 +215,57 @@ class Moved(Session):
 
     def _ended_here(self, id: str, old: Old) -> bool:
         """Whether an old record is one that outlived our session."""
-        return False
+        mark = mark_in(old.document)
+        if mark is None or all(key[-8:].decode() != mark.handle for key in self._keys(id)):
+            return False
+        # A session that nobody asked us for all its life ended by itself; only the old one lived.
+        return time.time() < mark.moment + (self.settings.idle or time.time())
+
+    def _leave_old(self, id: str) -> Plan[bool]:
+        """Mirroring is over: what old workers did last counts, and the record is asked no more."""
+        yield from self._reconcile(id)
+        yield methodcaller("save", self.keys[0], Changes(delete=[NOTE]), Life())
+        return True
+
+    def _reconcile(self, id: str) -> Plan[None]:
+        """Brings ours up to what old workers did: ended it, or wrote something else."""
+        ours = Session(self.settings, id)
+        yield from ours.load()
+        if ours.standing is not Standing.LIVE or ours._loaded is None or not ours._key:
+            return
+        if ours._alias:
+            return  # the record is the newest id's
+        key, notes = ours._key, noted(ours._loaded.fields)
+        old: Old | None = yield self.ask("read", id)
+        if old is None:
+            if not notes:
+                yield from self._catch_up(id, key, new=True)
+            elif (yield from self._is_mirrored(key)):
+                LOG.info("session %s was ended by the old engine", name_of(key))
+                yield methodcaller("end", key)
+            return
+        document = {name: value for name, value in old.document.items() if name != MARK}
+        seen, mark = digest(self.settings, document), mark_in(old.document)
+        if seen == digest(self.settings, ours.data):
+            if not notes:
+                yield methodcaller("save", key, noting(seen), Life())
+        elif seen in notes or (mark is not None and seen == mark.digest):
+            yield from self._catch_up(id, key)
+        else:
+            ours.data = document
+            yield from ours.save()
+            yield methodcaller("save", ours.keys[0], noting(seen), Life())
+
+    def _is_mirrored(self, key: bytes) -> Plan[bool]:
+        """Whether a session should have an old record: mirrored, and not renewed just now."""
+        found = yield methodcaller("load", key, slide=False)
+        if not isinstance(found, Loaded) or not noted(found.fields):
+            return False
+        return found.fields.get(SELF, mark_of(key)) == mark_of(key)
+
+    def _catch_up(self, id: str, key: bytes, *, new: bool = False) -> Plan[None]:
+        """What becomes of a record that is behind ours, or isn't there."""
+        yield from ()
 
     def _bar(self, key: bytes) -> Plan[None]:
         """Leaves a tombstone: whoever read the old record just before can't create it again."""
@@ -218,11 +294,7 @@ class Mirrored(Moved):
         return action
 
     def _rotate(self, changes: Changes) -> Plan[Action]:
-        before, old_key = self._id, self._keys(self._id)[0]
         action = yield from super()._rotate(changes)
-        if before is not None:
-            yield self.ask("remove", before)
-            LOG.debug("session %s left its old record", name_of(old_key))
         yield from self._write_back(new=True)
         return action
 
@@ -233,42 +305,19 @@ class Mirrored(Moved):
         # So that an old record that goes from now on is known to have been there.
         return {NOTE: json.dumps([digest(self.settings, document)]).encode()}
 
-    def _ended_here(self, id: str, old: Old) -> bool:
-        mark, _, moment = str(old.document.get(MARK, "")).partition(" ")
-        mine = any(key[-8:].decode() == mark for key in self._keys(id))
-        # A session that nobody asked us for all its life ended by itself; only the old one lived.
-        idle = self.settings.idle or time.time()
-        return mine and moment.isdigit() and time.time() < int(moment) + idle
+    def _leave_old(self, id: str) -> Plan[bool]:
+        yield from ()
+        return False
 
-    def _reconcile(self, id: str) -> Plan[None]:
-        """Brings ours up to what old workers did: ended it, or wrote something else."""
-        ours = Session(self.settings, id)
-        yield from ours.load()
-        if ours.standing is not Standing.LIVE or ours._loaded is None or not ours._key:
-            return
-        old: Old | None = yield self.ask("read", id)
-        notes = noted(ours._loaded.fields)
-        if old is None:
-            if notes:
-                LOG.info("session %s was ended by the old engine", name_of(ours._key))
-                yield methodcaller("end", ours._key)
-            else:
-                yield from self._write_back(id, ours._key, new=True)
-            return
-        document = {name: value for name, value in old.document.items() if name != MARK}
-        seen = digest(self.settings, document)
-        if seen not in notes:
-            ours.data = document
-            if ours.differs:
-                yield from ours.save()
-            yield methodcaller("save", ours.keys[0], noting(seen), Life())
+    def _catch_up(self, id: str, key: bytes, *, new: bool = False) -> Plan[None]:
+        yield from self._write_back(id, key, new=new)
 
     def _write_back(
         self, id: str | None = None, key: bytes | None = None, *, new: bool = False
     ) -> Plan[None]:
         """Writes the old record until it's what our store has."""
         id, key = id or self._id, key or (self.keys[0] if self.keys else None)
-        if id is None or key is None:
+        if id is None or key is None or self._alias:
             return
         written = ""
         for _ in range(TURNS):
@@ -279,19 +328,29 @@ class Mirrored(Moved):
             document, _base = self.settings.codec.decode(found.fields)
             latest = digest(self.settings, document)
             if latest == written:
+                yield from self._note_written(key, found)
                 return
-            # Noted before it's written, so that nobody takes it for an old worker's.
-            version = yield methodcaller("save", key, noting(latest), Life())
-            if found.version == self._version and version is not None:
-                self._version = version
             life = lasting(self.settings, document, None)
-            mark = f"{key[-8:].decode()} {int(time.time())}"
-            record = {**document, MARK: mark}
+            record = {**document, MARK: f"{key[-8:].decode()} {int(time.time())} {latest}"}
             if not (yield self.ask("write", id, record, seconds_of(life), new)):
+                if not (yield from self._is_mirrored(key)):
+                    return
                 LOG.info("session %s was ended by the old engine", name_of(key))
                 yield methodcaller("end", key)
                 raise SessionGone("the session ended while this request was being served")
             written, new = latest, False
+
+    def _note_written(self, key: bytes, found: Loaded) -> Plan[None]:
+        """Notes that there is a record, after it's there: who finds none then knows that it went.
+
+        What old workers had written before is nothing to go by any more.
+        """
+        if noted(found.fields) == WRITTEN:
+            return
+        note = Changes(set={NOTE: json.dumps(WRITTEN).encode()})
+        version = yield methodcaller("save", key, note, Life())
+        if found.version == self._version and version is not None:
+            self._version = version
 
 
 class Shadowed(Moved):
@@ -462,6 +521,13 @@ def unlike(document: dict[Any, Any]) -> dict[Any, Any]:
     """What to compare a document with later on: a copy, unless no copy equals it."""
     copied = copy.deepcopy(document)
     return copied if copied == document else document
+
+
+def mark_in(document: dict[Any, Any]) -> Mark | None:
+    """What mirroring left in an old record; `None` if nothing, or if it makes no sense."""
+    handle, _, rest = str(document.get(MARK, "")).partition(" ")
+    moment, _, seen = rest.partition(" ")
+    return Mark(handle, int(moment), seen) if moment.isdigit() else None
 
 
 def noted(fields: Mapping[bytes, bytes]) -> list[str]:
