@@ -4,7 +4,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run server bench guide page generator guarantees instructions lost-updates test
-.PHONY: test-all crash powerloss starts cancellations lint fmt clean
+.PHONY: test-all crash powerloss starts cancellations rolling lint fmt clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ powerloss:  ## cut the power at thousands of moments: STATES=3000, SEED=N repeat
 
 cancellations:  ## cancels operations of the async engines anywhere: ROUNDS=10000, SEED=N repeats a run
 	@ROUNDS=$${ROUNDS:-10000} $(PYTHON) tools/suites.py cancellations
+
+rolling:  ## workers of old engines and of ours replaced in turn, there and back, under load: ROLL=40, SEED=N
+	@ROLL=$${ROLL:-40} $(PYTHON) tools/suites.py rolling
 
 starts:  ## 32 processes start `embedded:` at once, over and over: ROUNDS=200
 	@ROUNDS=$${ROUNDS:-200} $(PYTHON) tools/suites.py starts

@@ -127,6 +127,9 @@ CANCELLATIONS = [
         ),
     ),
 ]
+ROLLING = [
+    Suite("python-rolling", (*PYTEST, "-s", "--timeout=0", "python/tests/test_rolling.py")),
+]
 GROUPS = {
     "test": TEST,
     "test-all": ALL,
@@ -134,6 +137,7 @@ GROUPS = {
     "powerloss": POWERLOSS,
     "starts": STARTS,
     "cancellations": CANCELLATIONS,
+    "rolling": ROLLING,
     "lint": LINT,
 }
 
