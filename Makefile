@@ -62,8 +62,8 @@ cancellations:  ## cancels operations of the async engines anywhere: ROUNDS=1000
 rolling:  ## workers of old engines and of ours replaced in turn, there and back, under load: ROLL=40, SEED=N
 	@ROLL=$${ROLL:-40} $(PYTHON) tools/suites.py rolling
 
-starts:  ## 32 processes start `embedded:` at once, over and over: ROUNDS=200
-	@ROUNDS=$${ROUNDS:-200} $(PYTHON) tools/suites.py starts
+starts:  ## 32 processes start `embedded:` at once: ROUNDS=200; a kill -9 under load: SESSIONS=100000
+	@ROUNDS=$${ROUNDS:-200} SESSIONS=$${SESSIONS:-100000} $(PYTHON) tools/suites.py starts
 
 lint:  ## rustfmt, clippy, ruff, mypy, and the house rules
 	@$(PYTHON) tools/suites.py lint

@@ -113,7 +113,14 @@ POWERLOSS = [Suite("powerloss", (PY, "tests/durable/power.py"), alone=True)]
 STARTS = [
     Suite(
         "python-starts",
-        (*PYTEST, "--timeout=0", "-k", "start_at_once", "python/tests/test_embedded.py"),
+        (
+            *PYTEST,
+            "--timeout=0",
+            "-rP",
+            "-k",
+            "start_at_once or under_load",
+            "python/tests/test_embedded.py",
+        ),
     ),
 ]
 CANCELLATIONS = [

@@ -1,11 +1,13 @@
 """`embedded:`: one server on a folder, whatever happens to it and whoever comes.
 
-ROUNDS says how often 32 processes start at once (3).
+ROUNDS says how often 32 processes start at once (3), SESSIONS how many there are when a server is
+killed under load (3,000).
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -22,15 +24,18 @@ import pytest
 
 from servers import server_bin
 from sessile import __version__, embedded
-from sessile.contract import Life
+from sessile.contract import Changes, Life
 from sessile.errors import ConfigurationError, SessionUnavailable
 from sessile.promises import Promise
 from sessile.settings import at_home
 from sessile.urls import open_async_engine, open_engine
 from stores import FIELDS, end_embedded, facing, together
+from traffic import Stalls
 
 ROUNDS = int(os.environ.get("ROUNDS", 3))
 PROCESSES = 32
+SESSIONS = int(os.environ.get("SESSIONS", 3_000))
+WRITERS = 8
 
 
 @pytest.fixture
@@ -177,6 +182,98 @@ def test_a_server_that_was_killed_is_started_again_and_has_everything(home):
         assert len(engine.sessions_of("app:ann")) == 199
     assert len(pids(home)) == 3
     engine.close()
+
+
+class Writer:
+    """Numbers what it writes to its own sessions, ends some, and knows what was confirmed."""
+
+    def __init__(self, engine, keys):
+        self.engine, self.keys = engine, keys
+        self.confirmed = dict.fromkeys(keys, 0)
+        self.issued = dict.fromkeys(keys, 0)
+        self.ended, self.doubtful = set(), set()
+        self.done = 0
+        self.answered = []
+        """When each call that was answered began, and when it was."""
+
+    def run(self, until):
+        for number in itertools.cycle(range(len(self.keys))):
+            if until.is_set():
+                return
+            key = self.keys[number]
+            if key in self.ended or key in self.doubtful:
+                continue
+            began = time.monotonic()
+            try:
+                self.end(key) if self.done % 10 == 9 else self.save(key)
+            except SessionUnavailable:
+                time.sleep(0.01)
+            else:
+                self.done += 1
+                self.answered = [*self.answered[-2000:], (began, time.monotonic())]
+
+    def save(self, key):
+        self.issued[key] += 1
+        changes = Changes(set={b"n": b"%d" % self.issued[key]})
+        assert self.engine.save(key, changes, Life()) is not None
+        self.confirmed[key] = self.issued[key]
+
+    def end(self, key):
+        self.doubtful.add(key)
+        self.engine.end(key)
+        self.ended.add(key)
+
+    def check(self):
+        for key in self.keys:
+            loaded = self.engine.load(key)
+            if key in self.ended:
+                assert loaded is None, "it was ended"
+            elif key not in self.doubtful or loaded is not None:
+                assert self.confirmed[key] <= int(loaded.fields[b"n"]) <= self.issued[key]
+
+
+def test_a_kill_under_load_loses_nothing_that_was_confirmed(home, record_testsuite_property):
+    """`make starts` does it with 100,000 sessions."""
+    engine = open_engine(f"embedded:{home}")
+    parts = [[key() for _ in range(SESSIONS // WRITERS)] for _ in range(WRITERS)]
+    together(
+        WRITERS, lambda n: [engine.create(k, {**FIELDS, b"n": b"0"}, Life()) for k in parts[n]]
+    )
+    writers = [Writer(engine, part) for part in parts]
+    until = threading.Event()
+    threads = [threading.Thread(target=writer.run, args=(until,)) for writer in writers]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(lambda: all(writer.done > 100 for writer in writers), 60)
+        with Stalls() as stalls:
+            os.kill(pids(home)[-1], signal.SIGKILL)
+            killed = time.monotonic()
+            seen = [writer.done for writer in writers]
+            back = wait_for(lambda: first_answer(writers, killed), 60)
+        for writer, before in zip(writers, seen, strict=True):
+            wait_for(lambda w=writer, before=before: w.done > before + 20, 60)
+    finally:
+        until.set()
+        for thread in threads:
+            thread.join()
+    line = f"{SESSIONS} sessions: back {back:.2f} s after the kill, stalled {stalls.seconds:.2f} s"
+    print(line)
+    record_testsuite_property("kill_under_load", line)
+    for writer in writers:
+        writer.check()
+    assert all(writer.ended for writer in writers)
+    assert len(pids(home)) == 2
+    engine.close()
+
+
+def first_answer(writers, killed):
+    """Seconds from the kill to the first answer to a call that began after it; 0 if there is none.
+
+    A call that was under way may have its answer from the server before it died.
+    """
+    ends = [end for writer in writers for begin, end in writer.answered if begin > killed]
+    return min(ends) - killed if ends else 0
 
 
 def test_asyncio_finds_a_server_that_was_killed(home):

@@ -121,29 +121,6 @@ def test_asyncio_waits_for_connections_and_gives_up_in_time(mute: Mute) -> None:
     asyncio.run(main())
 
 
-def test_a_child_makes_its_own_connections(world: World) -> None:
-    engine = open_engine(f"unix://{world.sessile().unixsocket}?timeout=20")
-    key = os.urandom(16)
-    engine.create(key, {}, FOREVER)
-    children = []
-    for _ in range(4):
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                for _ in range(50):
-                    engine.save(key, Changes(increment={b"n": 1}), FOREVER)
-                status = 0
-            finally:
-                os._exit(status)
-        children.append(child)
-    for _ in range(50):
-        engine.save(key, Changes(increment={b"n": 1}), FOREVER)
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
-    assert engine.load(key).fields[b"n"] == b"250"  # type: ignore[union-attr]
-    engine.close()
-
-
 def test_a_pool_of_one_and_cancelling_anywhere_mixes_no_answers(world: World) -> None:
     async def main() -> None:
         url = f"unix://{world.sessile().unixsocket}?pool=1&pool_wait=20&timeout=20"

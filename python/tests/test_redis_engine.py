@@ -7,7 +7,6 @@ a request and its reply, awaits cancelled at every step.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -228,39 +227,6 @@ def test_waiting_for_a_connection_ends(world: World) -> None:
             await engine.close()
 
         asyncio.run(main())
-
-
-def test_a_forked_child_makes_its_own_connections(world: World) -> None:
-    engine = open_engine(world.redis().url)
-    one = key()
-    engine.create(one, {b"n": b"0"}, FOREVER)
-    children = []
-    for _ in range(4):
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                for _ in range(50):
-                    engine.save(one, Changes(increment={b"n": 1}), FOREVER)
-                status = 0
-            finally:
-                os._exit(status)
-        children.append(child)
-    for _ in range(50):
-        engine.save(one, Changes(increment={b"n": 1}), FOREVER)
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
-    assert engine.load(one).fields[b"n"] == b"250"  # type: ignore[union-attr]
-    engine.close()
-
-
-def test_a_thousand_short_loops_leave_no_socket(world: World) -> None:
-    engine = open_async_engine(world.redis().url)
-    gc.collect()
-    before = sockets()
-    for _ in range(1_000):
-        asyncio.run(engine.ping())
-    gc.collect()
-    assert sockets() <= before
 
 
 def test_a_cancelled_await_leaves_no_reply_behind(world: World) -> None:
