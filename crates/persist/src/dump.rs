@@ -11,7 +11,9 @@
 
 use crate::checksum;
 use crate::extra::Extra;
-use crate::rdb::{self, Body, Collect, Encoder, Input, VERSION, VERSION_VALKEY, VERSIONS};
+use crate::rdb::{
+    self, Body, Collect, Encoder, Form, Input, Templates, VERSION, VERSION_VALKEY, VERSIONS,
+};
 use engine::hash::{Field, HashView, SipKey};
 use engine::{OwnedItem, OwnedValue};
 use std::fmt;
@@ -81,14 +83,21 @@ pub fn read(payload: &[u8], sip: SipKey) -> Result<OwnedValue, Error> {
     if !right || !VERSIONS.contains(&version) && version != VERSION_VALKEY {
         return Err(Error::Footer);
     }
-    let (kind, value) = value.split_first().ok_or(Error::Footer)?;
+    let valkey = version == VERSION_VALKEY;
     let mut input = Input::new(value);
-    let read = if *kind == DATED {
+    let mut kind = input.byte().map_err(|_| Error::Footer)?;
+    if kind == rdb::KEY_METADATA && !valkey {
+        // What modules kept beside the key; they aren't here.
+        rdb::metadata(&mut input).map_err(Error::Value)?;
+        kind = input.byte().map_err(Error::Value)?;
+    }
+    let read = if kind == DATED {
         read_dated(&mut input, sip)
-    } else if rdb::is_kept(*kind, version == VERSION_VALKEY) {
-        rdb::value(&mut input, *kind, sip, &Extra::default())
+    } else if rdb::is_kept(kind, valkey) {
+        let form = Form { kind, valkey, templates: &Templates::default() };
+        rdb::value(&mut input, form, sip, &Extra::default())
     } else {
-        return Err(Error::Kind(*kind));
+        return Err(Error::Kind(kind));
     };
     let read = read.map_err(Error::Value)?;
     match input.is_at_end() {

@@ -12,6 +12,10 @@ pub const PACKED_FIELDS_MAX: usize = 128;
 pub const PACKED_STRING_MAX: usize = 64;
 /// Bytes of what an item carries beside its value, when read from a file.
 pub const EXTRA_MAX: usize = 64 << 20;
+/// Field names of all templates of hashes in a file.
+pub const TEMPLATE_FIELDS_MAX: usize = 1 << 20;
+/// Bytes of them.
+pub const TEMPLATE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of one aux field of [`EXTRA_MAX`]; more goes into several.
 pub const EXTRA_PIECE_MAX: usize = 1 << 20;
 /// Bytes of a line of the log that begins with `#`, its end included. Redis 7.0 reads up to 1,024

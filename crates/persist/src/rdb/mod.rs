@@ -12,17 +12,17 @@
 //! Version 10 is what is written, so that Redis 7.0 and everything since reads it. What it has no
 //! word for stands in aux fields before the item ([`crate::extra`]): memcached's flags, a
 //! session's times and user, and the deadlines of fields. Redis 7.4 has types of its own for
-//! those (24 and 25, in version 12), but no documentation that would be enough to write them; so
-//! in Redis the fields of our files don't end. Between items stand marks, aux fields by which a
-//! stretch of a damaged file is known to be right.
+//! those (24 and 25, in version 12), which no earlier one reads; so in Redis the fields of our
+//! files don't end. Between items stand marks, aux fields by which a stretch of a damaged file is
+//! known to be right.
 //!
-//! Read are versions 1 to 12 of Redis and 80 of Valkey: strings and hashes in each of their
-//! encodings, but for type 24 (fields with deadlines in a large hash of Redis 7.4), whose
-//! deadlines are coded in a way that isn't documented: that is an error. Other types are passed
-//! over or refused.
+//! Read are versions 1 to 15 of Redis (8.10) and 80 of Valkey: strings and hashes in each of their
+//! encodings. Other types are passed over or refused, and so is what modules keep beside a key.
 //! Sources: docs of sripathikrishnan/redis-rdb-tools and the wiki of leonchen83/redis-replicator
-//! (versions to 10); the descriptions of redis/redis 13209 and redis/librdb 47 and 48 (type 25);
-//! HDT3213/rdb 62 (version 80); files of Redis 7.0.15.
+//! (versions to 10); the descriptions of redis/redis 13209 and redis/librdb 47 and 48 (type 25),
+//! of redis/redis 14445 and redis/librdb 93 (version 13), 98 and 100 (version 14) and 107 (version
+//! 15); what other readers take, written in Go and Rust: HDT3213/rdb 62 (version 80), rediscope and
+//! 919927181/rdr (types 22 to 28), edijs1984/SnugKV (types 22 to 32); files of Redis 7.0.15.
 
 mod collect;
 mod encode;
@@ -32,6 +32,8 @@ mod mend;
 pub mod packed;
 mod read;
 mod skip;
+mod template;
+mod value;
 mod write;
 
 pub use encode::{Body, Encoder, length};
@@ -43,17 +45,24 @@ pub use write::{Facts, Writer};
 
 pub(crate) use collect::Collect;
 pub(crate) use input::Input;
-pub(crate) use read::{is_kept, value};
+pub(crate) use op::KEY_METADATA;
+pub(crate) use skip::metadata;
+pub(crate) use template::Templates;
+pub(crate) use value::{Form, is_kept, value};
 
 /// The version that is written: Redis 7.0 and all later ones read it.
 pub const VERSION: u16 = 10;
 /// Versions that are read, of Redis.
-pub const VERSIONS: std::ops::RangeInclusive<u16> = 1..=12;
+pub const VERSIONS: std::ops::RangeInclusive<u16> = 1..=15;
 /// The version of Valkey 9.
 pub const VERSION_VALKEY: u16 = 80;
 
 /// What a byte says where an item could begin.
 mod op {
+    /// Field names of many hashes, Redis 8.10.
+    pub(super) const TEMPLATE: u8 = 242;
+    /// What modules keep beside the key that follows, Redis 8.6.
+    pub(crate) const KEY_METADATA: u8 = 243;
     pub(super) const SLOT_INFO: u8 = 244;
     pub(super) const FUNCTION: u8 = 245;
     pub(super) const MODULE_AUX: u8 = 247;
@@ -89,10 +98,22 @@ pub(crate) mod kind {
     pub(crate) const STREAM_2: u8 = 19;
     pub(crate) const SET_LISTPACK: u8 = 20;
     pub(crate) const STREAM_3: u8 = 21;
-    /// In Valkey's version 80: a hash whose fields may have deadlines.
-    pub(crate) const HASH_VALKEY: u8 = 22;
+    /// In Valkey's version 80: a hash whose fields may have deadlines. In Redis' 7.4, before its
+    /// release, too, in another form.
+    pub(crate) const HASH_22: u8 = 22;
+    /// As [`HASH_LISTPACK_DATED`], without the first deadline; before the release of Redis 7.4.
+    pub(crate) const HASH_LISTPACK_DATED_EARLY: u8 = 23;
+    /// A large hash whose fields may have deadlines, Redis 7.4.
+    pub(crate) const HASH_DATED: u8 = 24;
     /// A small hash whose fields may have deadlines, Redis 7.4.
     pub(crate) const HASH_LISTPACK_DATED: u8 = 25;
+    pub(crate) const STREAM_4: u8 = 26;
+    pub(crate) const STREAM_5: u8 = 27;
+    pub(crate) const ARRAY: u8 = 28;
+    /// Hashes whose names stand apart: see `template.rs`.
+    pub(crate) const HASH_TEMPLATE_LISTPACK: u8 = 29;
+    pub(crate) const HASH_TEMPLATE: u8 = 31;
+    pub(crate) const HASH_TEMPLATE_REFERENCE: u8 = 32;
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@
 //! must not show half a file keeps what came aside until then.
 
 use super::input::{Error, Input, Problem};
-use super::{Collect, VERSION_VALKEY, VERSIONS, kind, op, packed, skip};
+use super::value::{Form, is_kept, value};
+use super::{Templates, VERSION_VALKEY, VERSIONS, kind, op, skip};
 use crate::extra::{AUX_NAME, Extra, tag};
 use crate::limits::{EXTRA_MAX, EXTRA_PIECE_MAX};
-use engine::hash::{Field, FieldDeadline, FieldEdit, SipKey};
+use engine::hash::{FieldDeadline, FieldEdit, SipKey};
 use engine::limits::KEY_MAX;
 use engine::{HashKey, OwnedItem, OwnedValue};
 use std::io::{self, Cursor, Read};
@@ -89,6 +90,7 @@ pub struct Reader<R> {
     /// What stood before the next key.
     deadline: Option<u64>,
     extra: Vec<u8>,
+    templates: Templates,
     ended: bool,
 }
 
@@ -122,6 +124,7 @@ impl<R: Read> Reader<R> {
             db: 0,
             deadline: None,
             extra: Vec::new(),
+            templates: Templates::default(),
             ended: false,
         })
     }
@@ -188,6 +191,12 @@ impl<R: Read> Reader<R> {
                 skip::module(&mut self.input)?;
                 return self.other(start, Vec::new(), "module data").map(Some);
             }
+            // In Valkey's files this number is another thing.
+            op::KEY_METADATA if !self.valkey => {
+                skip::metadata(&mut self.input)?;
+                return self.other(start, Vec::new(), "module metadata").map(Some);
+            }
+            op::TEMPLATE if !self.valkey => self.templates.read(&mut self.input)?,
             op::FUNCTION => {
                 self.input.pass_string()?;
                 return self.other(start, Vec::new(), "function library").map(Some);
@@ -242,7 +251,7 @@ impl<R: Read> Reader<R> {
         let deadline = self.deadline.take();
         let known = is_kept(kind, self.valkey);
         let other = skip::name(kind);
-        if !known && other.is_none() && !is_lost(kind) {
+        if !known && other.is_none() && !may_be_type(kind) {
             return Err(Error { offset: start, problem: Problem::Unknown(kind) });
         }
         let key = self.input.string()?;
@@ -253,11 +262,11 @@ impl<R: Read> Reader<R> {
             return self.other(start, key, what);
         }
         if !known {
-            let what =
-                if kind == 6 { "old module value" } else { "large hash with field deadlines" };
+            let what = if kind == 6 { "old module value" } else { "value of a type unknown here" };
             return Err(Error { offset: start, problem: Problem::Kind { what, key } });
         }
-        let value = value(&mut self.input, kind, self.sip, &extra)?;
+        let form = Form { kind, valkey: self.valkey, templates: &self.templates };
+        let value = value(&mut self.input, form, self.sip, &extra)?;
         if !extra.fits(kind == kind::STRING, false) {
             return Err(Error { offset: start, problem: Problem::Extra });
         }
@@ -291,106 +300,11 @@ impl<R: Read> Reader<R> {
     }
 }
 
+/// Whether a type that isn't known may begin with this byte, and so a key follow it.
+const fn may_be_type(byte: u8) -> bool {
+    matches!(byte, 6 | 22..64)
+}
+
 fn as_set<'a>((field, value): (&'a [u8], &'a [u8])) -> FieldEdit<'a> {
     FieldEdit::Set { field, value, deadline: FieldDeadline::Clear }
-}
-
-/// Whether values of a type are kept.
-pub(crate) const fn is_kept(kind: u8, valkey: bool) -> bool {
-    match kind {
-        kind::STRING
-        | kind::HASH
-        | kind::HASH_ZIPMAP
-        | kind::HASH_ZIPLIST
-        | kind::HASH_LISTPACK
-        | kind::HASH_LISTPACK_DATED => true,
-        kind::HASH_VALKEY => valkey,
-        _ => false,
-    }
-}
-
-/// Types that are known, but not where their values end.
-const fn is_lost(kind: u8) -> bool {
-    matches!(kind, 6 | 22..=24)
-}
-
-/// Reads the value of a kept type. `extra` may give fields their deadlines.
-pub(crate) fn value<R: Read>(
-    input: &mut Input<R>,
-    kind: u8,
-    sip: SipKey,
-    extra: &Extra,
-) -> Result<OwnedValue, Error> {
-    let start = input.offset();
-    let damaged = |what| Error { offset: start, problem: Problem::Collection(what) };
-    let mut all = Collect::new(sip);
-    match kind {
-        kind::STRING => return input.string().map(OwnedValue::String),
-        kind::HASH | kind::HASH_VALKEY => {
-            let count = input.length()?;
-            if count == 0 {
-                return Err(damaged("hash without fields"));
-            }
-            for _ in 0..count {
-                let (name, value) = (input.string()?, input.string()?);
-                let deadline = if kind == kind::HASH_VALKEY {
-                    // None is told by -1; the past is as good as any moment there.
-                    u64::try_from(i64::from_le_bytes(input.array()?)).ok().map(|at| at.max(1))
-                } else {
-                    None
-                };
-                let field = Field { name: &name, value: &value, deadline };
-                all.add(field).ok_or_else(|| damaged("hash"))?;
-            }
-        }
-        _ => {
-            if kind == kind::HASH_LISTPACK_DATED {
-                // The first of the deadlines, which stand in the listpack as well.
-                input.pass(8)?;
-            }
-            let string = input.string()?;
-            packed_hash(&string, kind, &mut all).ok_or_else(|| damaged("packed hash"))?;
-        }
-    }
-    all.finish(extra.field_deadlines()).ok_or_else(|| damaged("hash"))
-}
-
-/// Takes the fields out of a hash that stands in one string.
-fn packed_hash(string: &[u8], kind: u8, all: &mut Collect) -> Option<()> {
-    let dated = kind == kind::HASH_LISTPACK_DATED;
-    let (mut name, mut value) = (None, None);
-    let (mut right, mut count) = (true, 0_usize);
-    let mut take = |entry: packed::Entry<'_>| {
-        count += 1;
-        if name.is_none() {
-            name = Some(entry.to_vec());
-        } else if dated && value.is_none() {
-            value = Some(entry.to_vec());
-        } else {
-            let deadline = match entry {
-                packed::Entry::Integer(at) if dated => {
-                    right &= at >= 0;
-                    u64::try_from(at).ok().filter(|at| *at > 0)
-                }
-                packed::Entry::Bytes(_) if dated => {
-                    right = false;
-                    None
-                }
-                entry => {
-                    value = Some(entry.to_vec());
-                    None
-                }
-            };
-            let (name, value) = (name.take(), value.take());
-            let (name, value) = (name.unwrap_or_default(), value.unwrap_or_default());
-            let field = Field { name: &name, value: &value, deadline };
-            right &= all.add(field).is_some();
-        }
-    };
-    match kind {
-        kind::HASH_ZIPMAP => packed::each_in_zipmap(string, &mut take),
-        kind::HASH_ZIPLIST => packed::each_in_ziplist(string, &mut take),
-        _ => packed::each_in_listpack(string, &mut take),
-    }?;
-    (right && count > 0 && name.is_none() && value.is_none()).then_some(())
 }
