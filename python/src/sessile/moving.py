@@ -140,7 +140,7 @@ class Moved(Session):
         if self.is_new:
             changed = yield from self._take_over(id)
         else:
-            changed = self._known(NOTE) and (yield from self._leave_old(id))
+            changed = bool(self._known(NOTE)) and (yield from self._leave_old(id))
         if changed:
             self.standing, self._id, self._next, self._data = Standing.UNREAD, id, chosen, None
             self._forget()
