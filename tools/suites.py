@@ -80,13 +80,15 @@ TESTS = [
     Suite("hostile", (PY, "tests/hostile/run.py")),
     Suite("durable", (*PYTEST, "tests/durable")),
     Suite("admin", (*PYTEST, "tests/admin", "tests/bench")),
+    Suite("pythons", (PY, "tests/pythons/run.py", "--ends")),
     Suite("archives", (*PYTEST, "--timeout=600", "-m", "not builds", "tests/archives")),
 ]
 TEST = [*TESTS, guarantees("python")]
 ALL = [
-    *(suite for suite in TESTS if suite.name != "django-sessions"),
+    *(suite for suite in TESTS if suite.name not in {"django-sessions", "pythons"}),
     Suite("django-sessions", (PY, "tests/django/sessions.py", "--all")),
     Suite("python-fleet", (*PYTEST, "-m", "fleet", REPORT.format("python-fleet"), "python/tests")),
+    Suite("pythons", (PY, "tests/pythons/run.py")),
     Suite("archives-builds", (*PYTEST, "--timeout=0", "-m", "builds", "tests/archives")),
     guarantees("python", "python-fleet"),
 ]
