@@ -44,7 +44,7 @@ FILES = ["document", "document_properties", "native", "wire", "contract", "contr
 CHOSEN = ["test_document", "test_native", "test_wire"]
 CHOSEN += [f"[{engine}-{face}]" for engine in ENGINES for face in ("sync", "async")]
 TESTS_AT_LEAST = 550
-SECONDS = 15 * 60
+SECONDS = 30 * 60
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,15 @@ def test(version: tuple[int, int], base: str, marks: Sequence[str]) -> Outcome:
     """Runs the tests under one Python."""
     name = ".".join(map(str, version))
     try:
-        python = prepared(name, base)
+        return asked(name, prepared(name, base), marks)
+    except subprocess.TimeoutExpired as error:
+        return Outcome(name, "", f"no end after {SECONDS} seconds", str(error.output))
     except subprocess.CalledProcessError as error:
         return Outcome(name, "", "its environment can't be made", f"{error}\n{error.stderr}")
+
+
+def asked(name: str, python: str, marks: Sequence[str]) -> Outcome:
+    """What pytest says of the chosen tests."""
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", " or ".join(CHOSEN)]
     done = subprocess.run(
         [*command, *marks, *(f"python/tests/test_{file}.py" for file in FILES)],

@@ -76,6 +76,15 @@ def test_one_that_has_no_environment_fails_the_run(pythons, tmp_path, monkeypatc
     assert "its environment can't be made" in capsys.readouterr().out
 
 
+def test_one_that_never_ends_fails_the_run(pythons, tmp_path, monkeypatch, capsys) -> None:
+    interpreter(tmp_path, "python3", "exec sleep 600")
+    monkeypatch.setattr(pythons, "SECONDS", 0.1)
+    monkeypatch.setattr(pythons, "prepared", lambda name, base: base)
+    monkeypatch.setattr(pythons, "installed", lambda: {(3, 9): str(tmp_path / "python3")})
+    assert pythons.main([]) == 1
+    assert "Python 3.9: no end after 0.1 seconds" in capsys.readouterr().out
+
+
 def test_all_that_is_installed_is_pinned(pythons) -> None:
     names = {line.partition("==")[0].lower() for line in pythons.requirements()}
     assert names == pythons.PACKAGES
