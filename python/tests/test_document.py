@@ -414,3 +414,15 @@ def test_notes_beside_the_leaves_are_no_part_of_a_document():
     noted, base_noted = decode({**fields, b"\\@device": b'"x"', b"\\!version": b"7"})
     assert noted == plain and base_noted.leaves == base.leaves
     assert not encode_changes(base_noted, noted)
+
+
+@pytest.mark.parametrize("name", [b"cart.n", b"n"])
+def test_a_key_behind_a_leaf_without_a_stamp_is_sent_once(name: bytes) -> None:
+    """The store began that leaf, by an increment."""
+    document, base = decode({b"cart.log": b"1 0", b"cart.pear": b"2 1", name: b"4"})
+    document["cart"]["new"] = document["new"] = 5
+    first = Codec().changes(base, document)
+    assert set(first.set) == {b"cart.new", b"new"}
+    assert not Codec().changes(base.advanced(first), document)
+    again, _ = decode(merge(base.fields(), first))
+    assert again == document

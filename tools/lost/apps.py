@@ -240,9 +240,6 @@ def django_views(control: Controls, awaits: bool) -> list[Any]:
             # Saved by hand, as views do that can't leave it to the middleware.
             try:
                 await session.asave()
-                # The replay knows of one save for each request; where a leaf stands without a
-                # stamp (the store began it by an increment) the middleware would make another.
-                session.modified = False
             except UpdateError as error:
                 raise SessionInterrupted("the session ended or got another id") from error
         return JsonResponse({"seen": visit.seen})

@@ -345,7 +345,8 @@ class _Walk:
             if place <= last and not self.anchored(row, place):
                 place = self.restamp(start)
             row.append((name, place))
-            last = place
+            if place[0] < _UNORDERED:  # nothing can stand behind what has no stamp
+                last = place
         self.above.discard(id(value))
         return row[0][1] if row else _NOWHERE
 
