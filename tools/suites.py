@@ -85,8 +85,7 @@ TESTS = [
 ]
 TEST = [*TESTS, guarantees("python")]
 ALL = [
-    *(suite for suite in TESTS if suite.name not in {"django-sessions", "pythons"}),
-    Suite("django-sessions", (PY, "tests/django/sessions.py", "--all")),
+    *(suite for suite in TESTS if suite.name != "pythons"),
     Suite("python-fleet", (*PYTEST, "-m", "fleet", REPORT.format("python-fleet"), "python/tests")),
     Suite("pythons", (PY, "tests/pythons/run.py")),
     Suite("archives-builds", (*PYTEST, "--timeout=0", "-m", "builds", "tests/archives")),
