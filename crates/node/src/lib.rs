@@ -203,7 +203,25 @@ impl Node {
     /// # Errors
     /// [`Full`] if there is none.
     pub fn install(&self, effect: &Effect<'_>, hash: KeyHash, now: u64) -> Result<(), Full> {
+        self.install_while(effect, hash, now, || true)
+    }
+
+    /// As [`Node::install`], but nothing is done any more once room was made and `wanted` says no:
+    /// what the effect builds on may have gone for it.
+    ///
+    /// # Errors
+    /// [`Full`] if there is no room.
+    pub fn install_while(
+        &self,
+        effect: &Effect<'_>,
+        hash: KeyHash,
+        now: u64,
+        wanted: impl Fn() -> bool,
+    ) -> Result<(), Full> {
         for tries in 0..limits::TRIES {
+            if tries > 0 && !wanted() {
+                return Ok(());
+            }
             let number = hash.shard(self.shards.len());
             let done = self.with_shard(number, |shard| shard.apply(effect, now));
             if let Some(Ok(_)) = done {

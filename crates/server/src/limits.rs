@@ -79,6 +79,8 @@ pub const FILL_ITEMS: usize = 128;
 pub const FILL_BYTES: usize = 256 << 10;
 /// Batches of them that may wait for such a thread.
 pub const FILL_WAITING: usize = 8;
+/// Keys of which it's remembered that they were evicted while a log was loaded.
+pub const MISSING_KEYS: usize = 1 << 20;
 /// How long a reload waits for the workers to come to the end of their turns (ms).
 pub const RELOAD_QUIET_MS: u64 = 10_000;
 /// Reloads of which it's remembered what went wrong.

@@ -11,7 +11,8 @@
 //! moment too; nothing is deleted before the manifest that doesn't name it is on the disk.
 
 use super::folder::Folder;
-use super::load::{self, LONG_AGO_MS};
+use super::load;
+use super::loading::Loading;
 use super::log::{Frame, Increment};
 use super::progress::{Counted, Progress};
 use super::snapshot::{self, Options};
@@ -19,10 +20,9 @@ use super::timed::Timed;
 use crate::latency::Latency;
 use crate::log as say;
 use crate::os::machine;
-use engine::{Effect, Full, Key, Kind, OwnedItem};
 use node::{Format, Node};
 use persist::aof::{
-    self, Framer, Manifest, Part, Problem, Reader, Replay, Verdict, base_name, increment_name,
+    self, Framer, Manifest, Part, Problem, Reader, Verdict, base_name, increment_name,
     manifest_name, room,
 };
 use persist::limits::{PARTS_MAX, ROOM_LINE};
@@ -117,6 +117,7 @@ impl Files {
         for number in 0..node.shard_count() {
             node.with_shard(number, |shard| shard.set_began(began_ms));
         }
+        let mut store = Loading::into(node);
         if let Some(base) = &self.manifest.base {
             found.keys = self.load_base(base, node, began_ms, progress)?;
         }
@@ -124,8 +125,9 @@ impl Files {
         for (i, part) in self.manifest.increments.iter().enumerate() {
             let synced = if i < last { u64::MAX } else { 0 };
             let file = self.opened(part, progress)?;
-            self.load_increment((part, file), node, synced, truncate, &mut found)?;
+            self.load_increment((part, file), &mut store, synced, truncate, &mut found)?;
         }
+        store.tell();
         Ok(found)
     }
 
@@ -268,7 +270,7 @@ impl Files {
     fn load_increment(
         &self,
         (part, file): (&Part, Counted<'_>),
-        node: &Node,
+        store: &mut Loading<'_>,
         synced: u64,
         truncate: bool,
         found: &mut Found,
@@ -280,12 +282,11 @@ impl Files {
             file.file().sync_all().map_err(|error| wrong(error.to_string()))?;
         }
         let mut reader = Reader::new(file, synced);
-        let mut replay = Replay::new(node.secret(), node.databases());
-        let mut store = Loading { node };
+        let mut replay = store.replay();
         loop {
             match reader.next() {
                 Ok(Some(record)) => {
-                    let done = replay.record(&record, &mut store);
+                    let done = replay.record(&record, store);
                     done.map_err(|error| wrong(error.to_string()))?;
                     found.records += 1;
                 }
@@ -305,6 +306,7 @@ impl Files {
                 }
             }
         }
+        store.missed += replay.missed();
         if let (Some((count, offset)), Some(_)) = (reader.unchecked(), reader.tail()) {
             say::warning(format_args!(
                 "{}: {count} records without a checksum, the first at byte {offset}",
@@ -400,38 +402,5 @@ impl Frame for Chunks {
 
     fn room_end(&self) -> u64 {
         ROOM_LINE
-    }
-}
-
-/// A node that is being loaded, as replay sees it.
-pub(super) struct Loading<'n> {
-    pub(super) node: &'n Node,
-}
-
-impl aof::Store for Loading<'_> {
-    fn kind(&mut self, db: usize, key: &[u8]) -> Option<Kind> {
-        let key = Key::new(&self.node.secret(), key);
-        let number = key.hash.shard(self.node.shard_count());
-        let kind = |shard: &mut engine::Shard| Some(shard.peek(db, &key, LONG_AGO_MS)?.kind());
-        self.node.with_shard(number, kind).flatten()
-    }
-
-    fn item(&mut self, db: usize, key: &[u8]) -> Option<OwnedItem> {
-        let key = Key::new(&self.node.secret(), key);
-        let number = key.hash.shard(self.node.shard_count());
-        let item =
-            |shard: &mut engine::Shard| Some(shard.peek(db, &key, LONG_AGO_MS)?.to_owned_item());
-        self.node.with_shard(number, item).flatten()
-    }
-
-    fn apply(&mut self, effect: &Effect<'_>) -> Result<(), Full> {
-        if let Effect::Key { key, .. } = effect {
-            return self.node.install(effect, key.hash, LONG_AGO_MS);
-        }
-        for number in 0..self.node.shard_count() {
-            let done = self.node.with_shard(number, |shard| shard.apply(effect, LONG_AGO_MS));
-            done.transpose()?;
-        }
-        Ok(())
     }
 }

@@ -15,6 +15,7 @@ pub mod check;
 pub mod folder;
 pub mod keeper;
 pub mod load;
+mod loading;
 pub mod log;
 mod opening;
 pub mod progress;

@@ -10,16 +10,17 @@
 //! had, and what a readable record removes is gone.
 //! Not for: files that can't be read, or that a later version wrote; those are refused.
 
-use super::aof::{Files, Found, Loading, last_written, manifest_in, part_named};
+use super::aof::{Files, Found, last_written, manifest_in, part_named};
 use super::folder::{Folder, is_temporary};
 use super::load;
+use super::loading::Loading;
 use super::progress::{Counted, Progress};
 use super::snapshot::FOLLOWS;
 use crate::latency::Latency;
 use crate::log as say;
 use node::Node;
 use persist::aof::salvage::{self, Survey};
-use persist::aof::{Manifest, Part, Replay, Trust, base_name, increment_name, manifest_name};
+use persist::aof::{Manifest, Part, Trust, base_name, increment_name, manifest_name};
 use persist::patch::{Patch, Patched};
 use persist::rdb::{self, Mend, Others, Reader as RdbReader, Stretches};
 use std::fs::{DirBuilder, File};
@@ -211,6 +212,7 @@ impl Files {
         for number in 0..node.shard_count() {
             node.with_shard(number, |shard| shard.set_began(began_ms));
         }
+        let mut store = Loading::into(node);
         if let Some(part) = &self.manifest.base {
             let path = self.folder.file(&part.name);
             let wrong = |what: String| format!("{}: {what}", path.display());
@@ -223,18 +225,20 @@ impl Files {
         let mut trust = is_lost.then(Trust::in_what_is_there);
         for (part, survey) in self.manifest.increments.iter().zip(&findings.increments) {
             let path = self.folder.file(&part.name);
-            let mut replay = Replay::new(node.secret(), node.databases()).trusting(trust.take());
+            let mut replay = store.replay().trusting(trust.take());
             match survey {
                 None => replay.doubt(),
                 Some(survey) => {
                     let file = from(&path, progress);
-                    let read = salvage::replay(file, survey, &mut replay, &mut Loading { node });
+                    let read = salvage::replay(file, survey, &mut replay, &mut store);
                     found.records +=
                         read.map_err(|error| format!("{}: {error}", path.display()))?;
                 }
             }
+            store.missed += replay.missed();
             trust = replay.into_trust();
         }
+        store.tell();
         Ok((found, trust))
     }
 }

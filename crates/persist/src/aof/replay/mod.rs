@@ -38,6 +38,19 @@ pub trait Store {
     /// # Errors
     /// There is no room for it.
     fn apply(&mut self, effect: &Effect<'_>) -> Result<(), Full>;
+
+    /// Whether some keys are missing: they were evicted to make room for what was applied.
+    fn misses_some(&self) -> bool {
+        false
+    }
+
+    /// Whether a key is one of them, and nothing since has said all of what it holds.
+    fn misses(&mut self, _db: usize, _key: &[u8]) -> bool {
+        false
+    }
+
+    /// From now on a key is one of them, or isn't.
+    fn set_missing(&mut self, _db: usize, _key: &[u8], _missing: bool) {}
 }
 
 /// Why a record can't be applied.
@@ -124,12 +137,14 @@ pub struct Replay {
     waiting: Option<Vec<(u64, OwnedArgs, Option<Extra>)>>,
     /// What is known of the keys, once some of the log is lost.
     trust: Option<Trust>,
+    /// Records that weren't applied, since their keys had been evicted.
+    missed: u64,
 }
 
 impl Replay {
     /// For a store with this secret and so many databases. Each increment begins with a new one.
     pub const fn new(secret: HashKey, databases: usize) -> Self {
-        Self { secret, sip: secret.0, databases, db: 0, waiting: None, trust: None }
+        Self { secret, sip: secret.0, databases, db: 0, waiting: None, trust: None, missed: 0 }
     }
 
     /// Applies a record, or keeps it until its transaction ends.
@@ -157,6 +172,12 @@ impl Replay {
         Ok(())
     }
 
+    /// Records that weren't applied, since what they change had been evicted
+    /// ([`Store::misses`]).
+    pub const fn missed(&self) -> u64 {
+        self.missed
+    }
+
     fn run(
         &mut self,
         offset: u64,
@@ -179,6 +200,12 @@ impl Replay {
                 (Some(row), trust) if args.len() < row.least => {
                     self.trust = trust;
                     Err(ReplayProblem::Arguments)
+                }
+                (Some(row), None) if store.misses_some() => {
+                    let mut trust = Trust::in_all_but_missing();
+                    let done = self.run_known(&mut trust, row, (args, note), store);
+                    self.missed += trust.skipped();
+                    done
                 }
                 (Some(row), None) => (row.run)(&mut Turn { replay: self, note, store }, args),
                 (Some(row), Some(mut trust)) => {

@@ -45,6 +45,8 @@ pub struct Trust {
     known: HashSet<(usize, Vec<u8>)>,
     /// Databases of which each key is known, since they were emptied.
     whole: HashSet<usize>,
+    /// Each key is known that isn't missing.
+    all: bool,
     /// What is in the store is known: only what isn't there may have been lost.
     present: bool,
     /// The database that records belong to isn't known.
@@ -64,19 +66,35 @@ impl Trust {
         self.skipped
     }
 
-    fn knows(&self, db: usize, key: &[u8], store: &mut dyn Store) -> bool {
-        let said = self.whole.contains(&db) || self.known.contains(&(db, key.to_vec()));
-        !self.astray && (said || self.present && store.kind(db, key).is_some())
+    /// Nothing of the log is lost; what was evicted meanwhile isn't known.
+    pub(super) fn in_all_but_missing() -> Self {
+        Self { all: true, ..Self::default() }
     }
 
-    fn learn(&mut self, db: usize, key: &[u8]) {
+    fn knows(&self, db: usize, key: &[u8], store: &mut dyn Store) -> bool {
+        if self.astray || store.misses(db, key) {
+            return false;
+        }
+        self.all
+            || self.whole.contains(&db)
+            || self.known.contains(&(db, key.to_vec()))
+            || self.present && store.kind(db, key).is_some()
+    }
+
+    fn learn(&mut self, db: usize, key: &[u8], store: &mut dyn Store) {
         if !self.astray {
-            self.known.insert((db, key.to_vec()));
+            store.set_missing(db, key, false);
+            if !self.all {
+                self.known.insert((db, key.to_vec()));
+            }
         }
     }
 
     /// A key holds what nobody can say; it has to be removed.
-    fn forget(&mut self, db: usize, key: &[u8]) {
+    fn forget(&mut self, db: usize, key: &[u8], store: &mut dyn Store) {
+        if self.all {
+            store.set_missing(db, key, true);
+        }
         self.whole.remove(&db);
         self.known.remove(&(db, key.to_vec()));
     }
@@ -143,14 +161,14 @@ impl Replay {
         match self.run_known(trust, row, (args, note), store) {
             Err(ReplayProblem::Value | ReplayProblem::Arguments | ReplayProblem::Payload(_)) => {
                 trust.skipped += 1;
-                trust.forget(self.db, args.at(1));
+                trust.forget(self.db, args.at(1), store);
                 self.remove(self.db, args.at(1), store)
             }
             done => done,
         }
     }
 
-    fn run_known(
+    pub(super) fn run_known(
         &self,
         trust: &mut Trust,
         row: &Row,
@@ -162,7 +180,7 @@ impl Replay {
         match row.touch {
             Touch::Removes => {
                 let left = note.filter(|note| note.meta(None).slide.state() == State::Tombstone);
-                args.from(1).iter().for_each(|key| trust.learn(db, key));
+                args.from(1).iter().for_each(|key| trust.learn(db, key, store));
                 if trust.astray {
                     return args
                         .from(1)
@@ -170,7 +188,8 @@ impl Replay {
                         .try_for_each(|key| self.remove_everywhere(key, store));
                 }
                 // What an alias stands for may be something else by now: it goes without one.
-                self.apply(row, args, left, store)
+                let note = if trust.all { note } else { left };
+                self.apply(row, args, note, store)
             }
             Touch::Whole
                 if trust.astray || keeps_deadline(args) && !trust.knows(db, key, store) =>
@@ -183,18 +202,18 @@ impl Replay {
                 Ok(())
             }
             Touch::Whole => {
-                trust.learn(db, key);
+                trust.learn(db, key, store);
                 self.apply(row, args, note, store)
             }
             Touch::Pairs => {
-                (1..args.len()).step_by(2).for_each(|i| trust.learn(db, args.at(i)));
+                (1..args.len()).step_by(2).for_each(|i| trust.learn(db, args.at(i), store));
                 self.apply(row, args, note, store)
             }
             Touch::Part if trust.knows(db, key, store) => self.apply(row, args, note, store),
             Touch::Part if !trust.astray && note.is_some_and(is_fresh) => {
                 // What is there instead was removed by what is lost.
                 self.remove(db, key, store)?;
-                trust.learn(db, key);
+                trust.learn(db, key, store);
                 self.apply(row, args, note, store)
             }
             Touch::Part => {
@@ -238,20 +257,22 @@ impl Replay {
             _ => (self.target_database(args)?, named),
         };
         if trust.knows(db, from, store) {
-            trust.learn(to_db, to);
-            trust.learn(db, from);
+            trust.learn(to_db, to, store);
+            trust.learn(db, from, store);
             return self.apply(row, args, note, store);
         }
         trust.skipped += 1;
-        trust.forget(to_db, to);
         let goes = row.touch != Touch::Copies;
         if trust.astray {
+            trust.forget(to_db, to, store);
             self.remove_everywhere(to, store)?;
             return if goes { self.remove_everywhere(from, store) } else { Ok(()) };
         }
         self.remove(to_db, to, store)?;
+        // After it: a key that was removed is one that isn't there.
+        trust.forget(to_db, to, store);
         if goes {
-            trust.learn(db, from);
+            trust.learn(db, from, store);
             self.remove(db, from, store)?;
         }
         Ok(())
