@@ -12,9 +12,6 @@ pub const LABEL_BYTES_MAX: usize = 4096;
 pub const ERROR_CODES_MAX: usize = 128;
 /// The longest nap that DEBUG SLEEP takes, in milliseconds.
 pub const DEBUG_SLEEP_MAX_MS: u64 = 600_000;
-/// The latest deadline of a hash field, in Unix milliseconds (the year 4199): what Redis can keep,
-/// in memory as in its files.
-pub const FIELD_DEADLINE_MAX_MS: u64 = 1 << 46;
 /// Picks that one HRANDFIELD with a count below 0 may ask for.
 pub const RANDOM_PICKS_MAX: u64 = 1 << 20;
 /// Bytes that its reply may have.

@@ -8,6 +8,9 @@ pub use layout::slide::{ABSOLUTE_MAX_MS, USER_BYTES_MAX};
 
 /// The longest string value in bytes.
 pub const VALUE_MAX: usize = 512 * 1024 * 1024;
+/// The latest deadline of a hash field, in Unix milliseconds (the year 4199): what Redis can keep,
+/// in memory as in its files.
+pub const FIELD_DEADLINE_MAX_MS: u64 = 1 << 46;
 /// The longest key and value together that an item holds itself; a longer value gets whole
 /// segments.
 pub const INLINE_MAX: usize = 60 * 1024;

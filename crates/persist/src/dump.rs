@@ -133,6 +133,7 @@ mod tests {
     use super::*;
     use crate::rdb::tests::{fields, random_value};
     use engine::Rng;
+    use engine::limits::FIELD_DEADLINE_MAX_MS;
 
     const SIP: SipKey = [5, 6];
 
@@ -182,5 +183,16 @@ mod tests {
             whole += usize::from(read(&payload, SIP).is_ok());
         }
         assert!(whole > 0, "no mutation was harmless, which is hard to believe");
+    }
+
+    #[test]
+    fn no_field_ends_later_than_a_client_may_say() {
+        let mut payload = vec![DATED, 1, 1, b'f', 1, b'v'];
+        payload.extend_from_slice(&u64::MAX.to_le_bytes());
+        payload.extend_from_slice(&VERSION.to_le_bytes());
+        payload.extend_from_slice(&checksum::of(&payload).to_le_bytes());
+        let value = read(&payload, SIP).unwrap();
+        let Body::Hash(hash) = Body::of(&value) else { panic!("{value:?}") };
+        assert_eq!(hash.first_deadline(), Some(FIELD_DEADLINE_MAX_MS));
     }
 }

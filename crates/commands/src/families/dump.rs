@@ -71,6 +71,9 @@ fn restore(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
         at if options.absolute => Some(at),
         from_now => Some(ctx.now.saturating_add(from_now)),
     };
+    if deadline.is_some_and(|at| i64::try_from(at).is_err()) {
+        return Err(BAD_TTL);
+    }
     if deadline.is_some_and(|at| at <= ctx.now) {
         ctx.apply(&key, Change::Remove(Cause::Deleted))?;
     } else {

@@ -7,7 +7,7 @@
 
 use crate::context::Ctx;
 use crate::failure::Failure;
-use crate::limits::FIELD_DEADLINE_MAX_MS;
+use engine::limits::FIELD_DEADLINE_MAX_MS;
 use engine::{Cause, Change, Key};
 use protocol::resp::parse_i64;
 

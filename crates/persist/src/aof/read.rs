@@ -18,7 +18,7 @@ use super::chunk::{CHUNK, ChunkLine, OPENING_ANY, parse_opening};
 use super::record::{NOTE, NOTE_MORE};
 use super::room::{Line, look};
 use crate::extra::Extra;
-use crate::limits::{AHEAD_MAX, ARGS_MAX, EXTRA_MAX, LINE_READ_MAX, RECORD_MAX};
+use crate::limits::{AHEAD_MAX, ARGS_MAX, LINE_READ_MAX, NOTE_MAX, RECORD_MAX};
 use memchr::memchr;
 use protocol::args::{Args, Span};
 use protocol::resp::parse_u64;
@@ -347,7 +347,7 @@ impl<R: Read> Reader<R> {
         let line = self.buffer.get(self.at..self.at + length).unwrap_or_default();
         if let Some((text, last)) = note_line(line) {
             let note = self.note.get_or_insert_default();
-            if self.note_ended || note.len() > EXTRA_MAX || !unhex(text, note) {
+            if self.note_ended || note.len() > NOTE_MAX || !unhex(text, note) {
                 return Err(Bad::Fault(Fault::Note, start));
             }
             self.note_ended = last;

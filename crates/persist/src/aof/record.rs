@@ -19,7 +19,7 @@
 //! effects came to.
 
 use crate::extra::{Extra, tag};
-use crate::limits::{FIELDS_PER_RECORD, LINE_MAX};
+use crate::limits::{FIELDS_PER_RECORD, LINE_MAX, RECORD_BYTES};
 use crate::rdb::Body;
 use engine::hash::{Field, FieldDeadline, FieldEdit};
 use engine::{Change, Effect, Meta, OwnedItem, State};
@@ -216,7 +216,12 @@ fn fields(key: &[u8], edits: &[FieldEdit<'_>], mut first: Option<Extra>, out: &m
     let mut rest = edits;
     while let Some(edit) = rest.first() {
         let act = Act::of(edit);
-        let alike = rest.iter().take(FIELDS_PER_RECORD).take_while(|edit| Act::of(edit) == act);
+        let mut room = RECORD_BYTES;
+        let fits = |(i, edit): &(usize, &FieldEdit<'_>)| {
+            room = room.saturating_sub(bytes_of(edit));
+            Act::of(edit) == act && (*i == 0 || room > 0)
+        };
+        let alike = rest.iter().take(FIELDS_PER_RECORD).enumerate().take_while(fits);
         let (here, after) = rest.split_at(alike.count());
         rest = after;
         let mut beside = first.take();
@@ -237,6 +242,14 @@ fn fields(key: &[u8], edits: &[FieldEdit<'_>], mut first: Option<Extra>, out: &m
                 field_deadlines(key, at, here.iter().map(FieldEdit::field), out);
             }
         }
+    }
+}
+
+/// Bytes that an edit's strings have.
+const fn bytes_of(edit: &FieldEdit<'_>) -> usize {
+    match edit {
+        FieldEdit::Set { field, value, .. } => field.len() + value.len(),
+        FieldEdit::Delete { field } | FieldEdit::Deadline { field, .. } => field.len(),
     }
 }
 

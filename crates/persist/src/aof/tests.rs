@@ -2,6 +2,7 @@
 
 use super::{Fault, Framer, Problem, Reader, Replay, Store, TOGETHER, Verdict, record, select};
 use crate::faults::{Faults, FaultySink};
+use crate::limits::{FIELDS_PER_RECORD, RECORD_BYTES};
 use crate::rdb::Body;
 use crate::rdb::tests::random_value;
 use engine::hash::{FieldDeadline, FieldEdit};
@@ -431,4 +432,68 @@ fn logs_of_redis_are_read() {
     let record = reader.next().unwrap().unwrap();
     let error = Replay::new(SECRET, 1).record(&record, &mut store).unwrap_err();
     assert_eq!(error.to_string(), "command 'LPUSH': it isn't known (at byte 0)");
+}
+
+/// A store that got these records, each of which had at most so many bytes.
+fn replayed(records: &[u8], most: usize) -> Held {
+    let mut file = Vec::new();
+    Framer::open(1, &mut file).frame(records, 0, &mut file);
+    let mut store = Held(shard(SEGMENTS));
+    let (mut reader, mut replay) =
+        (Reader::new(file.as_slice(), 0), Replay::new(SECRET, DATABASES));
+    let mut before = reader.offset();
+    while let Some(record) = reader.next().unwrap() {
+        replay.record(&record, &mut store).unwrap();
+        let now = reader.offset();
+        assert!(now - before <= most as u64, "{} bytes", now - before);
+        before = now;
+    }
+    store
+}
+
+#[test]
+fn a_record_has_few_fields_or_few_bytes() {
+    let long = vec![b'x'; RECORD_BYTES / 2 + 1];
+    let named = |i: usize| format!("{i:0300}").into_bytes();
+    let names: Vec<Vec<u8>> = (0..FIELDS_PER_RECORD * 2 + 1).map(named).collect();
+    let set = |(i, field): (usize, &'static [u8])| FieldEdit::Set {
+        field,
+        value: if i < 3 { Box::leak(long.clone().into_boxed_slice()) } else { b"v" },
+        deadline: FieldDeadline::At(5_000),
+    };
+    let names: Vec<&'static [u8]> =
+        names.into_iter().map(|name| &*Box::leak(name.into_boxed_slice())).collect();
+    let sets: Vec<FieldEdit<'_>> = names.iter().copied().enumerate().map(set).collect();
+    let ends = names.iter().map(|field| FieldEdit::Deadline { field, at: None });
+    let goes = names.iter().skip(4).map(|field| FieldEdit::Delete { field });
+    let mut records = Vec::new();
+    let key = Key::new(&SECRET, b"key:1");
+    for edits in [sets, ends.collect(), goes.collect()] {
+        let change = Change::Fields(&edits);
+        record(&Effect::Key { db: 0, key, change }, &mut records);
+    }
+    let mut store = replayed(&records, RECORD_BYTES + (1 << 20));
+    let item = store.item(0, b"key:1").unwrap();
+    let Body::Hash(hash) = Body::of(&item.value) else { panic!("no hash") };
+    assert_eq!((hash.len(), hash.first_deadline()), (4, None));
+    assert_eq!(hash.get(names[0], 0).unwrap().value, long);
+}
+
+#[test]
+fn a_time_that_is_too_late_is_the_latest() {
+    let latest = i64::MAX as u64;
+    for (words, deadline) in [
+        (vec!["SET", "k", "v", "PXAT", "9223372036854775807"], latest),
+        (vec!["SET", "k", "v", "PXAT", "18446744073709551615"], latest),
+        (vec!["SET", "k", "v", "EXAT", "9223372036854775807"], latest),
+        (vec!["SET", "k", "v", "PXAT", "1800000000000"], 1_800_000_000_000),
+    ] {
+        let text: Vec<String> =
+            words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+        let record = format!("*{}\r\n{}", words.len(), text.concat());
+        let store = replayed(record.as_bytes(), 1000);
+        let key = Key::new(&SECRET, b"k");
+        let found = store.0.peek(0, &key, 0).map(|entry| entry.deadline());
+        assert_eq!(found, Some(Some(deadline)), "{words:?}");
+    }
 }

@@ -1,11 +1,13 @@
 //! A hash as its fields come in, in the form that the engine keeps.
 //!
-//! What always holds: no name is there twice; a hash that is large is large.
+//! What always holds: no name is there twice; a hash that is large is large; no field ends later than
+//! one that a client may set ([`FIELD_DEADLINE_MAX_MS`]).
 
 use engine::OwnedValue;
 use engine::hash::{
     BigHash, Field, FieldEdit, PackedHash, SipKey, packed, stays_packed, write_field,
 };
+use engine::limits::FIELD_DEADLINE_MAX_MS;
 
 /// Fields on their way.
 #[derive(Debug)]
@@ -24,6 +26,7 @@ impl Collect {
 
     /// Adds a field; `None` if a large hash has it already.
     pub(crate) fn add(&mut self, field: Field<'_>) -> Option<()> {
+        let field = Field { deadline: field.deadline.map(bounded), ..field };
         self.count += 1;
         if let Some(big) = &mut self.big {
             big.insert(field);
@@ -45,8 +48,8 @@ impl Collect {
         mut self,
         deadlines: impl Iterator<Item = (&'a [u8], u64)>,
     ) -> Option<OwnedValue> {
-        let edits: Vec<FieldEdit<'_>> =
-            deadlines.map(|(field, at)| FieldEdit::Deadline { field, at: Some(at) }).collect();
+        let edit = |(field, at)| FieldEdit::Deadline { field, at: Some(bounded(at)) };
+        let edits: Vec<FieldEdit<'_>> = deadlines.map(edit).collect();
         if let Some(mut big) = self.big.take() {
             big.apply(&edits);
             return Some(OwnedValue::Big(Box::new(big)));
@@ -66,4 +69,8 @@ impl Collect {
             (_, None) => OwnedValue::Packed(run),
         })
     }
+}
+
+fn bounded(at: u64) -> u64 {
+    at.min(FIELD_DEADLINE_MAX_MS)
 }

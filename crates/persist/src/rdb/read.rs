@@ -8,7 +8,7 @@ use super::input::{Error, Input, Problem};
 use super::value::{Form, is_kept, value};
 use super::{Templates, VERSION_VALKEY, VERSIONS, kind, op, skip};
 use crate::extra::{AUX_NAME, Extra, tag};
-use crate::limits::{EXTRA_MAX, EXTRA_PIECE_MAX};
+use crate::limits::EXTRA_PIECE_MAX;
 use engine::hash::{FieldDeadline, FieldEdit, SipKey};
 use engine::limits::KEY_MAX;
 use engine::{HashKey, OwnedItem, OwnedValue};
@@ -212,7 +212,9 @@ impl<R: Read> Reader<R> {
         if name != AUX_NAME {
             return Ok(Some(Event::Aux { name, value }));
         }
-        if self.extra.len() + value.len() > EXTRA_MAX || value.len() > EXTRA_PIECE_MAX {
+        // All together have no bound but the file's: a hash may have any number of fields with
+        // deadlines.
+        if value.len() > EXTRA_PIECE_MAX {
             return Err(Error { offset: start, problem: Problem::Extra });
         }
         self.extra.extend_from_slice(&value);

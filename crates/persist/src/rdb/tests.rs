@@ -446,3 +446,19 @@ fn what_a_session_left_behind_comes_back() {
         assert_eq!(self::fields(&found.item.value), self::fields(&item.value));
     }
 }
+
+#[test]
+fn deadlines_of_fields_have_no_bound_but_the_memory() {
+    let mut writer = Writer::new(Vec::new(), &FACTS, false).unwrap();
+    let mut big = BigHash::new(SIP);
+    let mut name = vec![b'n'; 1 << 20];
+    // What stands beside the hash is more than 64 MiB.
+    for i in 0..66_u64 {
+        name[..8].copy_from_slice(&i.to_le_bytes());
+        big.insert(Field { name: &name, value: b"v", deadline: Some(1_000 + i) });
+    }
+    let (value, meta) = (OwnedValue::Big(Box::new(big)), Meta::default());
+    writer.item(b"k", Body::of(&value), &meta, &Extra::default()).unwrap();
+    let (items, _, _) = read_all(&writer.finish().unwrap(), Others::Refuse).unwrap();
+    assert!(fields(&items[0].item.value) == fields(&value));
+}

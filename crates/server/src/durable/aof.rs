@@ -25,7 +25,7 @@ use persist::aof::{
     self, Framer, Manifest, Part, Problem, Reader, Verdict, base_name, increment_name,
     manifest_name, room,
 };
-use persist::limits::{PARTS_MAX, ROOM_LINE};
+use persist::limits::{CHUNK_MAX, PARTS_MAX, ROOM_LINE};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -402,5 +402,9 @@ impl Frame for Chunks {
 
     fn room_end(&self) -> u64 {
         ROOM_LINE
+    }
+
+    fn most(&self) -> u64 {
+        CHUNK_MAX
     }
 }

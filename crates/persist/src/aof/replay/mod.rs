@@ -297,10 +297,14 @@ impl Turn<'_> {
     }
 }
 
-/// A moment as text, in units of so many milliseconds. The past is as good as any moment there.
+/// A moment as text, in units of so many milliseconds. The past is as good as any moment there, and
+/// so is what no client can set any more.
 fn moment(text: &[u8], unit: i64) -> Result<u64, ReplayProblem> {
-    let at = parse_i64(text).and_then(|at| at.checked_mul(unit));
-    at.map(|at| at.max(1).cast_unsigned()).ok_or(ReplayProblem::Arguments)
+    let at = match parse_i64(text) {
+        Some(at) => at.saturating_mul(unit),
+        None => parse_u64(text).map(|_| i64::MAX).ok_or(ReplayProblem::Arguments)?,
+    };
+    Ok(at.max(1).cast_unsigned())
 }
 
 fn integer(text: &[u8]) -> Result<i64, ReplayProblem> {

@@ -77,6 +77,9 @@ pub trait Frame: Send {
 
     /// Bytes before the end of room that are other ones if more room follows.
     fn room_end(&self) -> u64;
+
+    /// The most bytes that can be framed at once.
+    fn most(&self) -> u64;
 }
 
 /// One increment: a file and how it's written.
@@ -124,8 +127,12 @@ impl Increment {
     /// at once, and those after them.
     ///
     /// # Errors
-    /// As [`Medium::append`].
+    /// As [`Medium::append`]; there are more than can be read again at once.
     pub fn append(&mut self, records: &[u8], synced: u64, each_synced: bool) -> io::Result<()> {
+        if records.len() as u64 > self.frame.most() {
+            // Nobody could read it again. A new base can hold it.
+            return Err(io::Error::other("a change is larger than what the log takes at once"));
+        }
         self.framed.clear();
         self.frame.frame(records, synced, &mut self.framed);
         if each_synced {
@@ -228,6 +235,10 @@ impl Frame for Nowhere {
     fn room_end(&self) -> u64 {
         0
     }
+
+    fn most(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 impl fmt::Debug for Increment {
@@ -244,7 +255,7 @@ impl fmt::Debug for Increment {
 
 #[cfg(test)]
 mod tests {
-    use super::{Increment, Medium, ROOM};
+    use super::{Frame, Increment, Medium, ROOM};
     use crate::durable::aof::Chunks;
     use persist::aof::{Framer, Reader};
     use std::io;
@@ -399,6 +410,49 @@ mod tests {
         rig.append(ROOM as usize, true);
         rig.append(100, true);
         assert!(rig.paper.with(|sheet| sheet.bytes.len() as u64 > rig.increment.size()));
+        assert_eq!(rig.paper.records(), rig.written);
+    }
+
+    /// Chunks that can't be long.
+    struct Short(Chunks);
+
+    impl Frame for Short {
+        fn frame(&mut self, bytes: &[u8], synced: u64, out: &mut Vec<u8>) {
+            self.0.frame(bytes, synced, out);
+        }
+
+        fn close(&mut self, synced: u64, out: &mut Vec<u8>) {
+            self.0.close(synced, out);
+        }
+
+        fn before_room(&self, size: u64) -> &'static [u8] {
+            self.0.before_room(size)
+        }
+
+        fn room(&self, from: u64, to: u64, out: &mut Vec<u8>) -> u64 {
+            self.0.room(from, to, out)
+        }
+
+        fn room_end(&self) -> u64 {
+            self.0.room_end()
+        }
+
+        fn most(&self) -> u64 {
+            100
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let mut rig = Rig::new();
+        let (mut opening, size) = (Vec::new(), rig.increment.size());
+        let frame = Box::new(Short(Chunks(Framer::open(7, &mut opening))));
+        rig.increment = Increment::new(rig.increment.medium(), frame, size);
+        rig.append(50, false);
+        let before = rig.increment.size();
+        rig.increment.append(&[b'#'; 101], 0, false).unwrap_err();
+        assert_eq!(rig.increment.size(), before);
+        rig.append(60, false);
         assert_eq!(rig.paper.records(), rig.written);
     }
 }

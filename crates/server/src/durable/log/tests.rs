@@ -98,6 +98,10 @@ impl Frame for Plain {
     fn room_end(&self) -> u64 {
         0
     }
+
+    fn most(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 struct Rig {
