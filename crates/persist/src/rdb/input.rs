@@ -25,6 +25,8 @@ pub enum Problem {
     Io(io::Error),
     /// The file ends too soon.
     Truncated,
+    /// There is more behind the end.
+    Trailing,
     /// It doesn't begin as such a file does.
     NotRdb,
     /// It's of a version that isn't read.
@@ -58,6 +60,7 @@ impl fmt::Display for Error {
         match &self.problem {
             Problem::Io(error) => write!(f, "{error}")?,
             Problem::Truncated => f.write_str("the file ends too soon")?,
+            Problem::Trailing => f.write_str("something follows the file's end")?,
             Problem::NotRdb => f.write_str("this is no RDB file")?,
             Problem::Version(version) => write!(f, "version {version} isn't known")?,
             Problem::Length => f.write_str("a length that isn't one")?,

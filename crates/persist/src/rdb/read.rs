@@ -154,6 +154,15 @@ impl<R: Read> Reader<R> {
         Ok(None)
     }
 
+    /// After the end: that nothing follows it.
+    ///
+    /// # Errors
+    /// There is more, or that can't be read.
+    pub fn nothing_follows(&mut self) -> Result<(), Error> {
+        let ends = self.input.is_at_end()?;
+        if ends { Ok(()) } else { self.input.fail(Problem::Trailing) }
+    }
+
     /// What follows the file in the same source: the commands of an old log, say.
     pub fn into_rest(self) -> io::Chain<Cursor<Vec<u8>>, R> {
         self.input.into_rest()

@@ -10,6 +10,7 @@
 //! What always holds: the files that the manifest names make up the store, after a crash at any
 //! moment too; nothing is deleted before the manifest that doesn't name it is on the disk.
 
+use super::base::{self, NO_SALVAGE};
 use super::folder::Folder;
 use super::load;
 use super::loading::Loading;
@@ -44,7 +45,7 @@ const SALVAGE: &str = " (if it's damaged, a start with --salvage loads what is r
 pub struct Found {
     /// Keys that the base had.
     pub keys: u64,
-    /// Records of the increments.
+    /// Records of the increments, and of the base.
     pub records: u64,
     /// Bytes that a crash had left of a write, cut and kept aside.
     pub cut: u64,
@@ -119,7 +120,7 @@ impl Files {
         }
         let mut store = Loading::into(node);
         if let Some(base) = &self.manifest.base {
-            found.keys = self.load_base(base, node, began_ms, progress)?;
+            self.load_base(base, &mut store, began_ms, progress, &mut found)?;
         }
         let last = last_written(&self.manifest, |name| self.folder.file(name));
         for (i, part) in self.manifest.increments.iter().enumerate() {
@@ -255,16 +256,22 @@ impl Files {
     fn load_base(
         &self,
         part: &Part,
-        node: &Node,
+        store: &mut Loading<'_>,
         began_ms: u64,
         progress: &Progress,
-    ) -> Result<u64, String> {
+        found: &mut Found,
+    ) -> Result<(), String> {
         let path = self.folder.file(&part.name);
-        let wrong = |what: String| format!("{}: {what}", path.display());
-        let found = load::rdb(node, self.opened(part, progress)?, began_ms);
-        let found = found.map_err(|what| wrong(format!("{what}{SALVAGE}")))?;
-        found.warn(&part.name);
-        Ok(found.keys)
+        let file = self.opened(part, progress)?;
+        let (loaded, advice) = if base::has_records(&part.name) {
+            (base::load(store, file, began_ms), NO_SALVAGE)
+        } else {
+            (load::rdb(store.node(), file, began_ms), SALVAGE)
+        };
+        let loaded = loaded.map_err(|what| format!("{}: {what}{advice}", path.display()))?;
+        loaded.warn(&part.name);
+        (found.keys, found.records) = (loaded.keys, loaded.records);
+        Ok(())
     }
 
     fn load_increment(

@@ -3,11 +3,13 @@
 //! A file is an RDB file, an increment of the log, a manifest (with the files that it names), or a
 //! folder with one. What always holds: files are read and nothing is changed, but that `fix` cuts the
 //! torn end of an increment off, which it keeps beside it; damage is never cut away.
+//! A record that no store could apply is damage.
 //! Not for: what a log's records do to a store; loading tells.
 
 use super::aof::last_written;
+use super::base;
 use super::folder::{Folder, is_temporary};
-use persist::aof::{Manifest, Part, Problem, Reader, Verdict};
+use persist::aof::{DryRun, Manifest, Part, Problem, Reader, Verdict};
 use persist::rdb::{Event, Others, Reader as RdbReader};
 use std::fmt::Write;
 use std::fs::File;
@@ -95,7 +97,8 @@ fn facts(path: &Path, fix: bool, last: bool) -> Result<Facts, String> {
     (&file).take(6).read_to_end(&mut head).map_err(said)?;
     let file = BufReader::new(File::open(path).map_err(said)?);
     if head.starts_with(b"REDIS") || head.starts_with(b"VALKEY") {
-        snapshot(file).map(Facts::Text)
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        snapshot(file, base::has_records(&name)).map(Facts::Text)
     } else {
         increment(path, file, fix, last).map(Facts::Text)
     }
@@ -108,7 +111,7 @@ fn manifests(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found.map(|entry| entry.path()).collect())
 }
 
-fn snapshot(file: impl Read) -> Result<String, String> {
+fn snapshot(file: impl Read, has_records: bool) -> Result<String, String> {
     let damaged = |error: persist::rdb::Error| format!("damaged: {error}");
     let mut reader = RdbReader::new(file, Others::Skip, SECRET).map_err(damaged)?;
     let (mut strings, mut hashes, mut hidden, mut skipped) = (0_u64, 0_u64, 0_u64, 0_u64);
@@ -125,20 +128,34 @@ fn snapshot(file: impl Read) -> Result<String, String> {
             Event::Aux { .. } | Event::Resize { .. } | Event::End { .. } => {}
         }
     }
+    let (version, offset) = (reader.version(), reader.offset());
+    let behind = if has_records {
+        let records = base::read_records(reader.into_rest(), offset);
+        match records.map_err(|what| format!("damaged: {what}"))? {
+            0 => String::new(),
+            records => format!("; {records} records of a log behind it"),
+        }
+    } else {
+        reader.nothing_follows().map_err(damaged)?;
+        String::new()
+    };
     Ok(format!(
-        "whole: RDB version {}, {strings} strings, {hashes} hashes, {hidden} marks of sessions that \
-         got another key, {skipped} values of other types; {sum}",
-        reader.version()
+        "whole: RDB version {version}, {strings} strings, {hashes} hashes, {hidden} marks of sessions \
+         that got another key, {skipped} values of other types; {sum}{behind}"
     ))
 }
 
 fn increment(path: &Path, file: impl Read, fix: bool, last: bool) -> Result<String, String> {
     // What is before the last increment was on the disk before that one began.
     let mut reader = Reader::new(file, if last { 0 } else { u64::MAX });
-    let mut records = 0_u64;
+    let (mut records, mut dry) = (0_u64, DryRun::default());
     let error = loop {
         match reader.next() {
-            Ok(Some(_)) => records += 1,
+            Ok(Some(record)) => {
+                let done = dry.record(&record);
+                done.map_err(|error| format!("can't be loaded: {error}"))?;
+                records += 1;
+            }
             Ok(None) => break None,
             Err(error) => break Some(error),
         }

@@ -32,6 +32,8 @@ pub struct Found {
     pub first_skipped: Option<String>,
     /// Whether a checksum said that the file is whole.
     pub checked: bool,
+    /// Records behind it that were applied, or instead of it.
+    pub records: u64,
 }
 
 impl Found {
@@ -52,8 +54,20 @@ impl Found {
 /// # Errors
 /// A sentence: what is wrong with the file, and where; or that there is no memory for it.
 pub fn rdb(node: &Node, file: impl Read, began_ms: u64) -> Result<Found, String> {
+    let (found, mut reader) = rdb_part(node, file, began_ms)?;
+    reader.nothing_follows().map_err(|error| error.to_string())?;
+    Ok(found)
+}
+
+/// As [`rdb`], but something may follow the file in the same source.
+pub(super) fn rdb_part<R: Read>(
+    node: &Node,
+    file: R,
+    began_ms: u64,
+) -> Result<(Found, Reader<R>), String> {
     let secret = node.secret();
-    let reader = Reader::new(file, Others::Skip, secret.0).map_err(|error| error.to_string())?;
+    let mut reader =
+        Reader::new(file, Others::Skip, secret.0).map_err(|error| error.to_string())?;
     for number in 0..node.shard_count() {
         node.with_shard(number, |shard| shard.set_began(began_ms));
     }
@@ -61,17 +75,18 @@ pub fn rdb(node: &Node, file: impl Read, began_ms: u64) -> Result<Found, String>
     std::thread::scope(|scope| {
         let fillers: Result<Vec<_>, _> = (0..count).map(|_| Filler::start(scope, node)).collect();
         let mut fillers = fillers.map_err(|error| format!("there can be no thread: {error}"))?;
-        let read = read_all(node, reader, &mut fillers);
+        let read = read_all(node, &mut reader, &mut fillers);
         let filled = fillers.into_iter().map(Filler::end).fold(Ok(()), Result::and);
         // Where a filler gave up, reading ended for no reason of its own.
         filled.and(read)
     })
+    .map(|found| (found, reader))
 }
 
 /// Reads a file and deals its items out.
 fn read_all<R: Read>(
     node: &Node,
-    mut reader: Reader<R>,
+    reader: &mut Reader<R>,
     fillers: &mut [Filler<'_>],
 ) -> Result<Found, String> {
     let secret = node.secret();
@@ -302,5 +317,9 @@ mod tests {
         let middle = file.len() / 2;
         file[middle] ^= 0x10;
         rdb(&self::node(), file.as_slice(), NOW).unwrap_err();
+        file[middle] ^= 0x10;
+        file.push(b'\n');
+        let error = rdb(&self::node(), file.as_slice(), NOW).unwrap_err();
+        assert!(error.contains("follows the file's end"), "{error}");
     }
 }

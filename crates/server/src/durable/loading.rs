@@ -35,6 +35,11 @@ impl<'n> Loading<'n> {
         Self { node, missing, missed: 0 }
     }
 
+    /// The node.
+    pub(super) const fn node(&self) -> &'n Node {
+        self.node
+    }
+
     /// What applies an increment to it.
     pub(super) const fn replay(&self) -> Replay {
         Replay::new(self.node.secret(), self.node.databases())

@@ -11,6 +11,7 @@
 //! Not for: what the bytes mean.
 
 pub mod aof;
+mod base;
 pub mod check;
 pub mod folder;
 pub mod keeper;

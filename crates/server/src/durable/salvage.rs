@@ -11,6 +11,7 @@
 //! Not for: files that can't be read, or that a later version wrote; those are refused.
 
 use super::aof::{Files, Found, last_written, manifest_in, part_named};
+use super::base::{self, NO_SALVAGE};
 use super::folder::{Folder, is_temporary};
 use super::load;
 use super::loading::Loading;
@@ -159,7 +160,14 @@ impl Files {
         if let Some(base) = &self.manifest.base {
             let path = self.folder.file(&base.name);
             let wrong = |what: String| format!("{}: {what}", path.display());
-            let (base, what) = look_at_base(&path, progress).map_err(wrong)?;
+            let looked = if base::has_records(&base.name) && path.exists() {
+                let file = progress.open(&path).map_err(|error| wrong(error.to_string()))?;
+                let read = base::read_through(file).map_err(|what| format!("{what}{NO_SALVAGE}"));
+                read.map(|_| (Base::Whole, None))
+            } else {
+                look_at_base(&path, progress)
+            };
+            let (base, what) = looked.map_err(wrong)?;
             if let Some(what) = what.map(wrong) {
                 say::warning(format_args!("{what}"));
                 findings.first = Some(what);
@@ -216,10 +224,15 @@ impl Files {
         if let Some(part) = &self.manifest.base {
             let path = self.folder.file(&part.name);
             let wrong = |what: String| format!("{}: {what}", path.display());
-            let loaded = load_base(node, began_ms, &findings.base, from(&path, progress));
+            let loaded = if base::has_records(&part.name) && path.exists() {
+                let file = progress.open(&path).map_err(|error| wrong(error.to_string()))?;
+                base::load(&mut store, file, began_ms)
+            } else {
+                load_base(node, began_ms, &findings.base, from(&path, progress))
+            };
             let loaded = loaded.map_err(wrong)?;
             loaded.warn(&part.name);
-            found.keys = loaded.keys;
+            (found.keys, found.records) = (loaded.keys, loaded.records);
         }
         let is_lost = matches!(findings.base, Base::Parts(_));
         let mut trust = is_lost.then(Trust::in_what_is_there);
@@ -354,7 +367,8 @@ fn look_at_base(path: &Path, progress: &Progress) -> Result<(Base, Option<String
         Mend::No => {}
     }
     let parts = rdb::right_stretches(&mut open, length).map_err(said)?;
-    if let rdb::Problem::Version(_) | rdb::Problem::Kind { .. } = error.problem
+    if let rdb::Problem::Version(_) | rdb::Problem::Kind { .. } | rdb::Problem::NotRdb =
+        error.problem
         && parts.is_empty()
     {
         // More likely another program's than damaged.
@@ -387,7 +401,7 @@ fn read_through(file: impl io::Read) -> Result<(), rdb::Error> {
     // A secret for values that nobody keeps.
     let mut reader = RdbReader::new(file, Others::Skip, [1, 2])?;
     while reader.next()?.is_some() {}
-    Ok(())
+    reader.nothing_follows()
 }
 
 /// A file from any byte on.
