@@ -92,6 +92,8 @@ pub struct Config {
     pub auto_aof_rewrite_min_size: u64,
     /// Whether what a crash left at the log's end may be cut.
     pub aof_load_truncated: bool,
+    /// Whether bases are RDB; they always are.
+    pub aof_use_rdb_preamble: bool,
     /// Save points: seconds and changes, in turn.
     pub save: String,
     /// The file of snapshots.
@@ -212,6 +214,7 @@ impl Config {
             auto_aof_rewrite_percentage: s.size("auto-aof-rewrite-percentage"),
             auto_aof_rewrite_min_size: s.size("auto-aof-rewrite-min-size"),
             aof_load_truncated: s.is_set("aof-load-truncated"),
+            aof_use_rdb_preamble: s.is_set("aof-use-rdb-preamble"),
             save: s.value("save").to_owned(),
             dbfilename: s.value("dbfilename").to_owned(),
             rdbcompression: s.is_set("rdbcompression"),

@@ -12,6 +12,7 @@ use super::log::{Log, Policy};
 use super::salvage::{self, Summary};
 use crate::config::Config;
 use crate::log as say;
+use persist::aof::manifest_name;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -91,8 +92,14 @@ impl Durable {
     fn open_log(self: &Arc<Self>, config: &Config, now_ms: u64) -> Result<Option<u64>, String> {
         let folder = Folder::take(&Path::new(&config.dir).join(&config.appenddirname))?;
         let truncate = config.aof_load_truncated;
+        if !config.aof_use_rdb_preamble {
+            say::warning(format_args!(
+                "aof-use-rdb-preamble no has no effect: the log's bases are always RDB"
+            ));
+        }
         let (mut files, salvaged) = self.open_files_of(config, folder, now_ms)?;
         let keys = if files.is_new() {
+            not_beside_an_old_log(config)?;
             self.load_snapshot(config, now_ms)?
         } else {
             if salvaged.is_none() {
@@ -165,4 +172,20 @@ impl Durable {
         let of = |number| self.node.with_shard(number, |shard| shard.len(db));
         (0..self.node.shard_count()).filter_map(of).sum()
     }
+}
+
+/// An error if there is no log but one of Redis before 7, which that would take over.
+fn not_beside_an_old_log(config: &Config) -> Result<(), String> {
+    let (name, folder) = (&config.appendfilename, &config.appenddirname);
+    let old = Path::new(&config.dir).join(name);
+    if !old.is_file() {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is the log of a Redis before 7, and there is none in {folder}/ yet. To take it over, \
+         move it into {folder}/ and write {folder}/{} with the line: file {name} seq 1 type b. To \
+         begin without it, move it elsewhere",
+        old.display(),
+        manifest_name(name)
+    ))
 }
