@@ -68,6 +68,8 @@ pub const HTTP_SURVEY_MS: u64 = 50;
 pub const HTTP_SLOW: usize = 32;
 /// A load that takes no longer is over before any client is answered.
 pub const LOAD_UNTOLD: Duration = Duration::from_millis(200);
+/// Increments of the log from which it gets a new base, however small it is: each start adds one.
+pub const INCREMENTS_MOST: usize = 64;
 /// Bytes of a snapshot that may wait to be written: what is changed while it goes on, and what a disk
 /// that stalls keeps waiting.
 pub const TRAYS_MOST: usize = 256 << 20;

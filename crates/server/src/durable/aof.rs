@@ -51,6 +51,17 @@ pub struct Found {
     pub cut: u64,
 }
 
+/// Bytes of the log's files, and how many they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of the base.
+    pub base: u64,
+    /// Bytes of the increments before the one that is written to.
+    pub before: u64,
+    /// Increments, that one included.
+    pub increments: usize,
+}
+
 /// The files of the log.
 #[derive(Debug)]
 pub struct Files {
@@ -132,6 +143,27 @@ impl Files {
         Ok(found)
     }
 
+    /// Whether no increment can be added: a base has to take the place of all there is.
+    pub fn is_full(&self) -> bool {
+        self.manifest.parts().count() + 2 > PARTS_MAX
+    }
+
+    /// What there is, the increment that is written to having been begun.
+    pub fn sizes(&self) -> Sizes {
+        let of = |part: &Part| {
+            // What isn't there has no bytes; loading it would tell.
+            std::fs::metadata(self.folder.file(&part.name)).map_or(0, |facts| facts.len())
+        };
+        let increments = &self.manifest.increments;
+        // A spare one is named already.
+        let begun = increments.len().saturating_sub(usize::from(self.spare.is_some()));
+        Sizes {
+            base: self.manifest.base.as_ref().map_or(0, of),
+            before: increments.iter().take(begun.saturating_sub(1)).map(of).sum(),
+            increments: begun,
+        }
+    }
+
     /// Removes parts that no manifest names: a crash left them, between a file and its manifest.
     pub fn tidy(&self) {
         let is_named = |name: &str| self.manifest.parts().any(|part| part.name == name);
@@ -150,12 +182,13 @@ impl Files {
         if let Some(spare) = self.spare.take() {
             return Ok(spare);
         }
-        if self.manifest.parts().count() + 2 > PARTS_MAX {
+        let unnamed = self.anew && !self.is_new();
+        if self.is_full() && !unnamed {
             return Err(io::Error::other(format!("the log has {PARTS_MAX} files already")));
         }
         // One that doesn't follow those before it leaves a gap, which tells them apart without a
         // manifest.
-        let gap = u64::from(self.anew && !self.is_new());
+        let gap = u64::from(unnamed);
         let sequence = self.manifest.next_increment() + gap;
         let name = increment_name(&self.prefix, sequence);
         let file = OpenOptions::new()
@@ -177,7 +210,7 @@ impl Files {
         // The manifest must not be on the disk before the file that it names.
         self.folder.sync()?;
         let part = Part { name, sequence };
-        if self.anew && !self.is_new() {
+        if unnamed {
             self.unnamed = Some(part);
         } else {
             let begins = self.is_new();

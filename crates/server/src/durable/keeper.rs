@@ -5,7 +5,8 @@
 //! two never run at once, and none before everything is loaded. A log that failed refuses writes
 //! until a rewrite has made it whole.
 
-use super::aof::Files;
+use super::aof::{Files, Sizes};
+use super::due::Pause;
 use super::folder::Folder;
 use super::log::{Facts as LogFacts, Log, Policy};
 use super::progress::{Loading, Progress};
@@ -19,18 +20,9 @@ use crate::workers::Common;
 use commands::host::OnDisk;
 use node::Node;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-
-/// How often it's looked whether something is due (ms).
-const TICK_MS: u64 = 100;
-/// How often it's said how far loading has come (ms).
-const TELL_MS: u64 = 2_000;
-/// How long a snapshot that failed isn't tried again by itself (ms): after the first time, and then
-/// twice as long each time, but never longer than `RETRY_MOST_MS`.
-const RETRY_MS: u64 = 5_000;
-const RETRY_MOST_MS: u64 = 3_600_000;
 
 /// What INFO tells.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,8 +41,8 @@ pub struct Facts {
     pub rewriting: bool,
     /// How the last one went.
     pub last_rewrite_ok: bool,
-    /// Bytes of the base.
-    pub base_bytes: u64,
+    /// The log's files.
+    pub sizes: Sizes,
     /// The log, if there is one.
     pub log: Option<LogFacts>,
 }
@@ -79,11 +71,11 @@ pub struct Durable {
     /// The log's base is on the disk: what is in the log can be read again.
     pub(super) founded: AtomicBool,
     pub(super) reloads: Reloads,
-    ending: AtomicBool,
+    pub(super) ending: AtomicBool,
     pub(super) facts: Mutex<Facts>,
-    retry_ms: AtomicU64,
-    /// Snapshots and rewrites that failed since the last one that didn't.
-    failures: AtomicU32,
+    /// When the next snapshot and the next rewrite may be tried by themselves.
+    pub(super) snapshots: Pause,
+    pub(super) rewrites: Pause,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -114,8 +106,8 @@ impl Durable {
             reloads: Reloads::default(),
             ending: AtomicBool::new(false),
             facts: Mutex::new(facts),
-            retry_ms: AtomicU64::new(0),
-            failures: AtomicU32::new(0),
+            snapshots: Pause::default(),
+            rewrites: Pause::default(),
             threads: Mutex::default(),
         })
     }
@@ -346,7 +338,7 @@ impl Durable {
         });
         self.write_beside(false);
         let now = self.common.clock.now().ms;
-        self.count_attempt(done.is_ok());
+        self.snapshots.note(done.is_ok(), now);
         let mut facts = lock(&self.facts);
         facts.last_save_ok = done.is_ok();
         match &done {
@@ -378,12 +370,13 @@ impl Durable {
         self.write_beside(true);
         let done = self.rewrite_files();
         self.write_beside(false);
-        self.count_attempt(done.is_ok());
+        self.rewrites.note(done.is_ok(), self.common.clock.now().ms);
+        // One that failed has begun an increment, maybe.
+        let sizes = lock(&self.files).as_ref().map(Files::sizes).unwrap_or_default();
         let mut facts = lock(&self.facts);
-        facts.last_rewrite_ok = done.is_ok();
+        (facts.last_rewrite_ok, facts.sizes) = (done.is_ok(), sizes);
         match &done {
             Ok(bytes) => {
-                facts.base_bytes = *bytes;
                 self.founded.store(true, Ordering::Release);
                 self.ring();
                 say::notice(format_args!("the append-only file was rewritten: {bytes} bytes"));
@@ -419,93 +412,6 @@ impl Durable {
         log.mended();
         Ok(bytes)
     }
-
-    /// The thread that looks whether something is due.
-    pub(super) fn tick_on(self: &Arc<Self>) {
-        let mut told_ms = self.common.clock.now().ms;
-        while !self.ending.load(Ordering::Acquire) {
-            std::thread::sleep(std::time::Duration::from_millis(TICK_MS));
-            let now = self.common.clock.now().ms;
-            if let Some(loading) = self.loading() {
-                tell(&loading, &mut told_ms, now);
-                continue;
-            }
-            if let Some(log) = self.log().filter(|log| log.has_failed()) {
-                log.discard();
-            }
-            if self.busy.load(Ordering::Relaxed) || now < self.retry_ms.load(Ordering::Relaxed) {
-                continue;
-            }
-            let config = self.store.config();
-            let began = if self.refuses_writes() || self.is_rewrite_due(&config) {
-                self.retry_ms.store(now + self.pause(), Ordering::Relaxed);
-                self.rewrite_in_background()
-            } else if self.is_snapshot_due(&config.save, now) {
-                self.retry_ms.store(now + self.pause(), Ordering::Relaxed);
-                self.save_in_background()
-            } else {
-                Ok(())
-            };
-            if let Err(what) = began {
-                say::warning(format_args!("{what}"));
-            }
-        }
-    }
-
-    /// How long after an attempt that begins now the next one may (ms).
-    fn pause(&self) -> u64 {
-        // While writes are refused, nothing is as urgent.
-        let failures =
-            if self.refuses_writes() { 0 } else { self.failures.load(Ordering::Relaxed) };
-        (RETRY_MS << failures.min(16)).min(RETRY_MOST_MS)
-    }
-
-    /// Notes how an attempt went.
-    fn count_attempt(&self, ok: bool) {
-        if ok {
-            self.failures.store(0, Ordering::Relaxed);
-            self.retry_ms.store(0, Ordering::Relaxed);
-        } else {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether a save point has come: so many seconds and so many changes since the last snapshot.
-    fn is_snapshot_due(&self, points: &str, now_ms: u64) -> bool {
-        if points.is_empty() {
-            return false;
-        }
-        let facts = *lock(&self.facts);
-        let seconds = (now_ms / 1000).saturating_sub(facts.last_save_s);
-        let changes = self.changes().saturating_sub(facts.saved_changes);
-        let numbers: Vec<u64> =
-            points.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
-        numbers.chunks_exact(2).any(|pair| {
-            let [after, least] = *pair else { return false };
-            seconds >= after && changes >= least.max(1)
-        })
-    }
-
-    /// Whether the increments have grown so much that a new base pays.
-    fn is_rewrite_due(&self, config: &Config) -> bool {
-        let Some(log) = self.log() else { return false };
-        let grown = log.facts().size;
-        let base = lock(&self.facts).base_bytes;
-        let percentage = config.auto_aof_rewrite_percentage;
-        percentage > 0
-            && base + grown >= config.auto_aof_rewrite_min_size
-            && grown >= base.saturating_mul(percentage) / 100
-    }
-}
-
-/// Says now and then how far loading has come.
-fn tell(loading: &Loading, told_ms: &mut u64, now_ms: u64) {
-    if now_ms.saturating_sub(*told_ms) < TELL_MS {
-        return;
-    }
-    *told_ms = now_ms;
-    let (percent, left) = (loading.percent(), loading.seconds_left(now_ms));
-    say::notice(format_args!("loading: {percent:.0} %, {left} s left"));
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

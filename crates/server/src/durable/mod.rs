@@ -13,6 +13,7 @@
 pub mod aof;
 mod base;
 pub mod check;
+mod due;
 pub mod folder;
 pub mod keeper;
 pub mod load;

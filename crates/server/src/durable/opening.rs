@@ -113,13 +113,17 @@ impl Durable {
         // Snapshots go to the folder above, which nobody else takes while there is a log.
         Folder::clean(Path::new(&config.dir));
         let failed = |error: std::io::Error| format!("can't begin the append-only file: {error}");
-        let is_new = files.is_new();
-        let increment = files.begin_increment(true).map_err(failed)?;
-        if is_new || salvaged.is_some() {
-            // Nothing is on its way yet: the base is what was loaded, or nothing.
-            let base = files.rewrite(&self.node, self.options(config), || ()).map_err(failed)?;
-            lock(&self.facts).base_bytes = base;
+        let is_full = files.is_full();
+        if is_full {
+            files.begin_anew();
         }
+        let founds = is_full || files.is_new() || salvaged.is_some();
+        let increment = files.begin_increment(true).map_err(failed)?;
+        if founds {
+            // Nothing is on its way yet: the base is what was loaded, or nothing.
+            files.rewrite(&self.node, self.options(config), || ()).map_err(failed)?;
+        }
+        lock(&self.facts).sizes = files.sizes();
         if let Some(summary) = salvaged {
             summary.tell(keys.unwrap_or(0));
         }

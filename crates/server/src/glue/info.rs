@@ -167,8 +167,8 @@ fn persistence(host: &ServerHost, tally: &Tally, out: &mut String) {
     line(out, "aof_last_bgrewrite_status", status(facts.last_rewrite_ok));
     if let Some(log) = facts.log {
         line(out, "aof_last_write_status", status(!log.failed));
-        line(out, "aof_base_size", facts.base_bytes);
-        line(out, "aof_current_size", facts.base_bytes + log.size);
+        line(out, "aof_base_size", facts.sizes.base);
+        line(out, "aof_current_size", facts.sizes.base + facts.sizes.before + log.size);
         line(out, "aof_pending_bio_fsync", u8::from(log.syncing));
         line(out, "aof_delayed_fsync", log.delayed);
         line(out, "sessile_aof_syncs", log.syncs);

@@ -1,0 +1,187 @@
+//! What is due by itself: snapshots by the rules of `save`, rewrites of a log that has grown, and a
+//! new log for one that has failed.
+//!
+//! What always holds: what failed waits before it's tried again, each for itself; but while writes
+//! are refused, the log never waits long.
+//! Not for: how they are written.
+
+use super::aof::Sizes;
+use super::keeper::{Durable, lock};
+use super::progress::Loading;
+use crate::config::Config;
+use crate::limits::INCREMENTS_MOST;
+use crate::log as say;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// How often it's looked whether something is due (ms).
+const TICK_MS: u64 = 100;
+/// How often it's said how far loading has come (ms).
+const TELL_MS: u64 = 2_000;
+/// How long what failed isn't tried again by itself (ms): after the first time, and then twice as
+/// long each time, but never longer than `RETRY_MOST_MS`.
+const RETRY_MS: u64 = 5_000;
+const RETRY_MOST_MS: u64 = 3_600_000;
+
+/// How long after its failures something may be tried again.
+#[derive(Debug, Default)]
+pub(super) struct Pause {
+    /// Failures since the last time that it went well.
+    failures: AtomicU32,
+    /// When it failed last (ms).
+    failed_ms: AtomicU64,
+}
+
+impl Pause {
+    /// Notes how a try went.
+    pub(super) fn note(&self, ok: bool, now_ms: u64) {
+        if ok {
+            self.failures.store(0, Ordering::Relaxed);
+        } else {
+            self.failed_ms.store(now_ms, Ordering::Relaxed);
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it may be tried now. What is urgent waits after any failure as after the first.
+    fn is_over(&self, now_ms: u64, urgent: bool) -> bool {
+        let Some(more) = self.failures.load(Ordering::Relaxed).checked_sub(1) else { return true };
+        let doublings = if urgent { 0 } else { more.min(16) };
+        let pause = (RETRY_MS << doublings).min(RETRY_MOST_MS);
+        now_ms >= self.failed_ms.load(Ordering::Relaxed).saturating_add(pause)
+    }
+}
+
+impl Durable {
+    /// The thread that looks whether something is due.
+    pub(super) fn tick_on(self: &Arc<Self>) {
+        let mut told_ms = self.common.clock.now().ms;
+        while !self.ending.load(Ordering::Acquire) {
+            std::thread::sleep(std::time::Duration::from_millis(TICK_MS));
+            let now = self.common.clock.now().ms;
+            if let Some(loading) = self.loading() {
+                tell(&loading, &mut told_ms, now);
+                continue;
+            }
+            if let Some(log) = self.log().filter(|log| log.has_failed()) {
+                log.discard();
+            }
+            if !self.busy.load(Ordering::Relaxed) {
+                self.begin_what_is_due(now);
+            }
+        }
+    }
+
+    fn begin_what_is_due(self: &Arc<Self>, now_ms: u64) {
+        let config = self.store.config();
+        let urgent = self.refuses_writes();
+        let (pause, began) =
+            if self.rewrites.is_over(now_ms, urgent) && (urgent || self.is_rewrite_due(&config)) {
+                (&self.rewrites, self.rewrite_in_background())
+            } else if self.snapshots.is_over(now_ms, false)
+                && self.is_snapshot_due(&config.save, now_ms)
+            {
+                (&self.snapshots, self.save_in_background())
+            } else {
+                return;
+            };
+        if let Err(what) = began {
+            pause.note(false, now_ms);
+            say::warning(format_args!("{what}"));
+        }
+    }
+
+    /// Whether a save point has come: so many seconds and so many changes since the last snapshot.
+    fn is_snapshot_due(&self, points: &str, now_ms: u64) -> bool {
+        if points.is_empty() {
+            return false;
+        }
+        let facts = *lock(&self.facts);
+        let seconds = (now_ms / 1000).saturating_sub(facts.last_save_s);
+        let changes = self.changes().saturating_sub(facts.saved_changes);
+        is_point_reached(points, seconds, changes)
+    }
+
+    fn is_rewrite_due(&self, config: &Config) -> bool {
+        let Some(log) = self.log() else { return false };
+        let sizes = lock(&self.facts).sizes;
+        let (percentage, least) =
+            (config.auto_aof_rewrite_percentage, config.auto_aof_rewrite_min_size);
+        does_base_pay(sizes, log.facts().size, percentage, least)
+    }
+}
+
+/// Whether one of the points `SECONDS CHANGES ...` has come.
+fn is_point_reached(points: &str, seconds: u64, changes: u64) -> bool {
+    let numbers: Vec<u64> =
+        points.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
+    numbers.chunks_exact(2).any(|pair| {
+        let [after, least] = *pair else { return false };
+        seconds >= after && changes >= least.max(1)
+    })
+}
+
+/// Whether the increments, of which `current` bytes are in the one that is written to, have grown
+/// so much, or are so many, that a new base pays.
+fn does_base_pay(sizes: Sizes, current: u64, percentage: u64, least: u64) -> bool {
+    let grown = sizes.before.saturating_add(current);
+    let is_large = sizes.base.saturating_add(grown) >= least
+        && grown >= sizes.base.saturating_mul(percentage) / 100;
+    percentage > 0 && (is_large || sizes.increments >= INCREMENTS_MOST)
+}
+
+/// Says now and then how far loading has come.
+fn tell(loading: &Loading, told_ms: &mut u64, now_ms: u64) {
+    if now_ms.saturating_sub(*told_ms) < TELL_MS {
+        return;
+    }
+    *told_ms = now_ms;
+    let (percent, left) = (loading.percent(), loading.seconds_left(now_ms));
+    say::notice(format_args!("loading: {percent:.0} %, {left} s left"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_pays_once_all_increments_together_have_grown_enough_or_are_many() {
+        let sizes = |base, before, increments| Sizes { base, before, increments };
+        // By the base, not by what the last start has written.
+        assert!(!does_base_pay(sizes(1_000, 0, 1), 999, 100, 500));
+        assert!(does_base_pay(sizes(1_000, 0, 1), 1_000, 100, 500));
+        assert!(does_base_pay(sizes(1_000, 990, 7), 10, 100, 500));
+        assert!(!does_base_pay(sizes(1_000, 990, 7), 9, 100, 500));
+        assert!(does_base_pay(sizes(1_000, 490, 7), 10, 50, 500));
+        assert!(!does_base_pay(sizes(10, 300, 7), 100, 100, 500), "it's small");
+        assert!(does_base_pay(sizes(10, 0, INCREMENTS_MOST), 0, 100, 500), "there are many");
+        assert!(!does_base_pay(sizes(10, 5_000, INCREMENTS_MOST), 0, 0, 500), "never by itself");
+    }
+
+    #[test]
+    fn one_of_the_points_is_enough_and_needs_both_its_numbers() {
+        let reached = |seconds, changes| is_point_reached("3600 1 300 100", seconds, changes);
+        assert!(!reached(299, 1_000_000) && reached(300, 100) && !reached(300, 99));
+        assert!(!reached(3_599, 1) && reached(3_600, 1) && !reached(100_000, 0));
+        assert!(!is_point_reached("0 0", 5, 0), "nothing has changed");
+    }
+
+    #[test]
+    fn what_failed_waits_longer_each_time_unless_it_is_urgent() {
+        let pause = Pause::default();
+        assert!(pause.is_over(0, false));
+        let mut now = 1_000;
+        for expected in [5_000, 10_000, 20_000, 40_000] {
+            pause.note(false, now);
+            assert!(!pause.is_over(now + 4_999, true) && pause.is_over(now + 5_000, true));
+            assert!(!pause.is_over(now + expected - 1, false));
+            assert!(pause.is_over(now + expected, false));
+            now += expected;
+        }
+        (0..100).for_each(|_| pause.note(false, now));
+        assert!(!pause.is_over(now + 3_599_999, false) && pause.is_over(now + 3_600_000, false));
+        assert!(pause.is_over(now + 5_000, true));
+        pause.note(true, now);
+        assert!(pause.is_over(now, false));
+    }
+}
