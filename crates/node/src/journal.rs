@@ -11,7 +11,7 @@
 //! of one command or transaction stand together. A journal that is off costs a load.
 //! Not for: files, and what is safe: whoever writes takes the bytes and says so.
 
-use crate::limits::JOURNAL_WAITING_MAX;
+use crate::limits::{JOURNAL_WAITING_MAX, PARTS_KEPT, RECORDS_KEPT};
 use crate::touched::{Places, Touched};
 use engine::{Effect, Journal as Recorder, KeyHash};
 use smallvec::SmallVec;
@@ -146,12 +146,21 @@ impl Journal {
         self.end() > self.taken.load(Ordering::Acquire)
     }
 
+    /// Bytes that wait to be taken.
+    pub fn waiting_bytes(&self) -> u64 {
+        // Somebody may append and take between the two looks.
+        self.end().saturating_sub(self.taken.load(Ordering::Acquire))
+    }
+
+    /// Bytes that aren't on the disk yet.
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.end().saturating_sub(self.synced())
+    }
+
     /// Whether so much waits to be taken that writers should wait too.
     #[inline]
     pub fn is_backed_up(&self) -> bool {
-        // Somebody may append and take between the two looks.
-        let end = self.end.load(Ordering::Relaxed);
-        end.saturating_sub(self.taken.load(Ordering::Relaxed)) > JOURNAL_WAITING_MAX
+        self.waiting_bytes() > JOURNAL_WAITING_MAX
     }
 
     /// The position up to which replies may leave.
@@ -222,6 +231,7 @@ impl Journal {
         let start = self.taken.load(Ordering::Relaxed);
         let mut after_cut = false;
         bytes.clear();
+        bytes.shrink_to(RECORDS_KEPT);
         match waiting.cut {
             Some(cut) if cut > start => {
                 let rest = waiting.bytes.split_off((cut - start) as usize);
@@ -299,6 +309,10 @@ impl Journal {
             waiting.bytes.extend_from_slice(waiting.together[1]);
         }
         group.bytes.clear();
+        group.bytes.shrink_to(RECORDS_KEPT);
+        if group.parts.capacity() > PARTS_KEPT {
+            group.parts = SmallVec::new();
+        }
         group.emptied.clear();
         let end = self.end() + (waiting.bytes.len() - before) as u64;
         self.end.store(end, Ordering::Release);

@@ -7,7 +7,7 @@
 use crate::Node;
 use engine::{Policy, SEGMENT_BYTES};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How much memory there is, and what happens without.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Memory {
     maxmemory: AtomicU64,
     heap: AtomicU64,
     /// Whether more is used than the cap allows, so that commands that need memory must wait.
-    short: AtomicBool,
+    short: Arc<AtomicBool>,
     /// The shard that gives room next.
     hand: AtomicUsize,
 }
@@ -38,7 +38,7 @@ impl Memory {
             limits: Mutex::new(limits),
             maxmemory: AtomicU64::new(limits.maxmemory),
             heap: AtomicU64::new(0),
-            short: AtomicBool::new(false),
+            short: Arc::default(),
             hand: AtomicUsize::new(0),
         }
     }
@@ -83,6 +83,12 @@ impl Node {
     /// The cap on all memory; 0: as much as the arena has.
     pub fn maxmemory(&self) -> u64 {
         self.memory.maxmemory.load(Ordering::Relaxed)
+    }
+
+    /// Whether more memory is used than the cap allows, for who has to know it at any time: what
+    /// isn't needed has to go then.
+    pub fn shortage(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.memory.short)
     }
 
     /// Whether commands that need memory have to make room first.

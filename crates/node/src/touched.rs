@@ -13,7 +13,7 @@
 //! smaller position counts. Keys that share both wait for each other, which costs time, never truth.
 //! Source: the count-min sketch of Cormode and Muthukrishnan, with a maximum for the sum.
 
-use crate::limits::TOUCHED_PLACES;
+use crate::limits::{PARTS_KEPT, TOUCHED_PLACES};
 use engine::KeyHash;
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,6 +59,9 @@ impl Touched {
             for place in self.places_of(hash).into_iter().flatten() {
                 place.store(position, Ordering::Release);
             }
+        }
+        if places.some.capacity() > PARTS_KEPT {
+            places.some = SmallVec::new();
         }
         if std::mem::take(&mut places.all) {
             self.all.store(position, Ordering::Release);

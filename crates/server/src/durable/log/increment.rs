@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// Bytes of room that are made at a time.
 const ROOM: u64 = 1 << 20;
+/// Bytes that the buffer of what is appended keeps for the next time.
+const FRAMED_KEPT: usize = 1 << 20;
 
 /// A file that is appended to, or what stands for one.
 pub trait Medium: Send + Sync + fmt::Debug {
@@ -142,6 +144,8 @@ impl Increment {
         }
         self.medium.append(&self.framed)?;
         self.size += self.framed.len() as u64;
+        self.framed.clear();
+        self.framed.shrink_to(FRAMED_KEPT);
         Ok(())
     }
 
@@ -255,7 +259,7 @@ impl fmt::Debug for Increment {
 
 #[cfg(test)]
 mod tests {
-    use super::{Frame, Increment, Medium, ROOM};
+    use super::{FRAMED_KEPT, Frame, Increment, Medium, ROOM};
     use crate::durable::aof::Chunks;
     use persist::aof::{Framer, Reader};
     use std::io;
@@ -370,6 +374,7 @@ mod tests {
         }
         // An append that is longer than all the room.
         rig.append(3 * ROOM as usize, true);
+        assert!(rig.increment.framed.capacity() <= FRAMED_KEPT, "a large write is held on to");
         assert_eq!(rig.paper.records(), rig.written);
         let size = rig.increment.size();
         rig.paper.with(|sheet| {
