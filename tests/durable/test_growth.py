@@ -1,17 +1,22 @@
-"""How the log stays small by itself: over many starts, and over what earlier ones have written."""
+"""What keeping costs: how the log stays small by itself, and what INFO says of it."""
 
 from __future__ import annotations
 
 import random
 import time
 
-from durable_servers import LOG, check, everything, fill, ours, rewritten, running
+from durable_servers import LOG, NO_LOG, check, everything, fill, ours, rewritten, running
+from test_faults import fault, increments
 
 EMPTY = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"
 PARTS_MAX = 4096
 """Of `crates/persist/src/limits.rs`."""
 INCREMENTS_MOST = 64
 """Of `crates/server/src/limits.rs`."""
+
+LARGE = 64 << 20
+TWICE = 100
+"""Bytes: a session takes 80 in a snapshot, and 113 with its facts twice."""
 
 
 def parts(folder, kind: str) -> list:
@@ -96,3 +101,59 @@ def test_what_earlier_runs_wrote_counts_for_the_next_base(folder):
     assert info["aof_last_bgrewrite_status"] == "ok"
     assert server.client.strlen("base") == 600_000 and server.client.exists("run:0", "run:1") == 2
     server.kill()
+
+
+def test_a_large_write_leaves_no_memory_in_use(folder):
+    """Neither what it was written down in, nor what that was put in for the file."""
+    with running(ours(folder, *LOG, "--appendfsync", "always")) as client:
+        client.set("k", 1)
+        before = client.info("memory")["used_memory"]
+        client.set("large", b"x" * LARGE)
+        client.delete("large")
+        deadline = time.monotonic() + 60
+        while (used := client.info("memory")["used_memory"]) > before + LARGE // 4:
+            assert time.monotonic() < deadline, (before, used)
+            # The worker that had it looks when it has a turn.
+            client.set("k", 1)
+
+
+def test_info_tells_what_waits_for_the_disk(folder):
+    server = ours(folder, *LOG)
+    client = server.client
+    client.set("k", 1)
+    with fault(server, "fdatasync:delay_enter=2000000", *increments(folder)):
+        client.set("k", 2)
+        info = until(client, lambda info: info["sessile_aof_unsynced_ms"] >= 700)
+        assert info["sessile_aof_unsynced_bytes"] > 0 and info["aof_pending_bio_fsync"] == 1
+    until(client, lambda info: info["sessile_aof_unsynced_bytes"] == 0)
+    info = client.info("persistence")
+    assert info["sessile_aof_unsynced_ms"] == info["aof_buffer_length"] == 0
+    server.stop()
+
+
+def test_info_tells_of_saves_rewrites_and_loads(folder):
+    with running(ours(folder, *LOG)) as client:
+        info = client.info("persistence")
+        never = ("rdb_current_bgsave_time_sec", "aof_current_rewrite_time_sec")
+        assert [info[name] for name in (*never, "aof_last_rewrite_time_sec")] == [-1, -1, -1]
+        assert info["rdb_saves"] == info["aof_rewrites"] == info["aof_rewrite_scheduled"] == 0
+        client.mset({f"k:{n}": n for n in range(10)})
+        client.save()
+        rewritten(client)
+        info = client.info("persistence")
+        assert info["rdb_saves"] == info["aof_rewrites"] == 1
+        assert info["aof_last_rewrite_time_sec"] >= 0 and info["aof_pending_rewrite"] == 0
+    for options in (LOG, NO_LOG):
+        with running(ours(folder, *options)) as client:
+            assert client.info("persistence")["rdb_last_load_keys_loaded"] == 10
+
+
+def test_a_base_says_once_what_a_session_carries(folder):
+    """What stands beside an item is written before it, and not twice."""
+    with running(ours(folder, *NO_LOG, "--rdbcompression", "no")) as client:
+        client.execute_command("SESSION.CREATE", "s", "IDLE", 600, "USER", "ann", "SET", 1, "a", 1)
+        client.save()
+        once = (folder / "dump.rdb").stat().st_size
+        client.execute_command("SESSION.CREATE", "t", "IDLE", 600, "USER", "ann", "SET", 1, "a", 1)
+        client.save()
+        assert (folder / "dump.rdb").stat().st_size - once < TWICE

@@ -72,10 +72,14 @@ pub trait Host: fmt::Debug {
     fn sleep(&self, milliseconds: u64);
     /// Whether expired keys are removed on their own (DEBUG SET-ACTIVE-EXPIRE).
     fn set_active_expire(&self, on: bool);
-    /// Writes a snapshot: now, or by another thread. The error is what follows `ERR `.
-    fn save(&self, background: bool) -> Result<(), String>;
-    /// Has the base of the log written anew by another thread. The error is what follows `ERR `.
-    fn rewrite_log(&self) -> Result<(), String>;
+    /// Writes a snapshot now. The error is what follows `ERR `.
+    fn save(&self) -> Result<(), String>;
+    /// Has a snapshot written by another thread, if `schedule` says so after a rewrite that is on
+    /// its way. The error is what follows `ERR `.
+    fn save_in_background(&self, schedule: bool) -> Result<Begun, String>;
+    /// Has the base of the log written anew by another thread, after a snapshot that is on its way.
+    /// The error is what follows `ERR `.
+    fn rewrite_log(&self) -> Result<Begun, String>;
     /// How far the log is on the disk.
     fn on_disk(&self) -> OnDisk;
     /// Has what was written so far brought to the disk at once. Waits for nothing.
@@ -93,6 +97,15 @@ pub trait Host: fmt::Debug {
     fn restore(&self, payload: &[u8], secret: &HashKey) -> Result<OwnedValue, String>;
     /// Ends the server, or takes that back. The error is what follows `ERR `.
     fn shutdown(&self, how: Shutdown) -> Result<(), String>;
+}
+
+/// When something begins that another thread does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Begun {
+    /// It has.
+    Now,
+    /// Once what is on its way has ended.
+    Later,
 }
 
 /// How far the log is on the disk.
@@ -292,10 +305,13 @@ impl Host for Nobody {
     }
     fn sleep(&self, _: u64) {}
     fn set_active_expire(&self, _: bool) {}
-    fn save(&self, _: bool) -> Result<(), String> {
+    fn save(&self) -> Result<(), String> {
         Err("there are no files".to_owned())
     }
-    fn rewrite_log(&self) -> Result<(), String> {
+    fn save_in_background(&self, _: bool) -> Result<Begun, String> {
+        Err("there are no files".to_owned())
+    }
+    fn rewrite_log(&self) -> Result<Begun, String> {
         Err("there are no files".to_owned())
     }
     fn on_disk(&self) -> OnDisk {

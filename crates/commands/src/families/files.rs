@@ -6,7 +6,7 @@ use super::support::{is, keyless};
 use crate::client::{Awaited, Unblocked, Waiting};
 use crate::context::Ctx;
 use crate::failure::Failure;
-use crate::host::OnDisk;
+use crate::host::{Begun, OnDisk};
 use crate::row::{Flags, Handler, Outcome, Row};
 use protocol::args::Args;
 use protocol::resp::parse_i64;
@@ -58,7 +58,7 @@ const fn row(
 }
 
 fn save(ctx: &mut Ctx<'_>, _: Args<'_>) -> Outcome {
-    ctx.host.save(false).map_err(failed)?;
+    ctx.host.save().map_err(failed)?;
     ctx.reply.ok();
     Ok(())
 }
@@ -67,14 +67,20 @@ fn save_in_background(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     if args.len() > 2 || args.get(1).is_some_and(|word| !is(word, "SCHEDULE")) {
         return Err(Failure::SYNTAX);
     }
-    ctx.host.save(true).map_err(failed)?;
-    ctx.reply.simple("Background saving started");
+    let begun = ctx.host.save_in_background(args.len() > 1).map_err(failed)?;
+    ctx.reply.simple(match begun {
+        Begun::Now => "Background saving started",
+        Begun::Later => "Background saving scheduled",
+    });
     Ok(())
 }
 
 fn rewrite(ctx: &mut Ctx<'_>, _: Args<'_>) -> Outcome {
-    ctx.host.rewrite_log().map_err(failed)?;
-    ctx.reply.simple("Background append only file rewriting started");
+    let begun = ctx.host.rewrite_log().map_err(failed)?;
+    ctx.reply.simple(match begun {
+        Begun::Now => "Background append only file rewriting started",
+        Begun::Later => "Background append only file rewriting scheduled",
+    });
     Ok(())
 }
 

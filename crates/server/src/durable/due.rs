@@ -11,6 +11,7 @@ use super::progress::Loading;
 use crate::config::Config;
 use crate::limits::INCREMENTS_MOST;
 use crate::log as say;
+use commands::host::Begun;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -73,6 +74,13 @@ impl Durable {
     }
 
     fn begin_what_is_due(self: &Arc<Self>, now_ms: u64) {
+        if self.rewrite_scheduled.swap(false, Ordering::AcqRel) {
+            // If it can't be there may be no log any more.
+            return tell_of(self.rewrite_in_background());
+        }
+        if self.save_scheduled.swap(false, Ordering::AcqRel) {
+            return tell_of(self.save_in_background(true));
+        }
         let config = self.store.config();
         let urgent = self.refuses_writes();
         let (pause, began) =
@@ -81,14 +89,14 @@ impl Durable {
             } else if self.snapshots.is_over(now_ms, false)
                 && self.is_snapshot_due(&config.save, now_ms)
             {
-                (&self.snapshots, self.save_in_background())
+                (&self.snapshots, self.save_in_background(false))
             } else {
                 return;
             };
-        if let Err(what) = began {
+        if began.is_err() {
             pause.note(false, now_ms);
-            say::warning(format_args!("{what}"));
         }
+        tell_of(began);
     }
 
     /// Whether a save point has come: so many seconds and so many changes since the last snapshot.
@@ -128,6 +136,13 @@ fn does_base_pay(sizes: Sizes, current: u64, percentage: u64, least: u64) -> boo
     let is_large = sizes.base.saturating_add(grown) >= least
         && grown >= sizes.base.saturating_mul(percentage) / 100;
     percentage > 0 && (is_large || sizes.increments >= INCREMENTS_MOST)
+}
+
+/// Says why something couldn't be begun.
+fn tell_of(began: Result<Begun, String>) {
+    if let Err(what) = began {
+        say::warning(format_args!("{what}"));
+    }
 }
 
 /// Says now and then how far loading has come.

@@ -17,12 +17,18 @@ use crate::log as say;
 use crate::os::wake::Wake;
 use crate::os::{heap, machine};
 use crate::workers::Common;
-use commands::host::OnDisk;
+use commands::host::{Begun, OnDisk};
 use node::Node;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+
+/// What Redis says of a rewrite while there is one.
+const REWRITE_ON_ITS_WAY: &str = "Background append only file rewriting already in progress";
+/// What it says of a snapshot meanwhile.
+const OTHER_ON_ITS_WAY: &str = "Another child process is active (AOF?): can't BGSAVE right now. \
+     Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.";
 
 /// What INFO tells.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,12 +41,24 @@ pub struct Facts {
     pub last_save_ok: bool,
     /// How long it took, milliseconds; `None` if there was none.
     pub last_save_took_ms: Option<u64>,
+    /// How many there were.
+    pub saves: u64,
+    /// When the one began that is being written (ms), or the base that is.
+    pub began_ms: u64,
     /// Changes up to the last one.
     pub saved_changes: u64,
     /// A new base of the log is being written.
     pub rewriting: bool,
+    /// One begins as soon as the snapshot is there that is being written.
+    pub rewrite_scheduled: bool,
     /// How the last one went.
     pub last_rewrite_ok: bool,
+    /// How long it took, milliseconds; `None` if there was none.
+    pub last_rewrite_took_ms: Option<u64>,
+    /// How many there were.
+    pub rewrites: u64,
+    /// Keys that the last snapshot or base had that was loaded.
+    pub loaded_keys: u64,
     /// The log's files.
     pub sizes: Sizes,
     /// The log, if there is one.
@@ -66,6 +84,9 @@ pub struct Durable {
     pub(super) busy: AtomicBool,
     /// If so, it's a rewrite.
     rewriting: AtomicBool,
+    /// What begins as soon as nothing is.
+    pub(super) save_scheduled: AtomicBool,
+    pub(super) rewrite_scheduled: AtomicBool,
     /// Changes are logged, or will be once a switch that is on its way is done.
     pub(super) logs: AtomicBool,
     /// The log's base is on the disk: what is in the log can be read again.
@@ -101,6 +122,8 @@ impl Durable {
             progress: Progress::default(),
             busy: AtomicBool::new(false),
             rewriting: AtomicBool::new(false),
+            save_scheduled: AtomicBool::new(false),
+            rewrite_scheduled: AtomicBool::new(false),
             founded: AtomicBool::new(true),
             logs: AtomicBool::new(store.config().appendonly),
             reloads: Reloads::default(),
@@ -140,25 +163,45 @@ impl Durable {
         done
     }
 
-    /// Has a snapshot written by another thread.
+    /// Has a snapshot written by another thread; `schedule`: after the rewrite that is on its way,
+    /// if there is one.
     ///
     /// # Errors
-    /// A sentence: one is on its way, or there can be no thread.
-    pub fn save_in_background(self: &Arc<Self>) -> Result<(), String> {
-        self.take_turn(false)?;
-        self.spawn("snapshot", |durable| drop(durable.write_snapshot()))
+    /// A sentence: something is on its way, or there can be no thread.
+    pub fn save_in_background(self: &Arc<Self>, schedule: bool) -> Result<Begun, String> {
+        if let Err(why) = self.take_turn(false) {
+            let is_other = !self.is_loading() && self.rewriting.load(Ordering::Relaxed);
+            if is_other && schedule {
+                self.save_scheduled.store(true, Ordering::Release);
+                return Ok(Begun::Later);
+            }
+            return Err(if is_other { OTHER_ON_ITS_WAY.to_owned() } else { why });
+        }
+        self.spawn("snapshot", |durable| drop(durable.write_snapshot()))?;
+        Ok(Begun::Now)
     }
 
-    /// Has the log's base written anew by another thread.
+    /// Has the log's base written anew by another thread, after the snapshot that is on its way if
+    /// there is one.
     ///
     /// # Errors
-    /// A sentence, as [`Durable::save_in_background`]; or there is no log.
-    pub fn rewrite_in_background(self: &Arc<Self>) -> Result<(), String> {
+    /// A sentence: there is no log, one is on its way, or there can be no thread.
+    pub fn rewrite_in_background(self: &Arc<Self>) -> Result<Begun, String> {
         if self.log().is_none() {
             return Err("there is no append-only file (appendonly is 'no')".to_owned());
         }
-        self.take_turn(true)?;
-        self.spawn("rewrite", |durable| drop(durable.rewrite()))
+        if let Err(why) = self.take_turn(true) {
+            if self.is_loading() {
+                return Err(why);
+            }
+            if self.rewriting.load(Ordering::Relaxed) {
+                return Err(REWRITE_ON_ITS_WAY.to_owned());
+            }
+            self.rewrite_scheduled.store(true, Ordering::Release);
+            return Ok(Begun::Later);
+        }
+        self.spawn("rewrite", |durable| drop(durable.rewrite()))?;
+        Ok(Begun::Now)
     }
 
     /// What a worker does at the end of its turn, before its replies leave.
@@ -227,33 +270,10 @@ impl Durable {
         Facts {
             saving: self.busy.load(Ordering::Relaxed) && !self.rewriting.load(Ordering::Relaxed),
             rewriting: self.busy.load(Ordering::Relaxed) && self.rewriting.load(Ordering::Relaxed),
+            rewrite_scheduled: self.rewrite_scheduled.load(Ordering::Relaxed),
             log: self.log().map(|log| log.facts()),
             ..*lock(&self.facts)
         }
-    }
-
-    /// The server ends, and nothing changes any more: writes what has to be written. `save` says
-    /// whether a snapshot is; else the settings decide.
-    ///
-    /// # Errors
-    /// A sentence: what couldn't be written.
-    pub fn end(&self, save: Option<bool>) -> Result<(), String> {
-        self.stop();
-        let flushed = self.log().map_or(Ok(()), |log| {
-            let flushed = log.flush(self.common.clock.now().ms).and_then(|()| log.close());
-            flushed.map_err(|error| format!("the append-only file isn't whole: {error}"))
-        });
-        if let Some(log) = self.log.get() {
-            log.stop();
-        }
-        let threads: Vec<_> = std::mem::take(&mut *lock(&self.threads));
-        threads.into_iter().for_each(|thread| drop(thread.join()));
-        // Half a store must not take the place of a whole one.
-        let wanted = save.unwrap_or_else(|| !self.store.config().save.is_empty());
-        let wanted = wanted && !self.is_loading();
-        let saved = if wanted { self.save() } else { Ok(()) };
-        flushed.and(saved)?;
-        self.reloads.lost.get().map_or(Ok(()), Clone::clone)
     }
 
     /// The log, if changes are logged.
@@ -276,6 +296,7 @@ impl Durable {
             return Err("Background save already in progress".to_owned());
         }
         self.rewriting.store(rewriting, Ordering::Relaxed);
+        lock(&self.facts).began_ms = self.common.clock.now().ms;
         Ok(())
     }
 
@@ -345,6 +366,7 @@ impl Durable {
             Ok(bytes) => {
                 facts.last_save_s = now / 1000;
                 facts.last_save_took_ms = Some(now.saturating_sub(begun));
+                facts.saves += 1;
                 facts.saved_changes = changes;
                 say::notice(format_args!("DB saved on disk: {bytes} bytes"));
             }
@@ -367,14 +389,18 @@ impl Durable {
 
     /// Writes the log's base anew, and notes how it went.
     pub(super) fn rewrite(&self) -> Result<(), String> {
+        let begun = self.common.clock.now().ms;
         self.write_beside(true);
         let done = self.rewrite_files();
         self.write_beside(false);
-        self.rewrites.note(done.is_ok(), self.common.clock.now().ms);
+        let now = self.common.clock.now().ms;
+        self.rewrites.note(done.is_ok(), now);
         // One that failed has begun an increment, maybe.
         let sizes = lock(&self.files).as_ref().map(Files::sizes).unwrap_or_default();
         let mut facts = lock(&self.facts);
         (facts.last_rewrite_ok, facts.sizes) = (done.is_ok(), sizes);
+        facts.last_rewrite_took_ms = Some(now.saturating_sub(begun));
+        facts.rewrites += 1;
         match &done {
             Ok(bytes) => {
                 self.founded.store(true, Ordering::Release);

@@ -14,6 +14,7 @@ pub mod aof;
 mod base;
 pub mod check;
 mod due;
+mod ending;
 pub mod folder;
 pub mod keeper;
 pub mod load;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use commands::host::{
-    ClientFacts, Host, LatencyEvent, MemoryFacts, OnDisk, Reload, Shutdown, SlowEntry, Tally,
+    Begun, ClientFacts, Host, LatencyEvent, MemoryFacts, OnDisk, Reload, Shutdown, SlowEntry, Tally,
 };
 use commands::{Client, Counters, Flags, Standing, Totals, Unblocked, find};
 use engine::{HashKey, OwnedItem, OwnedValue};
@@ -24,6 +24,7 @@ use crate::config::resolved::Allowed;
 use crate::config::{Config, SetError, Store};
 use crate::durable::keeper::Durable;
 use crate::latency::Event;
+use crate::log as say;
 use crate::os::wake::Wake;
 use crate::os::{heap, machine};
 use crate::registry::Entry;
@@ -31,13 +32,21 @@ use crate::service::{Dialect, Now};
 use crate::workers::Common;
 use crate::workers::acceptor::Stopper;
 
+/// How SHUTDOWN, if there was one, wants the server to end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AskedEnd {
+    /// Whether a snapshot is to be written; none: as the settings say.
+    pub(super) save: Option<bool>,
+    /// Whether one was already.
+    pub(super) prepared: bool,
+}
+
 /// The server around the node.
 pub(super) struct ServerHost {
     pub(super) node: Arc<Node>,
     pub(super) store: Arc<Store>,
     pub(super) durable: Arc<Durable>,
-    /// Whether SHUTDOWN said that a snapshot is to be written.
-    pub(super) save_at_end: Mutex<Option<bool>>,
+    pub(super) asked_end: Mutex<AskedEnd>,
     pub(super) common: Arc<Common>,
     /// What memcached's commands count.
     pub(super) counters: AllCounters,
@@ -91,7 +100,7 @@ impl ServerHost {
             node,
             store: Arc::clone(store),
             durable,
-            save_at_end: Mutex::default(),
+            asked_end: Mutex::default(),
             started: common.clock.now(),
             common: Arc::clone(common),
             counters: AllCounters::default(),
@@ -416,11 +425,15 @@ impl Host for ServerHost {
         self.node.set_active_expire(on);
     }
 
-    fn save(&self, background: bool) -> Result<(), String> {
-        if background { self.durable.save_in_background() } else { self.durable.save() }
+    fn save(&self) -> Result<(), String> {
+        self.durable.save()
     }
 
-    fn rewrite_log(&self) -> Result<(), String> {
+    fn save_in_background(&self, schedule: bool) -> Result<Begun, String> {
+        self.durable.save_in_background(schedule)
+    }
+
+    fn rewrite_log(&self) -> Result<Begun, String> {
         self.durable.rewrite_in_background()
     }
 
@@ -459,7 +472,14 @@ impl Host for ServerHost {
         if how.abort {
             return Err("No shutdown in progress.".to_owned());
         }
-        *self.save_at_end.lock().unwrap_or_else(PoisonError::into_inner) = how.save;
+        if !how.force
+            && let Err(what) = self.durable.prepare_end(how.save)
+        {
+            say::warning(format_args!("SHUTDOWN is refused: {what}"));
+            return Err("Errors trying to SHUTDOWN. Check logs.".to_owned());
+        }
+        let asked = AskedEnd { save: how.save, prepared: !how.force };
+        *self.asked_end.lock().unwrap_or_else(PoisonError::into_inner) = asked;
         self.stopper.stop();
         Ok(())
     }

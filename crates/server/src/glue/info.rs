@@ -141,7 +141,9 @@ fn memory(host: &ServerHost, tally: &Tally, out: &mut String) {
 fn persistence(host: &ServerHost, tally: &Tally, out: &mut String) {
     let facts = host.durable.facts();
     let status = |ok| if ok { "ok" } else { "err" };
-    let took_s = facts.last_save_took_ms.map_or(-1, |ms| (ms / 1000) as i64);
+    let now_ms = host.now().ms;
+    let seconds = |took: Option<u64>| took.map_or(-1, |ms| (ms / 1000) as i64);
+    let so_far = |on: bool| seconds(on.then(|| now_ms.saturating_sub(facts.began_ms)));
     out.push_str("# Persistence\r\n");
     let loading = host.durable.loading();
     line(out, "loading", u8::from(loading.is_some()));
@@ -161,17 +163,32 @@ fn persistence(host: &ServerHost, tally: &Tally, out: &mut String) {
     line(out, "rdb_bgsave_in_progress", u8::from(facts.saving));
     line(out, "rdb_last_save_time", facts.last_save_s);
     line(out, "rdb_last_bgsave_status", status(facts.last_save_ok));
-    line(out, "rdb_last_bgsave_time_sec", took_s);
+    line(out, "rdb_last_bgsave_time_sec", seconds(facts.last_save_took_ms));
+    line(out, "rdb_current_bgsave_time_sec", so_far(facts.saving));
+    line(out, "rdb_saves", facts.saves);
+    line(out, "rdb_last_load_keys_loaded", facts.loaded_keys);
     line(out, "aof_enabled", u8::from(facts.log.is_some()));
     line(out, "aof_rewrite_in_progress", u8::from(facts.rewriting));
+    line(out, "aof_rewrite_scheduled", u8::from(facts.rewrite_scheduled));
+    line(out, "aof_last_rewrite_time_sec", seconds(facts.last_rewrite_took_ms));
+    line(out, "aof_current_rewrite_time_sec", so_far(facts.rewriting));
+    line(out, "aof_rewrites", facts.rewrites);
     line(out, "aof_last_bgrewrite_status", status(facts.last_rewrite_ok));
     if let Some(log) = facts.log {
         line(out, "aof_last_write_status", status(!log.failed));
         line(out, "aof_base_size", facts.sizes.base);
         line(out, "aof_current_size", facts.sizes.base + facts.sizes.before + log.size);
+        line(out, "aof_pending_rewrite", u8::from(facts.rewrite_scheduled));
+        line(out, "aof_buffer_length", log.waiting);
         line(out, "aof_pending_bio_fsync", u8::from(log.syncing));
         line(out, "aof_delayed_fsync", log.delayed);
         line(out, "sessile_aof_syncs", log.syncs);
+        line(out, "sessile_aof_unsynced_bytes", log.unsynced);
+        let age_ms = match log.unsynced_since {
+            0 => 0,
+            since => now_ms.saturating_sub(since),
+        };
+        line(out, "sessile_aof_unsynced_ms", age_ms);
     }
 }
 

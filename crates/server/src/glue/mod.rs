@@ -177,8 +177,8 @@ impl Glue {
     /// # Errors
     /// A sentence: what couldn't be.
     pub fn end(&self) -> Result<(), String> {
-        let save = *self.host.save_at_end.lock().unwrap_or_else(PoisonError::into_inner);
-        self.host.durable.end(save)
+        let asked = *self.host.asked_end.lock().unwrap_or_else(PoisonError::into_inner);
+        self.host.durable.end(asked.save, asked.prepared)
     }
 }
 

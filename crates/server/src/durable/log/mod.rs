@@ -11,6 +11,7 @@
 //! `always`) without an error; after one, nothing is appended until a base has all that was lost.
 
 mod increment;
+mod policy;
 
 use crate::os::wake::Wake;
 use node::Node;
@@ -22,43 +23,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use increment::{Frame, Increment, Medium};
+pub use policy::Policy;
 
 /// Time between two syncs of `everysec`.
 const SYNC_EVERY: Duration = Duration::from_millis(500);
 /// Age (ms) of the oldest unsynced byte at which replies wait for the sync.
 const UNSYNCED_MOST_MS: u64 = 900;
-
-/// When a reply may leave that tells of a change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Policy {
-    /// After its bytes are on the disk.
-    Always,
-    /// After its bytes are in the file; they are on the disk within a second.
-    EverySecond,
-    /// After its bytes are in the file; the system decides when they are on the disk.
-    Never,
-}
-
-impl Policy {
-    /// The policy that `appendfsync` names.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "always" => Some(Self::Always),
-            "everysec" => Some(Self::EverySecond),
-            "no" => Some(Self::Never),
-            _ => None,
-        }
-    }
-
-    const fn from(number: u8) -> Self {
-        match number {
-            0 => Self::Always,
-            1 => Self::EverySecond,
-            _ => Self::Never,
-        }
-    }
-}
 
 /// Answers the time in Unix milliseconds.
 pub type Clock = dyn Fn() -> u64 + Send + Sync;
@@ -76,6 +46,12 @@ pub struct Facts {
     pub delayed: u64,
     /// An append or a sync failed, and nothing has been written since.
     pub failed: bool,
+    /// Bytes of records that aren't in the file yet.
+    pub waiting: u64,
+    /// Bytes of records that aren't on the disk yet.
+    pub unsynced: u64,
+    /// When (ms) the oldest of them was appended; 0: there is none.
+    pub unsynced_since: u64,
 }
 
 /// The log of a node.
@@ -86,6 +62,8 @@ pub struct Log {
     appended: AtomicU64,
     /// Bytes of the current increment, for who may not wait for its lock.
     size: AtomicU64,
+    /// When (ms) the oldest byte was appended that isn't on the disk; 0: there is none. A copy too.
+    unsynced_since: AtomicU64,
     policy: AtomicU8,
     /// It's to be `Never` while another file is written (`no-appendfsync-on-rewrite`).
     spares: AtomicBool,
@@ -119,6 +97,14 @@ struct Out {
     syncing_since: Vec<u64>,
 }
 
+impl Out {
+    /// When (ms) the oldest byte was appended that isn't on the disk yet.
+    fn oldest(&self) -> Option<u64> {
+        let since = self.syncing_since.iter().chain([&self.unsynced_since]);
+        since.copied().filter(|since| *since != 0).min()
+    }
+}
+
 #[derive(Default)]
 struct Orders {
     append: bool,
@@ -132,6 +118,7 @@ impl Log {
         let end = node.journal().safe();
         Self {
             size: AtomicU64::new(increment.size()),
+            unsynced_since: AtomicU64::new(0),
             out: Mutex::new(Out {
                 synced_size: increment.size(),
                 increment: Some(increment),
@@ -191,6 +178,7 @@ impl Log {
         out.increment = Some(Increment::nowhere());
         self.size.store(0, Ordering::Relaxed);
         (out.synced_size, out.unsynced_since) = (0, 0);
+        self.note_oldest(&out);
         self.appended.store(self.node.journal().synced(), Ordering::Release);
         self.failed.store(false, Ordering::Release);
         self.node.journal().unset_seen();
@@ -383,6 +371,9 @@ impl Log {
             syncing: self.syncing.load(Ordering::Relaxed),
             delayed: self.delayed.load(Ordering::Relaxed),
             failed: self.has_failed(),
+            waiting: self.node.journal().waiting_bytes(),
+            unsynced: self.node.journal().unsynced_bytes(),
+            unsynced_since: self.unsynced_since.load(Ordering::Relaxed),
         }
     }
 
@@ -486,6 +477,7 @@ impl Log {
             self.size.store(increment.size(), Ordering::Relaxed);
             if out.unsynced_since == 0 {
                 out.unsynced_since = now_ms;
+                self.note_oldest(out);
             }
             self.appended.store(taken.end, Ordering::Release);
         }
@@ -503,9 +495,11 @@ impl Log {
     /// Whether so much time has passed since the oldest unsynced byte that a reply that left now
     /// could tell of something that is lost a second later.
     fn is_late(&self, out: &Out, now_ms: u64) -> bool {
-        let since = out.syncing_since.iter().chain([&out.unsynced_since]);
-        let oldest = since.filter(|since| **since != 0).min();
-        oldest.is_some_and(|oldest| now_ms.saturating_sub(*oldest) >= UNSYNCED_MOST_MS)
+        out.oldest().is_some_and(|oldest| now_ms.saturating_sub(oldest) >= UNSYNCED_MOST_MS)
+    }
+
+    fn note_oldest(&self, out: &Out) {
+        self.unsynced_since.store(out.oldest().unwrap_or(0), Ordering::Relaxed);
     }
 
     /// Syncs what was appended so far. Appending goes on meanwhile.
@@ -532,6 +526,7 @@ impl Log {
             if synced.is_err() {
                 out.unsynced_since = since;
             }
+            self.note_oldest(&out);
         }
         if let Err(error) = synced {
             self.fail("sync", &error);
