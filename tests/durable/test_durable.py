@@ -155,6 +155,24 @@ def test_one_folder_belongs_to_one_server(folder):
     assert "in use by another server" in str(refused.value)
 
 
+def test_nobody_else_keeps_anything_in_the_folder_of_a_log(folder):
+    with running(ours(folder, *LOG)) as client:
+        client.set("k", 1)
+    # One that goes on with a log reads no snapshot, and the folder is its own all the same.
+    with running(ours(folder, *LOG)) as client:
+        with pytest.raises(RuntimeError, match="in use by another server"):
+            ours(folder, *NO_LOG, "--save", "3600 1")
+        # One that keeps nothing is let in, and can't begin to.
+        with running(ours(folder, *NO_LOG)) as second:
+            with pytest.raises(redis.ResponseError, match="in use by another server"):
+                second.save()
+            with pytest.raises(redis.ResponseError, match="in use by another server"):
+                second.config_set("appendonly", "yes")
+        client.save()
+        with pytest.raises(RuntimeError, match="in use by another server"):
+            ours(folder, *NO_LOG)
+
+
 def test_what_memcached_and_sessions_keep_beside_their_values_survives(folder):
     with running(ours(folder, *LOG)) as client:
         version = client.execute_command(

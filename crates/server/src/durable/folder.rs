@@ -6,7 +6,7 @@
 use rustix::fs::{FlockOperation, Mode, flock};
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -65,15 +65,6 @@ impl Folder {
         // A process that was killed left them, and nobody else may be writing them.
         folder.remove(is_temporary).map_err(what)?;
         Ok(folder)
-    }
-
-    /// Removes what a killed process was writing in a folder that isn't used; one that is in use,
-    /// or never was, is left alone.
-    pub fn clean(path: &Path) {
-        if path.join(LOCK).exists() {
-            // It cleans what it takes. What can't be taken or removed now is the next one's.
-            drop(Self::take(path));
-        }
     }
 
     /// Removes files by their names.
@@ -137,17 +128,16 @@ impl Folder {
     /// Those of the system.
     pub fn cut(&self, name: &str, at: u64) -> io::Result<u64> {
         let path = self.path.join(name);
-        let bytes = std::fs::read(&path)?;
-        let torn = bytes.get(at as usize..).unwrap_or_default();
+        let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
+        file.seek(SeekFrom::Start(at))?;
         let names = std::iter::once(String::new()).chain((2..TORN_MAX).map(|n| format!(".{n}")));
         let mut names = names.map(|number| format!("{name}.torn{number}"));
         let free = names.find(|name| !self.path.join(name).exists());
         let free = free.ok_or_else(|| io::Error::other("too many torn ends beside it"))?;
-        self.replace(&free, |out| out.write_all(torn))?;
-        let file = OpenOptions::new().write(true).open(&path)?;
+        let torn = self.replace(&free, |out| io::copy(&mut file, out).map(drop))?;
         file.set_len(at)?;
         file.sync_all()?;
-        Ok(torn.len() as u64)
+        Ok(torn)
     }
 
     /// Makes sure that names that were given or taken away stay so.
@@ -217,18 +207,22 @@ mod tests {
         for name in ["temperature", "temp-1.rdb", "temp-a-x"] {
             assert!(folder.file(name).exists(), "{name} is somebody else's");
         }
-        std::fs::write(path.join("temp-2-x"), b"part of").unwrap();
-        Folder::clean(&path);
-        assert!(folder.file("temp-2-x").exists(), "somebody is writing it");
-        let elsewhere = root.path().join("elsewhere");
-        Folder::clean(&elsewhere);
-        assert!(!elsewhere.exists());
         // A torn end takes no other one's place.
         assert_eq!(folder.cut("x", 1).unwrap(), 2);
         assert_eq!(std::fs::read(folder.file("x.torn")).unwrap(), b"part of");
         assert_eq!(std::fs::read(folder.file("x.torn.2")).unwrap(), b"ne");
-        drop(folder);
-        Folder::clean(&path);
-        assert!(!path.join("temp-2-x").exists() && path.join("temperature").exists());
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_whatever_is_before_it() {
+        // More than there is memory for, nearly all of it a hole.
+        const LARGE: u64 = 1 << 40;
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder::take(root.path()).unwrap();
+        let file = File::create(folder.file("x")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"torn", LARGE).unwrap();
+        assert_eq!(folder.cut("x", LARGE).unwrap(), 4);
+        assert_eq!(file.metadata().unwrap().len(), LARGE);
+        assert_eq!(std::fs::read(folder.file("x.torn")).unwrap(), b"torn");
     }
 }

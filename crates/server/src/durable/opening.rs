@@ -85,11 +85,14 @@ impl Durable {
         };
         let found = found.map_err(wrong)?;
         found.warn(&config.dbfilename);
+        lock(&self.facts).loaded_keys = found.keys;
         Ok(Some(found.keys))
     }
 
     /// Loads the log and goes on with it. A folder without one begins with its snapshot.
     fn open_log(self: &Arc<Self>, config: &Config, now_ms: u64) -> Result<Option<u64>, String> {
+        // Snapshots go to the folder above: nobody else may keep anything there either.
+        drop(self.folder_of(config)?);
         let folder = Folder::take(&Path::new(&config.dir).join(&config.appenddirname))?;
         let truncate = config.aof_load_truncated;
         if !config.aof_use_rdb_preamble {
@@ -105,13 +108,12 @@ impl Durable {
             if salvaged.is_none() {
                 let found = files.load(&self.node, now_ms, truncate, &self.progress)?;
                 let (keys, records) = (found.keys, found.records);
+                lock(&self.facts).loaded_keys = keys;
                 say::notice(format_args!("{keys} keys in the base, {records} records"));
             }
             Some((0..config.databases as usize).map(|db| self.keys(db)).sum())
         };
         files.tidy();
-        // Snapshots go to the folder above, which nobody else takes while there is a log.
-        Folder::clean(Path::new(&config.dir));
         let failed = |error: std::io::Error| format!("can't begin the append-only file: {error}");
         let is_full = files.is_full();
         if is_full {

@@ -51,6 +51,7 @@ impl Durable {
     fn take_files(&self, config: &Config) -> Result<(), String> {
         let mut files = lock(&self.files);
         if files.is_none() {
+            drop(self.folder_of(config)?);
             let folder = Folder::take(&Path::new(&config.dir).join(&config.appenddirname))?;
             *files = Some(Files::open(folder, &config.appendfilename, &self.common.latency)?);
         }
