@@ -8,16 +8,16 @@
 //!
 //! What always holds: the file holds each key of the moment once, or there is no file. Memory
 //! grows by what lies on the trays, which are emptied all the time; if the disk stalls so long that
-//! too much comes together there, the snapshot fails.
+//! too much comes together there, or memory is short, the snapshot gives way and fails.
 
 use crate::latency::{Event, Latency};
-use crate::limits::TRAYS_MOST;
+use crate::limits::{TRAYS_LEAST, TRAYS_MOST, TRAYS_PART, TRAYS_PART_LEAST};
 use engine::{Entry, Keeper, OwnedItem};
 use node::Node;
 use persist::extra::Extra;
 use persist::rdb::{Encoder, Facts, Writer};
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The fact of a base which increment follows it.
@@ -62,20 +62,55 @@ impl Kept {
 /// Where a shard puts items.
 type Tray = Arc<Mutex<Vec<Kept>>>;
 
-/// Bytes that lie on all trays.
-type Load = Arc<AtomicUsize>;
+/// What lies on all trays, and how much may.
+#[derive(Debug)]
+struct Load {
+    bytes: AtomicUsize,
+    /// So much may lie there.
+    most: usize,
+    /// So much may while memory is short: without anything the snapshot couldn't go on.
+    least: usize,
+    /// Whether memory is short.
+    short: Arc<AtomicBool>,
+    /// It was too much once.
+    gave_way: AtomicBool,
+}
+
+impl Load {
+    fn new(maxmemory: u64, short: Arc<AtomicBool>) -> Self {
+        let cap = if maxmemory == 0 { usize::MAX } else { maxmemory as usize };
+        Self {
+            bytes: AtomicUsize::new(0),
+            most: TRAYS_MOST.min(cap / TRAYS_PART),
+            least: (cap / TRAYS_PART_LEAST).clamp(TRAYS_LEAST, TRAYS_MOST).min(cap / TRAYS_PART),
+            short,
+            gave_way: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether more may be put there; else never again.
+    fn has_room(&self) -> bool {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        let most = if self.short.load(Ordering::Relaxed) { self.least } else { self.most };
+        if bytes > most {
+            self.gave_way.store(true, Ordering::Relaxed);
+        }
+        !self.gave_way.load(Ordering::Relaxed)
+    }
+}
 
 /// Puts a shard's items on its tray. Once there are too many on all of them, the disk doesn't
-/// follow: nothing is kept any more, and the snapshot fails.
-struct Waiter(Tray, Load);
+/// follow: nothing is kept any more, what was is forgotten, and the snapshot fails.
+struct Waiter(Tray, Arc<Load>);
 
 impl Keeper for Waiter {
     fn keep(&mut self, db: usize, key: &[u8], entry: Entry<'_>) {
-        if self.1.load(Ordering::Relaxed) > TRAYS_MOST {
+        if !self.1.has_room() {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
             return;
         }
         let kept = Kept { db, key: key.to_vec(), item: entry.to_owned_item() };
-        self.1.fetch_add(kept.bytes(), Ordering::Relaxed);
+        self.1.bytes.fetch_add(kept.bytes(), Ordering::Relaxed);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
     }
 }
@@ -93,7 +128,7 @@ pub fn write<W: Write>(
 ) -> io::Result<u64> {
     let trays: Vec<Tray> = (0..node.shard_count()).map(|_| Tray::default()).collect();
     let take = |number: usize| trays.get(number).map(Arc::clone).unwrap_or_default();
-    let load = Load::default();
+    let load = Arc::new(Load::new(node.maxmemory(), node.shortage()));
     let waiter = |number| Box::new(Waiter(take(number), Arc::clone(&load)));
     options.latency.timed(Event::SnapshotCut, || {
         node.begin_snapshot(options.aof_base, |number| waiter(number) as Box<dyn Keeper>)
@@ -157,17 +192,17 @@ struct File<W: Write> {
 impl<W: Write> File<W> {
     /// Writes what lies on a tray.
     fn empty(&mut self, tray: &Tray, load: &Load) -> io::Result<()> {
-        if load.load(Ordering::Relaxed) > TRAYS_MOST {
-            return Err(io::Error::other("more changes than the disk takes meanwhile"));
+        if !load.has_room() {
+            return Err(io::Error::other("more changes than the disk or memory takes meanwhile"));
         }
         let items = std::mem::take(&mut *tray.lock().unwrap_or_else(PoisonError::into_inner));
         self.pieces.clear();
-        load.fetch_sub(items.iter().map(Kept::bytes).sum(), Ordering::Relaxed);
+        load.bytes.fetch_sub(items.iter().map(Kept::bytes).sum(), Ordering::Relaxed);
         for Kept { db, key, item } in items {
             if self.db.replace(db) != Some(db) {
                 Encoder::select(db, &mut self.pieces);
             }
-            self.encoder.owned(&key, &item, &Extra::of(&item.meta), &mut self.pieces);
+            self.encoder.owned(&key, &item, &Extra::default(), &mut self.pieces);
             self.keys += 1;
             if self.pieces.len() >= PIECES {
                 self.append()?;
@@ -187,5 +222,35 @@ impl<W: Write> File<W> {
             self.db = None;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trays_hold_a_part_of_all_memory_and_little_while_it_is_short() {
+        let room = |maxmemory, short, bytes| {
+            let load = Load::new(maxmemory, Arc::new(AtomicBool::new(short)));
+            load.bytes.store(bytes, Ordering::Relaxed);
+            load.has_room()
+        };
+        assert!(room(0, false, TRAYS_MOST) && !room(0, false, TRAYS_MOST + 1));
+        assert!(room(64 << 30, false, TRAYS_MOST) && !room(64 << 30, false, TRAYS_MOST + 1));
+        assert!(room(256 << 20, false, 32 << 20) && !room(256 << 20, false, (32 << 20) + 1));
+        assert!(room(256 << 20, true, 4 << 20) && !room(256 << 20, true, (4 << 20) + 1));
+        assert!(room(4 << 20, true, 512 << 10) && !room(4 << 20, true, (512 << 10) + 1));
+    }
+
+    #[test]
+    fn what_gave_way_once_never_goes_on() {
+        let short = Arc::new(AtomicBool::new(true));
+        let load = Load::new(256 << 20, Arc::clone(&short));
+        load.bytes.store(5 << 20, Ordering::Relaxed);
+        assert!(!load.has_room());
+        short.store(false, Ordering::Relaxed);
+        load.bytes.store(0, Ordering::Relaxed);
+        assert!(!load.has_room(), "something of the moment is missing");
     }
 }
