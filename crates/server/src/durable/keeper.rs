@@ -15,7 +15,7 @@ use super::snapshot::{self, Options};
 use crate::config::{Config, Store};
 use crate::log as say;
 use crate::os::wake::Wake;
-use crate::os::{heap, machine};
+use crate::os::{heap, machine, schedule};
 use crate::workers::Common;
 use commands::host::{Begun, OnDisk};
 use node::Node;
@@ -315,7 +315,7 @@ impl Durable {
     ) -> Result<(), String> {
         let durable = Arc::clone(self);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            machine::be_modest();
+            schedule::be_modest();
             work(&durable);
         });
         match thread {

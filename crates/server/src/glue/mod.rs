@@ -24,7 +24,7 @@ use crate::glue::host::ServerHost;
 use crate::latency::Event;
 use crate::os::arena::Mapping;
 use crate::os::wake::Wake;
-use crate::os::{heap, machine};
+use crate::os::{heap, machine, schedule};
 use crate::registry::Entry;
 use crate::service::{Awaited, Dialect, Now, Served, Service, Until};
 use crate::workers::Common;
@@ -77,7 +77,7 @@ fn tend_memory(node: &Arc<Node>) -> std::io::Result<()> {
     const PART: u32 = 1024;
     let node = Arc::downgrade(node);
     let work = move || {
-        machine::be_modest();
+        schedule::be_modest();
         let mut next = Instant::now();
         while let Some(node) = node.upgrade() {
             let begun = Instant::now();

@@ -60,12 +60,6 @@ pub fn system() -> String {
     format!("{} {} {}", text(names.sysname()), text(names.release()), text(names.machine()))
 }
 
-/// Lets other threads go first: for work that nobody waits for. Of the calling thread alone.
-pub fn be_modest() {
-    const STEP: i32 = 5;
-    let _ = rustix::process::nice(STEP);
-}
-
 /// Bytes from the system's random generator: for keys and ids that nobody may guess.
 pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];

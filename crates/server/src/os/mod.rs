@@ -1,8 +1,9 @@
 //! The operating system: the only place of this crate with system calls and `unsafe`.
 //!
 //! Each file wraps one thing the kernel offers (a mapping, an epoll set, sockets, an eventfd, clocks,
-//! limits, a detached process) in a type that the rest of the crate uses without knowing numbers or
-//! flags. Nothing here decides anything: no configuration, no protocol, no logging.
+//! limits, priorities, a detached process) in a type that the rest of the crate uses without
+//! knowing numbers or flags. Nothing here decides anything: no configuration, no protocol, no
+//! logging.
 
 pub mod arena;
 mod backing;
@@ -11,5 +12,6 @@ pub mod daemon;
 pub mod heap;
 pub mod machine;
 pub mod poll;
+pub mod schedule;
 pub mod socket;
 pub mod wake;
