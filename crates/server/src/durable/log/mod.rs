@@ -475,7 +475,8 @@ impl Log {
                 return self.fail("append to", &error);
             }
             self.size.store(increment.size(), Ordering::Relaxed);
-            if out.unsynced_since == 0 {
+            // A cut alone brings nothing that a sync could be waited for.
+            if out.unsynced_since == 0 && !out.taken.is_empty() {
                 out.unsynced_since = now_ms;
                 self.note_oldest(out);
             }

@@ -387,6 +387,17 @@ impl engine::Keeper for Nobody {
 }
 
 #[test]
+fn a_cut_without_changes_leaves_nothing_to_be_synced() {
+    let mut rig = Rig::new(Policy::EverySecond);
+    let end = rig.write();
+    rig.log.flush(NOW).unwrap();
+    rig.log.prepare(increment(&Arc::new(Disk::default())));
+    assert_eq!(rig.node.begin_snapshot(true, |_| Box::new(Nobody)), end);
+    rig.log.go_on(NOW);
+    assert_eq!(super::lock(&rig.log.out).unsynced_since, 0);
+}
+
+#[test]
 fn a_failure_after_the_cut_is_mended_by_the_next_rewrite_only() {
     // The old file's last sync fails, or the first write to the new file.
     for old_breaks in [true, false] {
