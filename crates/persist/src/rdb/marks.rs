@@ -20,7 +20,7 @@ use std::ops::Range;
 /// The name of the aux field of a mark: three numbers of 16 digits.
 const MARK: &[u8] = b"sessile-mark";
 /// The name of the aux field of the seed: 16 digits.
-const SEED: &[u8] = b"sessile-seed";
+pub(super) const SEED: &[u8] = b"sessile-seed";
 /// Bytes of the three numbers.
 const NUMBERS: usize = 3 * 16 + 2;
 /// Bytes at the beginning of a file among which its seed is.
@@ -242,7 +242,7 @@ impl<R: Read, F: FnMut(u64) -> io::Result<R>> Read for Stretches<R, F> {
 mod tests {
     use super::*;
     use crate::extra::Extra;
-    use crate::rdb::{Body, Encoder, Event, Facts, Others, Reader, Writer};
+    use crate::rdb::{Body, Encoder, Event, Facts, Others, Problem, Reader, Writer};
     use engine::{Meta, OwnedValue, Rng};
     use std::collections::BTreeMap;
 
@@ -323,6 +323,23 @@ mod tests {
         let cut = stretches(&file[..file.len() / 2]);
         assert_eq!(cut, whole[..cut.len()]);
         assert!(!cut.is_empty() && cut.len() < whole.len());
+    }
+
+    #[test]
+    fn a_checksum_of_zero_is_a_wrong_one() {
+        let (mut file, all) = sample(5);
+        let length = file.len();
+        file[length - 8..].fill(0);
+        let mut reader = Reader::new(file.as_slice(), Others::Refuse, [1, 2]).unwrap();
+        let error = loop {
+            match reader.next() {
+                Ok(event) => assert!(event.is_some(), "read to its end"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error.problem, Problem::Checksum), "{error}");
+        // What is left of it is a file without one: each stretch had its own.
+        assert_eq!(items(Stretches::new(reading(&file), stretches(&file))), all);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! must not show half a file keeps what came aside until then.
 
 use super::input::{Error, Input, Problem};
+use super::marks::SEED;
 use super::value::{Form, is_kept, value};
 use super::{Templates, VERSION_VALKEY, VERSIONS, kind, op, skip};
 use crate::extra::{AUX_NAME, Extra, tag};
@@ -49,7 +50,7 @@ pub enum Event {
     /// The end of the file.
     End {
         /// Whether there was a checksum (and it was right); Redis can be told to write none, and
-        /// old versions had none.
+        /// old versions had none. A file with a seed for its marks always has one.
         checked: bool,
     },
 }
@@ -91,6 +92,8 @@ pub struct Reader<R> {
     deadline: Option<u64>,
     extra: Vec<u8>,
     templates: Templates,
+    /// Whether Sessile wrote it as one file, and so with a checksum.
+    summed: bool,
     ended: bool,
 }
 
@@ -125,6 +128,7 @@ impl<R: Read> Reader<R> {
             deadline: None,
             extra: Vec::new(),
             templates: Templates::default(),
+            summed: false,
             ended: false,
         })
     }
@@ -219,6 +223,7 @@ impl<R: Read> Reader<R> {
     fn aux(&mut self, start: u64) -> Result<Option<Event>, Error> {
         let (name, value) = (self.input.string()?, self.input.string()?);
         if name != AUX_NAME {
+            self.summed |= name == SEED;
             return Ok(Some(Event::Aux { name, value }));
         }
         // All together have no bound but the file's: a hash may have any number of fields with
@@ -304,7 +309,7 @@ impl<R: Read> Reader<R> {
         }
         let (offset, sum) = (self.input.offset(), self.input.sum());
         let stored = u64::from_le_bytes(self.input.array()?);
-        if stored != 0 && stored != sum {
+        if stored != sum && (stored != 0 || self.summed) {
             return Err(Error { offset, problem: Problem::Checksum });
         }
         Ok(Event::End { checked: stored != 0 })
