@@ -36,6 +36,34 @@ pub fn of(bytes: &[u8]) -> u64 {
     sum.value()
 }
 
+/// The checksum of bytes that have the checksum `sum` and of as many zeros after them.
+pub const fn with_zeros(mut sum: u64, zeros: u64) -> u64 {
+    let (mut left, mut power) = (zeros, ZERO);
+    while left > 0 && sum != 0 {
+        if left & 1 == 1 {
+            sum = product(power, sum);
+        }
+        power = product(power, power);
+        left >>= 1;
+    }
+    sum
+}
+
+/// What a byte of zero multiplies a checksum with: checksums are polynomials whose highest bit stands
+/// for 1, the next one for x, and so on.
+const ZERO: u64 = 1 << (63 - 8);
+
+/// The product of two polynomials, modulo Jones' one.
+const fn product(a: u64, mut b: u64) -> u64 {
+    let (mut left, mut sum) = (a, 0);
+    while left != 0 {
+        sum ^= b * (left >> 63);
+        left <<= 1;
+        b = (b >> 1) ^ ((b & 1) * POLYNOMIAL);
+    }
+    sum
+}
+
 /// One byte that isn't what was summed up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Flip {
@@ -64,6 +92,17 @@ pub fn flip(is: u64, should: u64, bytes: u64) -> Option<Flip> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zeros_are_summed_up_without_them() {
+        for (bytes, zeros) in [(&b"a"[..], 0), (b"a", 1), (b"some bytes", 255), (b"x", 70_001)] {
+            let mut all = bytes.to_vec();
+            all.resize(bytes.len() + zeros, 0);
+            assert_eq!(with_zeros(of(bytes), zeros as u64), of(&all), "{zeros}");
+        }
+        let (far, near) = (with_zeros(3, u64::MAX - 1), with_zeros(with_zeros(3, 1 << 40), 77));
+        assert_eq!(with_zeros(near, u64::MAX - (1 << 40) - 78), far);
+    }
     use engine::Rng;
 
     /// The definition, a bit at a time.

@@ -11,6 +11,7 @@
 //! says that this place was on the disk already.
 //! Not for: what the records mean.
 
+mod claims;
 mod lost;
 
 use super::Tail;
@@ -19,6 +20,8 @@ use super::record::{NOTE, NOTE_MORE};
 use super::room::{Line, look};
 use crate::extra::Extra;
 use crate::limits::{AHEAD_MAX, ARGS_MAX, LINE_READ_MAX, NOTE_MAX, RECORD_MAX};
+use claims::Claims;
+pub(super) use lost::leaves;
 use memchr::memchr;
 use protocol::args::{Args, Span};
 use protocol::resp::parse_u64;
@@ -163,8 +166,8 @@ pub struct Reader<R> {
     right: u64,
     /// Where room begins whose last line hasn't come.
     room: Option<u64>,
-    /// Whether this is a stretch that isn't right: the next right chunk ends it.
-    lost: bool,
+    /// Up to where this is a stretch that isn't right: a right chunk begins there.
+    lost: Option<u64>,
     spans: Vec<Span>,
 }
 
@@ -197,7 +200,7 @@ impl<R: Read> Reader<R> {
             unchecked: None,
             right: 0,
             room: None,
-            lost: false,
+            lost: None,
             spans: Vec::new(),
         }
     }
@@ -208,7 +211,7 @@ impl<R: Read> Reader<R> {
     /// The file isn't right from here on. Nothing can be read after.
     #[expect(clippy::should_implement_trait, reason = "records borrow from the reader")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, Error> {
-        let lost = if self.lost { self.pass_lost() } else { Ok(None) };
+        let lost = if self.lost.is_some() { self.pass_lost() } else { Ok(None) };
         let found = match lost {
             Ok(None) => self.advance(),
             lost => lost,
@@ -224,7 +227,7 @@ impl<R: Read> Reader<R> {
         self.note_ended = false;
         let input = self.buffer.get(start..self.at).unwrap_or_default();
         let args = Args::new(input, &self.spans);
-        Ok(Some(Record { offset, args, note, checked, lost: self.lost }))
+        Ok(Some(Record { offset, args, note, checked, lost: self.lost.is_some() }))
     }
 
     /// Bytes that were read.
@@ -553,35 +556,38 @@ impl<R: Read> Reader<R> {
 
     /// The most that a right chunk in the rest of the file says about what was synced.
     fn synced_later(&mut self, offset: u64) -> Result<u64, Bad> {
-        let mut most = 0;
+        let (mut most, mut claims) = (0, Claims::begin(self.offset()));
         loop {
             let length = self.line_length(LINE_READ_MAX)?;
+            let start = self.offset();
             let line = self.buffer.get(self.at..self.at + length.unwrap_or(0)).unwrap_or_default();
-            if let (Some(line), Some(length)) = (ChunkLine::parse(line), length)
-                && line.synced > offset
-                && line.synced <= self.offset()
-            {
-                // Without a seed there is nothing to check with, and caution is better.
-                let right = match self.tail {
-                    None => true,
-                    Some(tail) => {
-                        self.has(length + line.bytes as usize)?
-                            && self.is_right(length, &line, tail.seed)
-                    }
-                };
-                if right {
-                    most = most.max(line.synced);
-                }
-            }
-            match length {
-                Some(length) => self.at += length,
+            let line =
+                ChunkLine::parse(line).filter(|line| line.synced > offset && line.synced <= start);
+            let next = match length {
+                Some(length) => length,
                 None if self.has(1)? => {
                     // A long stretch without a line's end: on to it, or to the end of the file.
                     let rest = self.buffer.get(self.at..).unwrap_or_default();
-                    self.at += memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
+                    memchr(b'\n', rest).map_or(rest.len(), |end| end + 1)
                 }
-                None => return Ok(most),
+                None => 0,
+            };
+            let bytes = self.buffer.get(self.at..self.at + next).unwrap_or_default();
+            claims.pass(bytes, |right| most = most.max(right.synced));
+            if next == 0 {
+                return Ok(most);
             }
+            self.at += next;
+            // Without a seed there is nothing to check with, and caution is better; so it is with
+            // more lines than can be waited for.
+            let sure = match (line, self.tail) {
+                (Some(line), Some(tail)) => {
+                    claims.expect(start, &line, tail.seed).map(|claim| claim.synced)
+                }
+                (Some(line), None) => Some(line.synced),
+                (None, _) => None,
+            };
+            most = most.max(sure.unwrap_or(0));
         }
     }
 }

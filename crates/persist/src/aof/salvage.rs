@@ -27,6 +27,8 @@ pub struct Damage {
     pub offset: u64,
     /// What the reader had that came there.
     tail: Option<Tail>,
+    /// Where the next right chunk begins, or beyond the end.
+    chunk: u64,
     /// Where the file is right again; `None` if nowhere.
     pub until: Option<u64>,
 }
@@ -128,14 +130,22 @@ pub fn survey<R: Read>(
             patch = mended(0, None)?;
             at = if patch.is_some() { 0 } else { offset };
         }
-        let lost = patch.is_none();
+        let lost = match patch {
+            Some(_) => None,
+            None => {
+                let rest = patched(&mut open, at, &found.patches)?;
+                let chunk = Reader::next_chunk(rest, at, tail);
+                Some(chunk.map_err(|error| io_error(at, error))?.unwrap_or(u64::MAX))
+            }
+        };
         match (patch, error) {
             (Some(patch), _) => found.patches.push(patch),
             // Redis has appended to the file.
             (None, None) => return Ok(found),
             (None, Some(error)) if matches!(error.problem, Problem::Newer) => return Err(error),
             (None, Some(error)) => {
-                found.damages.push(Damage { error, offset, tail, until: None });
+                let chunk = lost.unwrap_or(u64::MAX);
+                found.damages.push(Damage { error, offset, tail, chunk, until: None });
             }
         }
         let rest = patched(&mut open, at, &found.patches)?;
@@ -168,7 +178,8 @@ pub fn replay<R: Read>(
                     replay.record(&record, store)
                 }
                 Ok(None) => break,
-                Err(_) if damage.is_some() => break,
+                // The survey has met the same; what it hasn't met is no damage.
+                Err(Error { problem: Problem::Bad { .. }, .. }) if damage.is_some() => break,
                 Err(error) => return Err(Stop::Read(error)),
             }
             .map_err(Stop::Replay)?;
@@ -176,7 +187,7 @@ pub fn replay<R: Read>(
         let Some(damage) = damage else { return Ok(records) };
         replay.doubt();
         let rest = patched(&mut open, damage.offset, &survey.patches).map_err(Stop::Read)?;
-        reader = Reader::resume(rest, damage.offset, damage.tail, true);
+        reader = Reader::resume(rest, damage.offset, damage.tail, Some(damage.chunk));
     }
 }
 
@@ -186,14 +197,17 @@ fn patched<R: Read>(
     offset: u64,
     patches: &[Patch],
 ) -> Result<Patched<R>, Error> {
-    let failed = |error| Error { offset, problem: Problem::Io(error) };
-    let inner = open(offset).map_err(failed)?;
+    let inner = open(offset).map_err(|error| io_error(offset, error))?;
     Ok(Patched::new(inner, offset, patches.to_vec()))
 }
 
 fn read_all(mut from: impl Read, offset: u64, into: &mut Vec<u8>) -> Result<(), Error> {
     let read = from.read_to_end(into);
-    read.map(drop).map_err(|error| Error { offset, problem: Problem::Io(error) })
+    read.map(drop).map_err(|error| io_error(offset, error))
+}
+
+const fn io_error(offset: u64, error: io::Error) -> Error {
+    Error { offset, problem: Problem::Io(error) }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use trust::Touch;
 pub use trust::Trust;
 
 use super::Record;
+use super::read::leaves;
 use crate::dump;
 use crate::extra::{Extra, tag};
 use engine::hash::{FieldEdit, SipKey};

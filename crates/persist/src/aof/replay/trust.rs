@@ -138,7 +138,10 @@ impl Replay {
     /// # Errors
     /// Never for want of room.
     pub fn remove_lost(&self, args: Args<'_>, store: &mut dyn Store) -> Result<(), ReplayError> {
-        let removed = args.from(1).iter().try_for_each(|key| self.remove_everywhere(key, store));
+        let keys = args.from(1);
+        let count = if super::leaves(args.at(0)) { 1 } else { usize::MAX };
+        let removed =
+            keys.iter().take(count).try_for_each(|key| self.remove_everywhere(key, store));
         removed.map_err(|problem| ReplayError { offset: 0, command: String::new(), problem })
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::tests::{DATABASES, Held, SECRET, SEGMENTS, Sample, sample, shard, shown, small};
 use super::super::{Framer, Replay, TOGETHER, Trust, select, unlink};
-use super::{Survey, replay, survey};
+use super::{Error, Problem, Stop, Survey, replay, survey};
 use engine::Rng;
 use std::collections::HashSet;
 use std::io;
@@ -133,7 +133,9 @@ fn file(chunks: &[&str], damaged: usize) -> Vec<u8> {
 
 fn command(text: &str) -> Vec<u8> {
     let words: Vec<&str> = text.split(' ').collect();
+    // An underscore is a space within a word.
     let args: String = words.iter().map(|w| format!("${}\r\n{w}\r\n", w.len())).collect();
+    let args = args.replace('_', " ");
     format!("*{}\r\n{args}", words.len()).into_bytes()
 }
 
@@ -221,4 +223,104 @@ fn removals_in_the_lost_stretch_count() {
         (start as u64, vec!["0 key:2 v".to_owned()])
     );
     assert!(!found.is_whole() || found.damages[0].until.is_none());
+}
+
+#[test]
+fn keys_that_the_lost_stretch_took_away_are_not_back() {
+    let log = [
+        "SELECT 0;SET key:1 v;SET key:2 v;SET key:3 v;SET key:4 v;SET key:5 v",
+        "SET key:6 lost;RENAME key:1 key:2;RENAMENX key:3 key:7;MOVE key:4 1",
+        "SELECT 0;SET key:8 v",
+    ];
+    let mut file = file(&log, 9);
+    let at = file.windows(4).position(|window| window == b"lost").unwrap();
+    file[at..at + 4].fill(b'?');
+    let (found, state, _) = salvaged(&file);
+    // What had the new names before is as it was: nobody knows what it should have become.
+    assert_eq!(held(&state), ["0 key:2 v", "0 key:5 v", "0 key:8 v"]);
+    assert!(found.damages[0].until.is_some());
+}
+
+#[test]
+fn a_value_that_looks_like_a_flush_empties_nothing() {
+    let flush = "*1\r\n$8\r\nFLUSHALL\r\n*1\r\n$7\r\nFLUSHDB\r\n";
+    let log = ["SELECT 0;SET key:1 v", &format!("SET key:2 {flush}"), "SELECT 0;SET key:3 v"];
+    let (_, state, _) = salvaged(&file(&log, 1));
+    assert_eq!(held(&state), ["0 key:1 v", "0 key:3 v"]);
+}
+
+/// A file that can't be read from some byte on.
+struct Failing<'f> {
+    file: &'f [u8],
+    at: usize,
+    fails_at: usize,
+}
+
+impl io::Read for Failing<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = self.fails_at.saturating_sub(self.at);
+        if left == 0 && self.fails_at < self.file.len() {
+            return Err(io::Error::other("the disk"));
+        }
+        let mut rest = self.file.get(self.at..).unwrap_or_default();
+        let most = into.len().min(left).min(16);
+        let count = io::Read::read(&mut rest, into.get_mut(..most).unwrap_or_default())?;
+        self.at += count;
+        Ok(count)
+    }
+}
+
+#[test]
+fn a_disk_that_fails_the_second_time_is_no_damage() {
+    let log = [
+        "SELECT 0;SET key:1 v;SET key:2 v",
+        "SELECT 0;DEL key:1;DEL key:2",
+        "SELECT 0;SET key:3 v",
+        "SELECT 0;SET key:4 v",
+    ];
+    let file = file(&log, 2);
+    let found = survey(reading(&file), 0).unwrap();
+    let damage = found.damages[0].offset as usize;
+    for fails_at in 0..damage {
+        // Only once, before the damage: what stands there must not be passed over.
+        let mut first = Some(fails_at);
+        let open = |at| {
+            let fails_at = first.take().unwrap_or(usize::MAX);
+            Ok(Failing { file: &file, at: at as usize, fails_at })
+        };
+        let mut store = Held(shard(24));
+        let done = replay(open, &found, &mut Replay::new(SECRET, DATABASES), &mut store);
+        assert!(
+            matches!(&done, Err(Stop::Read(Error { problem: Problem::Io(_), .. }))),
+            "byte {fails_at}: {done:?}"
+        );
+    }
+}
+
+/// Lines of chunks that no seed explains, each with megabytes announced, for [`command`].
+fn forged(lines: usize, announced: usize) -> String {
+    let line = |number: usize| format!("#sc_3_{announced}_{:016x}_{number:016x}_1000\r\n", 7);
+    (0..lines).map(line).collect()
+}
+
+#[test]
+fn lines_of_chunks_in_a_value_take_no_time_each() {
+    // Summed up one by one, what they announce would be terabytes.
+    let value = forged(200_000, 9 << 20);
+    let log = [
+        "SELECT 0;SET key:1 v",
+        "SET key:2 v",
+        &format!("SELECT 0;SET key:3 {value}"),
+        "SELECT 0;SET key:4 v",
+    ];
+    let keys = [["0 key:1 v", "0 key:3 1"], ["0 key:1 v", "0 key:2 v"]];
+    for (damaged, keys) in [1, 2].into_iter().zip(keys) {
+        let file = file(&log, damaged);
+        let state = Replay::new(SECRET, DATABASES);
+        let (found, state, _) = salvaged_into(&file, Held(shard(SEGMENTS)), state);
+        assert!(found.damages.len() == 1 && found.damages[0].until.is_some(), "{damaged}");
+        let held = held(&state);
+        let short: Vec<&str> = held.iter().map(|line| &line[..line.len().min(9)]).collect();
+        assert_eq!(short, [keys[0], keys[1], "0 key:4 v"]);
+    }
 }
