@@ -1,5 +1,6 @@
 //! Logs in memory: random effects against a shard, damage and cuts at every byte.
 
+use super::record::NOTE;
 use super::{Fault, Framer, Problem, Reader, Replay, Store, TOGETHER, Verdict, record, select};
 use crate::faults::{Faults, FaultySink};
 use crate::limits::{FIELDS_PER_RECORD, RECORD_BYTES};
@@ -216,6 +217,17 @@ pub(super) fn small(synced: impl Fn(&[usize]) -> u64) -> Sample {
     samples.into_iter().find(right).unwrap()
 }
 
+/// A file whose last chunk is of 4 KiB and more: a transaction, with notes in it.
+fn long_tailed() -> Sample {
+    let samples = (0..).map(|seed| sample(seed, 3, |_| 0));
+    let right = |sample: &Sample| {
+        let tail = &sample.file[sample.ends[2]..];
+        let has = |bytes: &[u8]| tail.windows(bytes.len()).any(|window| window == bytes);
+        (4096..8192).contains(&tail.len()) && has(TOGETHER[0]) && has(NOTE)
+    };
+    samples.into_iter().find(right).unwrap()
+}
+
 /// Replays a file up to its end or its first error.
 pub(super) fn replay(
     file: &[u8],
@@ -247,7 +259,15 @@ fn replay_comes_to_the_same_state() {
 
 #[test]
 fn a_cut_at_any_byte_leaves_whole_chunks() {
-    let sample = small(|_| 0);
+    cut_at_every_byte(&small(|_| 0));
+}
+
+#[test]
+fn a_cut_at_any_byte_of_a_long_transaction_with_notes_takes_all_of_it() {
+    cut_at_every_byte(&long_tailed());
+}
+
+fn cut_at_every_byte(sample: &Sample) {
     for cut in 0..sample.file.len() {
         let (state, error, tail) = replay(&sample.file[..cut], 0);
         let whole = sample.ends.iter().filter(|end| **end <= cut).count();
@@ -275,7 +295,7 @@ fn a_cut_at_any_byte_leaves_whole_chunks() {
 #[test]
 fn what_was_synced_is_damaged_not_torn() {
     let sample = small(|ends| ends[ends.len().saturating_sub(3)] as u64);
-    for at in (0..sample.file.len()).step_by(3) {
+    for at in 0..sample.file.len() {
         let mut file = sample.file.clone();
         file[at] ^= 0x11;
         let (state, error, _) = replay(&file, 0);
