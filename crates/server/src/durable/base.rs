@@ -79,7 +79,7 @@ fn records(
     offset: u64,
     mut each: impl FnMut(&Record<'_>) -> Result<(), ReplayError>,
 ) -> Result<u64, String> {
-    let mut reader = Reader::resume(file, offset, None, false);
+    let mut reader = Reader::resume(file, offset, None, None);
     let mut count = 0;
     while let Some(record) = reader.next().map_err(|error| error.to_string())? {
         each(&record).map_err(|error| error.to_string())?;
