@@ -157,3 +157,21 @@ def test_a_base_says_once_what_a_session_carries(folder):
         client.execute_command("SESSION.CREATE", "t", "IDLE", 600, "USER", "ann", "SET", 1, "a", 1)
         client.save()
         assert (folder / "dump.rdb").stat().st_size - once < TWICE
+
+
+def test_a_store_at_its_cap_gets_its_snapshots(folder):
+    """A page of large values may be more than what such a store lets changes keep waiting."""
+    cap = ("--maxmemory", "32mb", "--maxmemory-policy", "allkeys-lru")
+    noise = random.Random(7).randbytes(40_000)
+    with running(ours(folder, *LOG, *cap)) as client:
+        for n in range(1_500):
+            client.set(f"k:{n}", noise)
+        assert client.info("stats")["evicted_keys"] > 100
+        for number in range(1, 4):
+            client.bgsave()
+            while client.info("persistence")["rdb_bgsave_in_progress"]:
+                client.set(f"k:{number * 10_000}", noise)
+            info = client.info("persistence")
+            assert info["rdb_last_bgsave_status"] == "ok", number
+            assert info["rdb_saves"] == number
+        rewritten(client)

@@ -70,6 +70,9 @@ struct Load {
     most: usize,
     /// So much may while memory is short: without anything the snapshot couldn't go on.
     least: usize,
+    /// So much more may: what the walk's last page has brought, which is written next. A page is a
+    /// few hundred items, however large.
+    page: AtomicUsize,
     /// Whether memory is short.
     short: Arc<AtomicBool>,
     /// It was too much once.
@@ -81,6 +84,7 @@ impl Load {
         let cap = if maxmemory == 0 { usize::MAX } else { maxmemory as usize };
         Self {
             bytes: AtomicUsize::new(0),
+            page: AtomicUsize::new(0),
             most: TRAYS_MOST.min(cap / TRAYS_PART),
             least: (cap / TRAYS_PART_LEAST).clamp(TRAYS_LEAST, TRAYS_MOST).min(cap / TRAYS_PART),
             short,
@@ -88,11 +92,20 @@ impl Load {
         }
     }
 
+    /// A step of the walk: in a store at its cap, too, it may bring a page.
+    fn walk<T>(&self, step: impl FnOnce() -> T) -> T {
+        self.page.store(TRAYS_MOST, Ordering::Relaxed);
+        let done = step();
+        let brought = self.bytes.load(Ordering::Relaxed).min(TRAYS_MOST);
+        self.page.store(brought, Ordering::Relaxed);
+        done
+    }
+
     /// Whether more may be put there; else never again.
     fn has_room(&self) -> bool {
         let bytes = self.bytes.load(Ordering::Relaxed);
         let most = if self.short.load(Ordering::Relaxed) { self.least } else { self.most };
-        if bytes > most {
+        if bytes > most.saturating_add(self.page.load(Ordering::Relaxed)) {
             self.gave_way.store(true, Ordering::Relaxed);
         }
         !self.gave_way.load(Ordering::Relaxed)
@@ -168,7 +181,7 @@ fn write_trays<W: Write>(
     }
     for number in 0..trays.len() {
         let step = |shard: &mut engine::Shard| shard.step_snapshot(1, options.now_ms);
-        while node.with_shard(number, step).unwrap_or(false) {
+        while load.walk(|| node.with_shard(number, step)).unwrap_or(false) {
             trays.iter().try_for_each(|tray| file.empty(tray, load))?;
             // On a processor of its own a worker that was woken meanwhile would wait for the rest of
             // a time slice, which is milliseconds.
@@ -241,6 +254,19 @@ mod tests {
         assert!(room(256 << 20, false, 32 << 20) && !room(256 << 20, false, (32 << 20) + 1));
         assert!(room(256 << 20, true, 4 << 20) && !room(256 << 20, true, (4 << 20) + 1));
         assert!(room(4 << 20, true, 512 << 10) && !room(4 << 20, true, (512 << 10) + 1));
+    }
+
+    #[test]
+    fn a_page_of_large_values_is_no_shortage() {
+        let load = Load::new(64 << 20, Arc::new(AtomicBool::new(true)));
+        load.walk(|| {
+            load.bytes.store(40 << 20, Ordering::Relaxed);
+            assert!(load.has_room());
+        });
+        load.bytes.store(41 << 20, Ordering::Relaxed);
+        assert!(load.has_room(), "what changes meanwhile");
+        load.bytes.store((41 << 20) + 1, Ordering::Relaxed);
+        assert!(!load.has_room());
     }
 
     #[test]
