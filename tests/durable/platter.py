@@ -97,6 +97,8 @@ class Disk:
             size = int(call.arguments.rsplit(",", 1)[1])
             handle.what.changes.append(Change(number, size, None))
             handle.what.size = size
+        elif name == "copy_file_range":
+            self._copy(number, handle, call)
         elif name == "lseek":
             handle.at = call.result
         else:
@@ -159,6 +161,18 @@ class Disk:
         data = call.texts[0][: call.result]
         self._put_at(number, file, at, data)
         handle.at = at + len(data)
+
+    def _copy(self, number: int, handle: Handle, call: Call) -> None:
+        """From where one file stands to where another one does."""
+        _, start, to, at, *_ = call.arguments.split(", ")
+        assert start == at == "NULL", call
+        whole = applied(handle.what.synced, handle.what.changes)
+        data = whole[handle.at : handle.at + call.result]
+        assert len(data) == call.result, call
+        handle.at += len(data)
+        into = self.handles[int(to)]
+        self._put_at(number, into.what, into.at, data)
+        into.at += len(data)
 
     def _put_at(self, number: int, file: File, at: int, data: bytes) -> None:
         file.changes.append(Change(number, at, data))

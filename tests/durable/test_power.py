@@ -9,6 +9,7 @@ import os
 import random
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,25 @@ def test_what_was_not_synced_may_be_missing_or_torn_and_nothing_else(tmp_path):
     names = {(names, old) for names, old, _ in found}
     assert names == {(("old",), b"old"), (("new", "old"), b"old"), (("old",), b"safe")}
     assert {4, 604} < {size for *_, size in found}, "nothing, all, and torn"
+
+
+def test_what_one_file_gets_of_another_is_followed(tmp_path):
+    folder, into = tmp_path / "data", tmp_path / "disk"
+    folder.mkdir()
+    into.mkdir()
+    (folder / "log").write_bytes(b"whole, torn")
+    at = os.fsencode(folder)
+    copied = "5, NULL, 6, NULL, 1073741824, 0"
+    disk = platter.Disk(folder)
+    calls = [
+        call("openat", 0, -1, 5, at + b"/log"),
+        call("lseek", 1, 5, 7),
+        call("openat", 2, -1, 6, at + b"/log.torn"),
+        replace(call("copy_file_range", 3, 5, 4), arguments=copied),
+        replace(call("copy_file_range", 4, 5, 0), arguments=copied),
+    ]
+    for number, one in enumerate(calls):
+        disk.follow(number, one)
+    disk.after_power_loss(random.Random(1), ("all", "all"), into)
+    assert (into / "log.torn").read_bytes() == b"torn"
+    assert (into / "log").read_bytes() == b"whole, torn"
