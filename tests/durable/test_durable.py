@@ -96,6 +96,23 @@ def test_a_torn_end_is_cut_and_kept_and_damage_is_refused(folder):
     assert increment.read_bytes()[at : at + 1] == b"X", "and nothing was changed"
 
 
+def test_a_torn_end_is_refused_where_it_may_not_be_cut(folder):
+    with running(ours(folder, *LOG)) as client:
+        before = fill(client)
+    increment = max((folder / "appendonlydir").glob("*.incr.aof"), key=lambda p: p.stat().st_size)
+    with increment.open("ab") as file:
+        file.write(b"#sc 99 5000 0000000000000000 0000000000000000 0\r\n*3\r\n$3")
+    torn = increment.read_bytes()
+    files = sorted(path.name for path in increment.parent.iterdir())
+    with pytest.raises(RuntimeError) as refused:
+        ours(folder, *LOG, "--aof-load-truncated", "no")
+    assert increment.name in str(refused.value) and "byte" in str(refused.value)
+    assert increment.read_bytes() == torn, "and nothing was changed"
+    assert sorted(path.name for path in increment.parent.iterdir()) == files
+    with running(ours(folder, *LOG, "--aof-load-truncated", "yes")) as client:
+        assert everything(client) == before
+
+
 def test_a_torn_end_before_an_increment_without_records_is_cut_too(folder):
     """A rewrite names its increment before the journal goes on in it; a crash may come between."""
     with running(ours(folder, *LOG)) as client:
