@@ -1,16 +1,10 @@
 //! Any bytes read as a log the same however they arrive, and their records replay to an end or an
 //! error; a torn log that is cut where the error says is whole.
 
-use engine::{
-    Arena, Effect, Full, HashKey, HeapBacking, Key, Kind, OwnedItem, Policy, Shard, ShardConfig,
-};
-use persist::aof::{Error, Framer, Problem, Reader, Replay, Store, Verdict, room};
+use super::store::{SECRET, small};
+use persist::aof::{Error, Framer, Problem, Reader, Replay, Verdict, room};
 use std::io::{self, Read};
-use std::sync::Arc;
 
-const SECRET: HashKey = HashKey([3, 5]);
-const NOW: u64 = 1_000;
-const SEGMENTS: usize = 24;
 const SEED: u64 = 0x0123_4567_89ab_cdef;
 
 /// Reads `data` as a file, as what follows the opening line, and as the records of a chunk.
@@ -72,34 +66,9 @@ fn read(file: impl Read) -> (Vec<String>, Option<Error>) {
     }
 }
 
-struct Held(Shard);
-
-impl Store for Held {
-    fn kind(&mut self, db: usize, key: &[u8]) -> Option<Kind> {
-        self.0.peek(db, &Key::new(&SECRET, key), NOW).map(|entry| entry.kind())
-    }
-
-    fn item(&mut self, db: usize, key: &[u8]) -> Option<OwnedItem> {
-        self.0.peek(db, &Key::new(&SECRET, key), NOW).map(|entry| entry.to_owned_item())
-    }
-
-    fn apply(&mut self, effect: &Effect<'_>) -> Result<(), Full> {
-        self.0.apply(effect, NOW).map(|_| ())
-    }
-}
-
 /// Replays a file up to its first error, into a small store.
 fn replay(file: &[u8]) {
-    let arena = Arc::new(Arena::new(Box::new(HeapBacking::new(SEGMENTS)), SEGMENTS));
-    let config = ShardConfig {
-        number: 0,
-        databases: 2,
-        bands: 2,
-        secret: SECRET,
-        first_version: 0,
-        policy: Policy::NoEviction,
-    };
-    let mut store = Held(Shard::new(arena, config));
+    let mut store = small();
     let (mut reader, mut replay) = (Reader::new(file, 0), Replay::new(SECRET, 2));
     while let Ok(Some(record)) = reader.next() {
         if replay.record(&record, &mut store).is_err() {

@@ -14,7 +14,7 @@ const ITEMS_MAX: usize = 100;
 /// Reads `data` as a whole file, and as what stands between a header and a right checksum.
 pub(crate) fn check(data: &[u8]) {
     let _ = read(data, Others::Skip);
-    for head in [&b"REDIS0010"[..], b"REDIS0003", b"VALKEY080"] {
+    for head in [&b"REDIS0015"[..], b"REDIS0010", b"REDIS0003", b"VALKEY080"] {
         let mut file = head.to_vec();
         file.extend_from_slice(data);
         file.push(0xff);

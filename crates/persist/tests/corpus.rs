@@ -9,12 +9,18 @@
 
 #[path = "../../../fuzz/properties/aof.rs"]
 mod aof;
+#[path = "../../../fuzz/properties/base.rs"]
+mod base;
 #[path = "../../../fuzz/properties/manifest.rs"]
 mod manifest;
 #[path = "../../../fuzz/properties/rdb.rs"]
 mod rdb;
 #[path = "../../../fuzz/properties/restore.rs"]
 mod restore;
+#[path = "../../../fuzz/properties/salvage.rs"]
+mod salvage;
+#[path = "../../../fuzz/properties/store.rs"]
+mod store;
 
 use engine::Rng;
 use std::path::Path;
@@ -35,6 +41,16 @@ fn corpus_of_restore() {
 #[test]
 fn corpus_of_aof() {
     each_file_of("aof", aof::check);
+}
+
+#[test]
+fn corpus_of_salvage() {
+    each_file_of("salvage", salvage::check);
+}
+
+#[test]
+fn corpus_of_base() {
+    each_file_of("base", base::check);
 }
 
 #[test]
