@@ -4,7 +4,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run server bench guide page generator guarantees instructions lost-updates test
-.PHONY: test-all crash powerloss starts cancellations rolling lint fmt clean
+.PHONY: test-all crash powerloss fuzz starts cancellations rolling lint fmt clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ crash:  ## kill a server that is written to, over and over: ROUNDS=200, SEED=N r
 
 powerloss:  ## cut the power at thousands of moments: STATES=3000, SEED=N repeats a run
 	@$(PYTHON) tools/suites.py powerloss
+
+SECONDS ?= 60
+fuzz:  ## fuzz every parser and the salvage, each target in turn: SECONDS=600, ARGS="rdb salvage" only these (build/fuzz/)
+	@$(PYTHON) tools/fuzz.py --seconds $(SECONDS) $(ARGS)
 
 cancellations:  ## cancels operations of the async engines anywhere: ROUNDS=10000, SEED=N repeats a run
 	@ROUNDS=$${ROUNDS:-10000} $(PYTHON) tools/suites.py cancellations
