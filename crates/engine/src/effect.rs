@@ -108,6 +108,8 @@ pub enum Change<'a> {
 pub enum Cause {
     /// Somebody deleted it.
     Deleted,
+    /// What it held goes on under another key.
+    Moved,
     /// Its deadline passed.
     Expired,
     /// Memory was needed.
@@ -145,7 +147,9 @@ impl Effect<'_> {
     /// moved, a database emptied. Deadlines and evictions take away nothing that was revoked.
     pub fn revokes(&self) -> bool {
         match self {
-            Self::Key { change: Change::Remove(cause), .. } => *cause == Cause::Deleted,
+            Self::Key { change: Change::Remove(cause), .. } => {
+                matches!(cause, Cause::Deleted | Cause::Moved)
+            }
             Self::Key { change: Change::Session { meta, .. }, .. } => {
                 meta.slide.state() != State::Session
             }

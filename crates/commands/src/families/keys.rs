@@ -148,7 +148,7 @@ fn rename(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     let item = item_of(ctx, &from).ok_or(Failure::NO_SUCH_KEY)?;
     if from.bytes != to.bytes {
         ctx.apply(&to, Change::Install(&item))?;
-        ctx.apply(&from, Change::Remove(Cause::Deleted))?;
+        ctx.apply(&from, Change::Remove(Cause::Moved))?;
     }
     ctx.reply.ok();
     Ok(())
@@ -163,7 +163,7 @@ fn renamenx(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     if free {
         let item = item_of(ctx, &from).ok_or(Failure::NO_SUCH_KEY)?;
         ctx.apply(&to, Change::Install(&item))?;
-        ctx.apply(&from, Change::Remove(Cause::Deleted))?;
+        ctx.apply(&from, Change::Remove(Cause::Moved))?;
     }
     ctx.reply.int(i64::from(free));
     Ok(())
@@ -209,7 +209,7 @@ fn relocate(ctx: &mut Ctx<'_>, args: Args<'_>) -> Outcome {
     let moved = item_of(ctx, &key).filter(|_| !taken);
     if let Some(item) = &moved {
         ctx.apply_in(to_db, &key, Change::Install(item))?;
-        ctx.apply(&key, Change::Remove(Cause::Deleted))?;
+        ctx.apply(&key, Change::Remove(Cause::Moved))?;
     }
     ctx.reply.int(i64::from(moved.is_some()));
     Ok(())

@@ -381,3 +381,45 @@ fn eviction_takes_sessions_off_their_users_lists_and_counts_them() {
     assert_eq!((shard.stats().evicted_sessions, shard.stats().evicted), (1_000, 1_000));
     shard.check().unwrap();
 }
+
+#[test]
+fn what_becomes_of_sessions_is_counted_once() {
+    let mut shard = shard(64, Policy::NoEviction);
+    shard.set_began(START);
+    let live = meta(State::Session, 0, None, START);
+    let counted = |shard: &Shard| {
+        let stats = shard.stats();
+        (stats.created_sessions, stats.rotated_sessions, stats.ended_sessions)
+    };
+    // What files tell was counted when it was done.
+    apply(&mut shard, b"a", session(live, b"", &[]), 1).unwrap();
+    apply(&mut shard, b"b", session(live, b"", &[]), 1).unwrap();
+    apply(&mut shard, b"b", Change::Remove(Cause::Deleted), 1).unwrap();
+    assert_eq!(counted(&shard), (0, 0, 0));
+
+    for name in [&b"b"[..], b"c", b"d", b"e"] {
+        apply(&mut shard, name, session(live, b"", &[]), START).unwrap();
+        apply(&mut shard, name, session(live, b"", &[set(b"f", b"v")]), START).unwrap();
+    }
+    assert_eq!(counted(&shard), (4, 0, 0));
+    let item = shard.peek(0, &key(b"b"), START).unwrap().to_owned_item();
+    apply(&mut shard, b"new", Change::Install(&item), START).unwrap();
+    apply(&mut shard, b"b", session(meta(State::Tombstone, 0, None, START), b"", &[]), START)
+        .unwrap();
+    assert_eq!(counted(&shard), (4, 1, 0));
+    apply(&mut shard, b"b", Change::Remove(Cause::Deleted), START).unwrap();
+    assert_eq!(counted(&shard), (4, 1, 0), "a tombstone is no session");
+    apply(&mut shard, b"moved", Change::Install(&item), START).unwrap();
+    apply(&mut shard, b"new", Change::Remove(Cause::Moved), START).unwrap();
+    assert_eq!(counted(&shard), (4, 1, 0));
+
+    apply(&mut shard, b"c", Change::Remove(Cause::Deleted), START).unwrap();
+    let put = Change::Put { value: b"x", meta: Meta::default() };
+    apply(&mut shard, b"d", put, START).unwrap();
+    apply(&mut shard, b"d", put, START).unwrap();
+    apply(&mut shard, b"e", Change::Install(&item), START).unwrap();
+    assert_eq!(counted(&shard), (4, 1, 3), "also one that another one replaced");
+    // `a`, `e` and `moved` are there still.
+    shard.apply(&Effect::Clear { db: 0 }, START).unwrap();
+    assert_eq!(counted(&shard), (4, 1, 6));
+}

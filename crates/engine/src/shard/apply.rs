@@ -34,6 +34,7 @@ impl Shard {
             }
             Effect::Clear { db } => {
                 self.record(effect);
+                self.count_cleared(*db, now);
                 self.clear(*db);
             }
             Effect::Swap { a, b } => {
@@ -119,6 +120,7 @@ impl Shard {
         if old.is_some_and(|old| old.header.fields().has(Fields::SLIDE)) {
             old = self.unless_hidden(db, key, old, change);
         }
+        let was_session = old.is_some_and(|old| self.is_session(old.at, old.header));
         let mut applied = Applied { existed: old.is_some(), ..Applied::default() };
         match change {
             Change::Put { value, meta } => {
@@ -136,6 +138,7 @@ impl Shard {
                 let change = SessionChange { meta: *meta, user, edits, renew: *renew };
                 let fresh = old.is_none();
                 applied = self.change_session(db, key, old, &change, now)?;
+                self.count_session_change(was_session, meta.slide.state(), now);
                 let change = Change::Session { meta: *meta, user, edits, renew: *renew, fresh };
                 self.record(&Effect::Key { db, key: *key, change });
                 return Ok((applied, false));
@@ -168,13 +171,18 @@ impl Shard {
                 self.discard(db, key, old);
             }
         }
+        let ends = match change {
+            Change::Put { .. } | Change::Install(_) | Change::Remove(Cause::Deleted) => was_session,
+            _ => false,
+        };
+        self.count_ended(u64::from(ends), now);
         Ok((applied, true))
     }
 
     pub(crate) fn count_end(&mut self, cause: Cause, spot: Spot) {
         let is_session = self.is_session(spot.at, spot.header);
         match cause {
-            Cause::Deleted => {}
+            Cause::Deleted | Cause::Moved => {}
             Cause::Expired => {
                 self.stats.expired += 1;
                 self.stats.expired_sessions += u64::from(is_session);
@@ -184,6 +192,31 @@ impl Shard {
                 self.stats.evicted_sessions += u64::from(is_session);
             }
         }
+    }
+
+    /// Counts what a command of sessions made of a key.
+    fn count_session_change(&mut self, was_session: bool, state: State, now: u64) {
+        if self.is_loaded(now) {
+            let is_session = state == State::Session;
+            self.stats.created_sessions += u64::from(!was_session && is_session);
+            self.stats.rotated_sessions += u64::from(was_session && !is_session);
+        }
+    }
+
+    /// Counts the sessions of a database that is emptied.
+    fn count_cleared(&mut self, db: usize, now: u64) {
+        self.count_ended(self.sessions(db), now);
+    }
+
+    fn count_ended(&mut self, sessions: u64, now: u64) {
+        if self.is_loaded(now) {
+            self.stats.ended_sessions += sessions;
+        }
+    }
+
+    /// Whether what is done now is done by somebody: what files tell was counted when it was done.
+    const fn is_loaded(&self, now: u64) -> bool {
+        now >= self.began
     }
 
     fn splice(

@@ -68,6 +68,12 @@ pub struct Stats {
     pub expired_sessions: u64,
     /// Sessions that were evicted, which the evicted keys include.
     pub evicted_sessions: u64,
+    /// Sessions that were created.
+    pub created_sessions: u64,
+    /// Sessions that got another key by rotation.
+    pub rotated_sessions: u64,
+    /// Sessions that somebody ended: by END, by deleting, overwriting or emptying.
+    pub ended_sessions: u64,
     /// Effects that changed something.
     pub changes: u64,
     /// Bytes of items written for clients.
@@ -90,6 +96,9 @@ impl Stats {
         self.evicted += other.evicted;
         self.expired_sessions += other.expired_sessions;
         self.evicted_sessions += other.evicted_sessions;
+        self.created_sessions += other.created_sessions;
+        self.rotated_sessions += other.rotated_sessions;
+        self.ended_sessions += other.ended_sessions;
         self.changes += other.changes;
         self.written += other.written;
         self.copied += other.copied;

@@ -207,6 +207,9 @@ fn stats(host: &ServerHost, tally: &Tally, out: &mut String) {
     line(out, "expired_keys", stats.expired);
     line(out, "expired_subkeys", stats.expired_fields);
     line(out, "evicted_keys", stats.evicted);
+    line(out, "sessile_created_sessions", stats.created_sessions);
+    line(out, "sessile_rotated_sessions", stats.rotated_sessions);
+    line(out, "sessile_ended_sessions", stats.ended_sessions);
     line(out, "sessile_expired_sessions", stats.expired_sessions);
     line(out, "sessile_evicted_sessions", stats.evicted_sessions);
     line(out, "total_error_replies", errors);

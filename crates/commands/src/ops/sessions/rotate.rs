@@ -6,14 +6,14 @@
 
 use super::users::make_room;
 use super::{
-    Request, TARGET, Target, answered, check_version, create, edits_of, met, rearmed, remove,
-    resolve, set, settle,
+    Request, TARGET, Target, answered, check_version, create, edits_of, met, rearmed, resolve, set,
+    settle,
 };
 use crate::context::Ctx;
 use crate::failure::Failure;
 use crate::limits::TOMBSTONE_MS;
 use crate::ops::sessions::merge::{List, merge};
-use engine::{Change, Meta, OwnedItem, Slide, State};
+use engine::{Cause, Change, Meta, OwnedItem, Slide, State};
 
 /// What is asked of a rotation beside the patch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,7 +85,8 @@ fn move_it(
     let given_user = request.user.is_some_and(|user| !user.is_empty() || !owner.is_empty());
     let left = if how.hard || how.grace_ms == 0 || given_user { None } else { Some(how.grace_ms) };
     if let Err(full) = leave(ctx, name, left.map(|grace| (to, &owner[..], grace))) {
-        remove(ctx, to)?;
+        // Nothing has ended: it's where it was.
+        ctx.apply(&key, Change::Remove(Cause::Moved))?;
         return Err(full);
     }
     // A repeat may come by the old key, which stands for the new one.

@@ -169,6 +169,21 @@ pub(super) const METRICS: &[Metric] = &[
             to.put(f.shards.stats.expired_fields);
         },
     ),
+    row("sessile_created_sessions_total", Counter, "Sessions that were created.", |f, to| {
+        to.put(f.shards.stats.created_sessions);
+    }),
+    row(
+        "sessile_rotated_sessions_total",
+        Counter,
+        "Sessions that got another key by ROTATE.",
+        |f, to| to.put(f.shards.stats.rotated_sessions),
+    ),
+    row(
+        "sessile_ended_sessions_total",
+        Counter,
+        "Sessions that somebody ended: by END, or by deleting, overwriting or emptying.",
+        |f, to| to.put(f.shards.stats.ended_sessions),
+    ),
     row(
         "sessile_expired_sessions_total",
         Counter,
