@@ -30,6 +30,8 @@ pub(crate) struct Memory {
     short: Arc<AtomicBool>,
     /// The shard that gives room next.
     hand: AtomicUsize,
+    /// Live sessions that were evicted.
+    evicted_sessions: AtomicU64,
 }
 
 impl Memory {
@@ -40,6 +42,7 @@ impl Memory {
             heap: AtomicU64::new(0),
             short: Arc::default(),
             hand: AtomicUsize::new(0),
+            evicted_sessions: AtomicU64::new(0),
         }
     }
 
@@ -89,6 +92,11 @@ impl Node {
     /// isn't needed has to go then.
     pub fn shortage(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.memory.short)
+    }
+
+    /// Live sessions that were evicted since the start, without a lock.
+    pub fn evicted_sessions(&self) -> u64 {
+        self.memory.evicted_sessions.load(Ordering::Relaxed)
     }
 
     /// Whether commands that need memory have to make room first.
@@ -172,6 +180,7 @@ impl Node {
         let number = self.memory.hand.fetch_add(1, Ordering::Relaxed) % self.shard_count();
         let Some(mut shard) = self.lock(number) else { return false };
         let before = self.arena.available();
+        let sessions = shard.stats().evicted_sessions;
         // What a large hash that is gone has on the heap is freed before another key has to go.
         let mut freed = shard.free_hashes(SLICE);
         let mut gained = freed > 0;
@@ -185,6 +194,10 @@ impl Node {
             }
             gained = true;
             freed = shard.free_hashes(SLICE);
+        }
+        let sessions = shard.stats().evicted_sessions - sessions;
+        if sessions > 0 {
+            self.memory.evicted_sessions.fetch_add(sessions, Ordering::Relaxed);
         }
         if freed > 0 {
             // The arena may have it now.

@@ -1,5 +1,5 @@
-//! What is due by itself: snapshots by the rules of `save`, rewrites of a log that has grown, and a
-//! new log for one that has failed.
+//! What is due by itself: snapshots by the rules of `save`, rewrites of a log that has grown, a new
+//! log for one that has failed, and a line about live sessions that were evicted.
 //!
 //! What always holds: what failed waits before it's tried again, each for itself; but while writes
 //! are refused, the log never waits long.
@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 const TICK_MS: u64 = 100;
 /// How often it's said how far loading has come (ms).
 const TELL_MS: u64 = 2_000;
+/// How often it's said at most that live sessions were evicted (ms).
+const EVICTIONS_MS: u64 = 1_000;
 /// How long what failed isn't tried again by itself (ms): after the first time, and then twice as
 /// long each time, but never longer than `RETRY_MOST_MS`.
 const RETRY_MS: u64 = 5_000;
@@ -53,16 +55,42 @@ impl Pause {
     }
 }
 
+/// Live sessions that were evicted, as far as it was said.
+#[derive(Debug, Default)]
+struct Evictions {
+    told: u64,
+    told_ms: u64,
+}
+
+impl Evictions {
+    /// How many are to be told of now, if so many were evicted since the start.
+    fn untold(&mut self, evicted: u64, now_ms: u64) -> Option<u64> {
+        let is_time = now_ms.abs_diff(self.told_ms) >= EVICTIONS_MS;
+        if evicted == self.told || !is_time {
+            return None;
+        }
+        self.told_ms = now_ms;
+        Some(evicted - std::mem::replace(&mut self.told, evicted))
+    }
+}
+
 impl Durable {
     /// The thread that looks whether something is due.
     pub(super) fn tick_on(self: &Arc<Self>) {
         let mut told_ms = self.common.clock.now().ms;
+        let mut evictions = Evictions::default();
         while !self.ending.load(Ordering::Acquire) {
             std::thread::sleep(std::time::Duration::from_millis(TICK_MS));
             let now = self.common.clock.now().ms;
             if let Some(loading) = self.loading() {
                 tell(&loading, &mut told_ms, now);
                 continue;
+            }
+            let evicted = self.node.evicted_sessions();
+            if let Some(sessions) = evictions.untold(evicted, now) {
+                say::warning(format_args!(
+                    "live sessions evicted, see `maxmemory`: {sessions}; since the start {evicted}"
+                ));
             }
             if let Some(log) = self.log().filter(|log| log.has_failed()) {
                 log.discard();
@@ -158,6 +186,18 @@ fn tell(loading: &Loading, told_ms: &mut u64, now_ms: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn evictions_are_told_of_once_a_second_at_most_and_none_is_left_out() {
+        let mut evictions = Evictions::default();
+        assert_eq!(evictions.untold(0, 50_000), None);
+        assert_eq!(evictions.untold(3, 50_100), Some(3));
+        assert_eq!(evictions.untold(9, 51_099), None);
+        assert_eq!(evictions.untold(10, 51_100), Some(7));
+        assert_eq!(evictions.untold(10, 90_000), None);
+        // The clock was set back.
+        assert_eq!(evictions.untold(11, 10_000), Some(1));
+    }
 
     #[test]
     fn a_base_pays_once_all_increments_together_have_grown_enough_or_are_many() {
