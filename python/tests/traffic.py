@@ -20,6 +20,7 @@ from fleets import RedisServer, wait_until
 from sessile.contract import Changes, Life, Loaded
 from sessile.errors import SessionUnavailable
 from sessile.urls import open_async_engine, open_engine
+from stalls import Stalls
 from stores import Awaited
 
 __all__ = ["FOREVER", "Loss", "Stalls", "engine_at", "finish", "key_of", "lose"]
@@ -87,34 +88,6 @@ def running(engine: Any, keys: Sequence[bytes]) -> Iterator[list[Traffic]]:
         until.set()
         for thread in threads:
             thread.join()
-
-
-class Stalls:
-    """How long this process was kept from running: a thread that wants to wake each TICK."""
-
-    TICK = 0.01
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        """Lateness of all ticks that were later than another TICK."""
-        self._until = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Stalls:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._until.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        last = time.monotonic()
-        while not self._until.wait(self.TICK):
-            now = time.monotonic()
-            late = now - last - self.TICK
-            self.seconds += late if late > self.TICK else 0.0
-            last = now
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ protocols, with snapshots and rewrites going on, and in some recordings with `ap
 something that wasn't synced is missing or torn (see `platter`), and a server is started on each. It
 must load it, and what it holds must be a state that follows from what the clients had been told by
 then: under `always` all that was acknowledged; under `everysec` and `no` all that was acknowledged
-before the last sync, every end of a session and every deletion; what was acknowledged while the log
-was off, once it is on again. The first recording begins with an empty folder, the others on such a
-disk, so that what a server does after a power loss is cut as well.
+before the last sync, every end of a session and every deletion, and under `everysec` all but a
+second; what was acknowledged while the log was off, once it is on again. The first recording begins
+with an empty folder, the others on such a disk, so that what a server does after a power loss is
+cut as well.
 """
 
 from __future__ import annotations
@@ -38,10 +39,13 @@ from crash import POLICIES, Flow, check_sum, look
 from durable_servers import LOG, both, check
 from model import Client, Step, apply
 from platter import WAYS, Disk, File
+from stalls import Stalls
 from tracing import Call, Traced, events
 from wire import Talk
 
 CLIENTS = 10
+LOST_MOST = 1.0
+"""Under `everysec` so many seconds of acknowledged steps may go at most."""
 DEEPEST = 8
 """So many steps are asked for at once at most."""
 RECORDINGS = 5
@@ -95,6 +99,7 @@ class Recording:
         self.told: dict[tuple[int, int], Told] = {}
         self.longest = 0.0
         """Seconds from the first acknowledgement that was lost to the last one, at most."""
+        self.stalls = Stalls()
         self.base = [dict(client.acked) for client in clients]
         self.changes = rng.choice(((), (), ("appendfsync",), ("appendonly", "appendfsync")))
         slow = rng.choice((0, 0, 5, 1500)) if policy == "everysec" and not self.changes else 0
@@ -103,6 +108,7 @@ class Recording:
         options = (*LOG, "--appendfsync", policy, "--session-revocation-fsync", revoked)
         server = Traced(folder, *options, slow_ms=slow)
         try:
+            self.stalls.__enter__()
             control = Control(server.port, clients, policy, rng)
             flow = Flow(server.ports, clients, rng, control)
             for line in flow.lines:
@@ -122,6 +128,7 @@ class Recording:
                 os.kill(server.pid, signal.SIGKILL)
             flow.close()
         finally:
+            self.stalls.__exit__()
             with contextlib.suppress(OSError):
                 os.kill(server.pid, signal.SIGKILL)
         self.marks, self.switches = control.marks, control.switches
@@ -192,7 +199,10 @@ class Recording:
         lost = [one.since[n] for one, n in zip(told, kept, strict=True) if n < len(one.since)]
         if lost:
             latest = max(one.since[-1] for one in told if one.since)
-            self.longest = max(self.longest, latest - min(lost))
+            earliest = min(lost)
+            self.longest = max(self.longest, latest - earliest)
+            most = LOST_MOST + self.stalls.within(earliest, latest)
+            assert latest - earliest <= most, f"{latest - earliest:.2f} s of steps are gone"
 
     def moments(self, count: int, rng: random.Random) -> dict[int, int]:
         """By number of an event: how many states are made after it."""

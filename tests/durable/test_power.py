@@ -16,7 +16,9 @@ import pytest
 
 import platter
 from crash import POLICIES
-from power import Power, memory
+from model import Client
+from power import Power, Recording, Told, memory
+from stalls import Stalls
 from tracing import Call
 
 STATES = int(os.environ.get("STATES", 150))
@@ -111,3 +113,21 @@ def test_what_one_file_gets_of_another_is_followed(tmp_path):
     disk.after_power_loss(random.Random(1), ("all", "all"), into)
     assert (into / "log.torn").read_bytes() == b"torn"
     assert (into / "log").read_bytes() == b"whole, torn"
+
+
+def test_more_than_a_second_that_is_gone_would_be_seen():
+    told = Told(Client(0, random.Random(1)))
+    recording = Recording.__new__(Recording)
+    recording.policy, recording.changes, recording.longest = "everysec", (), 0.0
+    recording.told, recording.stalls = {(1, 2): told}, Stalls()
+    told.since.extend((10.0, 10.5, 11.4))
+    recording.lost([1])
+    assert recording.longest == pytest.approx(0.9)
+    with pytest.raises(AssertionError, match=r"1\.40 s of steps are gone"):
+        recording.lost([0])
+    # Only where the machine stood still meanwhile.
+    recording.stalls.late.append((9.9, 5.0))
+    with pytest.raises(AssertionError, match=r"1\.40 s of steps are gone"):
+        recording.lost([0])
+    recording.stalls.late.append((11.3, 0.5))
+    recording.lost([0])

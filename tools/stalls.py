@@ -1,0 +1,42 @@
+"""How long the machine held us up, so that a bound in seconds can be judged on a busy one, too."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+
+class Stalls:
+    """How long this process was kept from running: a thread that wants to wake each TICK."""
+
+    TICK = 0.01
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        """Lateness of all ticks that were later than another TICK."""
+        self.late: list[tuple[float, float]] = []
+        """Of each of them when it came (Unix time), and how late."""
+        self._until = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Stalls:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._until.set()
+        self._thread.join()
+
+    def within(self, begun: float, ended: float) -> float:
+        """Seconds of stalls that reach into a span of Unix time."""
+        return sum(late for came, late in self.late if came >= begun and came - late <= ended)
+
+    def _run(self) -> None:
+        last = time.monotonic()
+        while not self._until.wait(self.TICK):
+            now = time.monotonic()
+            late = now - last - self.TICK
+            if late > self.TICK:
+                self.seconds += late
+                self.late.append((time.time(), late))
+            last = now
