@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 
 import pymemcache
@@ -151,3 +152,55 @@ def test_both_sockets_lead_to_the_same_keys(both) -> None:
         client.set("k", b"w")
         client.close()
         assert resp.get("k") == b"w"
+
+
+@pytest.mark.parametrize("line", [b"get k", b"gets k", b"mg k v"])
+def test_reads_of_memcached_slide_a_string_up_to_its_last_moment(both, resp, line) -> None:
+    resp.set("k", "v")
+    assert resp.execute_command("SLIDE", "k", 1000, "MAX", 2000) == 1
+    ends = resp.pexpiretime("k")
+    later(resp)
+    assert resp.exists("k") and resp.pexpiretime("k") == ends, "neither of these is a use"
+    assert b"v" in asked(both, line)
+    slid = resp.pexpiretime("k")
+    assert slid > ends
+    assert resp.execute_command("SLIDE", "k", 1000, "MAX", 1000) == 1
+    ends = resp.pexpiretime("k")
+    later(resp)
+    assert b"v" in asked(both, line)
+    assert resp.pexpiretime("k") == ends
+
+
+def later(resp) -> None:
+    """Waits until the server's clock says something else, and for some more."""
+    begun = resp.time()
+    while seconds(resp.time()) - seconds(begun) < 0.02:
+        pass
+
+
+def seconds(time: tuple[int, int]) -> float:
+    return time[0] + time[1] / 1e6
+
+
+def asked(both, line: bytes) -> bytes:
+    """What memcached's port answers a read of one key."""
+    with socket.create_connection((both.host, both.memcached_port), 20) as wire:
+        wire.sendall(line + b"\r\nmn\r\n" if line.startswith(b"m") else line + b"\r\n")
+        answer = b""
+        while not answer.endswith((b"END\r\n", b"MN\r\n")):
+            answer += wire.recv(4096)
+        return answer
+
+
+def test_restore_over_a_session_ends_it(resp) -> None:
+    resp.hset("hash", "f", "restored")
+    resp.execute_command("SESSION.CREATE", "s", "USER", "ann", "SET", 1, "f", "v")
+    assert len(resp.execute_command("SESSION.LIST", "ann")) == 1
+    with pytest.raises(redis.ResponseError, match="BUSYKEY"):
+        resp.restore("s", 0, resp.dump("hash"))
+    assert len(resp.execute_command("SESSION.LIST", "ann")) == 1
+    resp.restore("s", 0, resp.dump("hash"), replace=True)
+    assert resp.execute_command("SESSION.LIST", "ann") == []
+    assert resp.hgetall("s") == {b"f": b"restored"}
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        resp.execute_command("SESSION.LOAD", "s")
