@@ -23,7 +23,17 @@ from servers import free_port
 from test_faults import fault, one_try
 from test_steps import left_over
 
-CALLS = ("flock", "ftruncate", "write", "fsync", "rename", "unlink", "mkdir")
+CALLS = (
+    "flock",
+    "ftruncate",
+    "write",
+    "pwrite64",
+    "fsync",
+    "fdatasync",
+    "rename",
+    "unlink",
+    "mkdir",
+)
 """What opens a file or only reads leaves nothing that the next of these doesn't meet."""
 MOST = 60
 """So many calls of a kind would be more than any start takes."""
@@ -92,10 +102,10 @@ def files_of(folder: Path, pid: int) -> list[Path]:
 
 
 @contextmanager
-def held(folder: Path):
+def held(folder: Path, *options: str):
     """A server that doesn't begin before somebody writes a line to it, and its log."""
     command = ["sh", "-c", 'read line; exec "$@"', "sh"]
-    command += command_of(folder, free_port(), *LOG)
+    command += command_of(folder, free_port(), *options)
     log = folder.parent / "killed.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=out)
@@ -113,9 +123,9 @@ def has_ended(process: subprocess.Popen) -> bool:
     return stat.rpartition(")")[2].split()[0] == "Z"
 
 
-def is_killed_at(folder: Path, call: str, number: int) -> bool:
+def is_killed_at(folder: Path, call: str, number: int, *options: str) -> bool:
     """Starts a server; whether it was killed at that call before it was ready."""
-    with held(folder) as (process, log):
+    with held(folder, *options) as (process, log):
         strace = ["strace", "-f", "-o", "/dev/null", "-p", str(process.pid)]
         strace += ["-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={number}"]
         for path in files_of(folder, process.pid):
@@ -142,15 +152,15 @@ def is_killed_at(folder: Path, call: str, number: int) -> bool:
         return ended
 
 
-def check_next_start(folder: Path, before: dict, what: str) -> None:
+def check_next_start(folder: Path, before: dict, what: str, *options: str) -> None:
     """It has everything, what is written then lasts, and nothing is left over."""
-    server = ours(folder, *LOG)
+    server = ours(folder, *options)
     assert everything(server.client) == before, what
     server.client.set("after", what)
     server.client.delete("last")
     server.kill()
     before = {key: at for key, at in before.items() if key != (0, b"last")}
-    with running(ours(folder, *LOG)) as client:
+    with running(ours(folder, *options)) as client:
         assert client.get("after") == what.encode()
         client.delete("after")
         assert everything(client) == before, what
@@ -158,8 +168,10 @@ def check_next_start(folder: Path, before: dict, what: str) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("policy", ["everysec", "always"])
 @pytest.mark.parametrize("make", [torn, snapshot, nothing])
-def test_killed_at_each_step_of_a_start_everything_is_there(folder, make):
+def test_killed_at_each_step_of_a_start_everything_is_there(folder, make, policy):
+    options = (*LOG, "--appendfsync", policy)
     before = make(folder)
     kept = folder.with_name("kept")
     if folder.exists():
@@ -167,8 +179,9 @@ def test_killed_at_each_step_of_a_start_everything_is_there(folder, make):
     steps = 0
     for call in CALLS:
         for number in range(1, MOST):
-            killed = is_killed_at(folder, call, number)
-            check_next_start(folder, before, f"{make.__name__}: killed at {call} {number}")
+            killed = is_killed_at(folder, call, number, *options)
+            what = f"{make.__name__}: killed at {call} {number}"
+            check_next_start(folder, before, what, *options)
             cut = {path.read_bytes() for path in (folder / "appendonlydir").glob("*.torn*")}
             assert cut == ({TORN} if make is torn else set()), "what was cut is kept, whole"
             shutil.rmtree(folder)

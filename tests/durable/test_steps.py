@@ -16,8 +16,9 @@ import redis
 from durable_servers import LOG, everything, fill, ours, rewritten, running
 from test_faults import fault, one_try
 
-CALLS = ("openat", "fsync", "rename", "unlink")
-"""What the steps are made of: begin a file or a folder's sync, sync, name, remove."""
+CALLS = ("openat", "fsync", "rename", "unlink", "ftruncate", "fdatasync", "pwrite64")
+"""What the steps are made of: begin a file or a folder's sync, sync, name, remove; cut the room
+that stands behind the log, sync the log, write into the room."""
 MOST = 60
 """So many calls of a kind would be more than any of it takes."""
 LEAST = {"rewrite": 10, "snapshot": 4}
@@ -49,14 +50,16 @@ def is_killed_at(server, call: str, number: int, work: str) -> bool:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("policy", ["everysec", "always"])
 @pytest.mark.parametrize("work", LEAST)
-def test_killed_at_each_step_everything_is_there_and_nothing_is_left_over(folder, work):
-    with running(ours(folder, *LOG)) as client:
+def test_killed_at_each_step_everything_is_there_and_nothing_is_left_over(folder, work, policy):
+    options = (*LOG, "--appendfsync", policy)
+    with running(ours(folder, *options)) as client:
         fill(client)
-    steps = 0
+    steps: dict[str, int] = {}
     for call in CALLS:
         for number in range(1, MOST):
-            server = ours(folder, *LOG)
+            server = ours(folder, *options)
             client = server.client
             client.set("ended", number)
             assert client.delete("ended") == 1
@@ -64,14 +67,16 @@ def test_killed_at_each_step_everything_is_there_and_nothing_is_left_over(folder
             before = everything(client)
             killed = is_killed_at(server, call, number, work)
             server.kill()
-            with running(ours(folder, *LOG)) as client:
+            with running(ours(folder, *options)) as client:
                 assert everything(client) == before, f"{work}: killed at {call} {number}"
                 assert not client.exists("ended")
                 assert left_over(folder) == set(), f"{work}: killed at {call} {number}"
             if not killed:
                 break
-            steps += 1
+            steps[call] = number
         else:
             raise AssertionError(f"{call}: {MOST} calls, and no end")
-    print(f"{work}: killed at {steps} steps")
-    assert steps >= LEAST[work]
+    print(f"{work}, {policy}: killed at {steps}")
+    assert sum(steps.values()) >= LEAST[work]
+    if (work, policy) == ("rewrite", "always"):
+        assert {"ftruncate", "fdatasync", "pwrite64"} <= steps.keys(), "room behind the log"
