@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from durable_servers import LOG, NO_LOG, Server, check, command_of, ours, running
+from durable_servers import LOG, NO_LOG, Server, check, command_of, ours, rewritten, running
 from servers import free_port
 from test_disk import bulk, told
 
@@ -30,9 +30,9 @@ INCREMENTS = 30
 
 
 @contextmanager
-def fault(server: Server, what: str, *paths: Path):
+def fault(server: Server, what: str, *paths: Path, trace: str | Path = "/dev/null"):
     """Injects a fault into system calls, into those on some files only if there are any named."""
-    command = ["strace", "-f", "-o", "/dev/null", "-p", str(server.process.pid)]
+    command = ["strace", "-f", "-o", str(trace), "-p", str(server.process.pid)]
     calls = what.split(":")[0]
     command += ["-e", f"trace={calls}", "-e", f"inject={what}"]
     for path in paths:
@@ -100,6 +100,7 @@ FAULTS = [
     ("everysec", "fdatasync:error=EIO"),
     ("always", "write:error=EIO"),
     ("everysec", "write:error=EIO"),
+    ("always", "write:error=ENOSPC"),
     ("everysec", "write:error=ENOSPC"),
     ("no", "write:error=EIO"),
 ]
@@ -165,6 +166,96 @@ def test_an_error_of_one_sync_isn_t_trusted_to_be_the_last(folder):
         server.kill()
     with running(ours(folder, *LOG)) as client:
         assert client.mget("before", "after") == [b"1", b"1"]
+
+
+def test_an_error_of_one_sync_under_everysec_ends_the_file_and_loses_nothing(folder):
+    """What was acknowledged before is in memory still, and comes with the new base."""
+    server = ours(folder, *LOG, "--appendfsync", "everysec")
+    try:
+        server.client.set("before", 1)
+        logs = folder / "appendonlydir"
+        old = set(logs.glob("*.incr.aof"))
+        with fault(server, "fdatasync:error=EIO:when=1", *increments(folder)):
+            server.client.set("acknowledged", 1)
+            deadline = time.monotonic() + SECONDS
+            while old & set(logs.iterdir()):
+                assert time.monotonic() < deadline, "the old file is relied on"
+                time.sleep(0.01)
+            until_written(server.client, "after", 1)
+    finally:
+        server.kill()
+    with running(ours(folder, *LOG)) as client:
+        assert client.mget("before", "acknowledged", "after") == [b"1"] * 3
+
+
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+def test_a_write_that_is_interrupted_is_made_again(folder, policy):
+    server = ours(folder, *LOG, "--appendfsync", policy)
+    try:
+        trace = folder.with_name("trace")
+        with fault(server, "write:error=EINTR:when=1+2", *increments(folder), trace=trace):
+            for n in range(50):
+                assert server.client.set(f"k:{n}", bulk(n))
+        assert "EINTR" in trace.read_text()
+        assert server.client.info("persistence")["aof_last_write_status"] == "ok"
+    finally:
+        server.kill()
+    with running(ours(folder, *LOG)) as client:
+        assert client.mget(f"k:{n}" for n in range(50)) == [bulk(n) for n in range(50)]
+
+
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+@pytest.mark.parametrize("what", ["fsync of base", "fsync of manifest", "rename", "openat"])
+def test_a_rewrite_that_fails_leaves_the_log_as_it_was(folder, what, policy):
+    server = ours(folder, *LOG, "--appendfsync", policy)
+    client = server.client
+    try:
+        client.set("k", "old")
+        rewritten(client)
+        logs = folder / "appendonlydir"
+        manifest = logs / "appendonly.aof.manifest"
+        named = manifest.read_bytes()
+        bases = [logs / f"appendonly.aof.{n}.base.rdb" for n in range(1, 9)]
+        names = [manifest] if what == "fsync of manifest" else bases
+        paths = [logs / f"temp-{server.process.pid}-{path.name}" for path in names]
+        call = what.split()[0]
+        with fault(server, f"{call}:error=EIO", *paths):
+            client.set("k", "new")
+            with suppress(redis.ResponseError):
+                client.bgrewriteaof()
+            until_failed(client)
+            assert client.set("meanwhile", 1), "the log goes on"
+            assert client.delete("meanwhile") == 1
+        assert set(base_of(manifest.read_bytes())) == set(base_of(named)), "the old base"
+        assert not list(logs.glob("temp-*"))
+        assert client.set("more", 1)
+        server.kill()
+        server = ours(folder, *LOG, "--appendfsync", policy)
+        client = server.client
+        assert client.mget("k", "more", "meanwhile") == [b"new", b"1", None]
+        rewritten(client)
+        assert client.info("persistence")["aof_last_bgrewrite_status"] == "ok"
+        assert set(base_of(manifest.read_bytes())) != set(base_of(named))
+    finally:
+        server.kill()
+    with running(ours(folder, *LOG)) as client:
+        assert client.mget("k", "more", "meanwhile") == [b"new", b"1", None]
+
+
+def until_failed(client: redis.Redis) -> None:
+    """Waits until a rewrite has failed."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        facts = client.info("persistence")
+        if facts["aof_last_bgrewrite_status"] == "err" and not facts["aof_rewrite_in_progress"]:
+            return
+        assert time.monotonic() < deadline, facts
+        time.sleep(0.01)
+
+
+def base_of(manifest: bytes) -> list[bytes]:
+    """The lines that name a base."""
+    return [line for line in manifest.splitlines() if line.endswith(b"type b")]
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename", "openat"])
