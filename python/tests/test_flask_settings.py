@@ -210,3 +210,6 @@ def test_ids_are_as_long_as_flask_session_s(
     shape = configured(app_with(SESSION_ID_LENGTH=count, SESSILE_URL="memory:"), {}).shape
     assert (shape.alphabet, shape.length) == (URL_SAFE.alphabet, length)
     assert ("SESSION_ID_LENGTH" in caplog.text) == (count in (18, 48))
+    # Those that were given while it had no effect stay good.
+    for count, fits in {length: True, 43: True, length + 1: False, 42: False}.items():
+        assert shape.fits("x" * count) is fits

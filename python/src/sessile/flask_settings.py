@@ -51,12 +51,15 @@ def url_of(config: Mapping[str, Any]) -> str | None:
 
 
 def shape_of(config: Mapping[str, Any]) -> Shape:
-    """What ids look like: SESSION_ID_LENGTH counts random bytes, four characters for three."""
+    """What ids look like: SESSION_ID_LENGTH counts random bytes, four characters for three.
+
+    Ids of the usual length stay good: it had no effect once, and may be set later.
+    """
     count = config.get("SESSION_ID_LENGTH")
     if count is None:
         return URL_SAFE
     try:
-        return Shape(URL_SAFE.alphabet, (int(count) * 4 + 2) // 3)
+        return Shape(URL_SAFE.alphabet, (int(count) * 4 + 2) // 3, URL_SAFE.length)
     except (ConfigurationError, TypeError, ValueError):
         LOG.warning(
             "SESSION_ID_LENGTH=%r of Flask-Session is not from 19 to 47: ids have %d characters",

@@ -47,19 +47,23 @@ class Shape:
 
     alphabet: str
     length: int
+    earlier: int = 0
+    """Another length that ids had before, and which stay good; 0 for none."""
 
     def __post_init__(self) -> None:
-        bits = (self.length - ROUTING_LENGTH) * math.log2(len(set(self.alphabet)) or 1)
+        shortest = min(self.length, self.earlier or self.length)
+        bits = (shortest - ROUTING_LENGTH) * math.log2(len(set(self.alphabet)) or 1)
         if bits < BITS_LEAST:
-            raise ConfigurationError(f"ids of {self.length} characters can be guessed")
+            raise ConfigurationError(f"ids of {shortest} characters can be guessed")
         if len(self.alphabet) > 256:
             raise ConfigurationError("an alphabet of ids has 256 letters at most: one for a byte")
-        if self.length >= HANDLE_LENGTH:
+        if max(self.length, self.earlier) >= HANDLE_LENGTH:
             raise ConfigurationError(f"ids have less than {HANDLE_LENGTH} characters")
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        return re.compile(f"[{re.escape(self.alphabet)}]{{{self.length}}}")
+        letter = f"[{re.escape(self.alphabet)}]"
+        return re.compile(f"{letter}{{{self.length}}}|{letter}{{{self.earlier or self.length}}}")
 
     def fits(self, text: object) -> bool:
         """Whether this could be an id."""
