@@ -171,6 +171,15 @@ def expire(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
 
 
+def save(request: HttpRequest) -> HttpResponse:
+    """Saves by itself, with another id if asked for."""
+    request.session["hits"] = request.session.get("hits", 0) + 1
+    if "cycle" in request.GET:
+        request.session.cycle_key()
+    request.session.save()
+    return HttpResponse(status=int(request.GET.get("status", "200")))
+
+
 def own_caching(request: HttpRequest) -> HttpResponse:
     return HttpResponse(str(request.user), headers={"Cache-Control": "max-age=5"})
 
@@ -250,6 +259,6 @@ async def asign_out(request: HttpRequest) -> HttpResponse:
 
 
 VIEWS = [nothing, read, change, nested, count, say, hear, sign_in, sign_out, cycle, expire, look]
-VIEWS += [own_caching, anothing, aread, achange, asign_in, asign_out]
+VIEWS += [save, own_caching, anothing, aread, achange, asign_in, asign_out]
 urlpatterns = [path(view.__name__, view) for view in VIEWS]
 urlpatterns.append(path("admin/", admin.site.urls))

@@ -164,6 +164,20 @@ def test_a_cookie_is_told_again_past_a_tenth_of_its_age(monkeypatch: pytest.Monk
         assert "sessionid" not in tabs.get("/change").cookies
 
 
+def test_a_failing_view_tells_what_it_saved_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    tabs, now = Tabs(), session_module.now_ms
+    tabs.get("/sign_in?name=ada")
+    old = tabs.jar["sessionid"]
+    assert tabs.get("/save?cycle&status=500").status_code == 500
+    assert tabs.jar["sessionid"] != old
+    assert tabs.get("/read").json() == {"hits": 1, "user": "ada"}
+    assert "sessionid" not in tabs.get("/save?status=500").cookies
+    passed = SESSION_COOKIE_AGE * 950
+    monkeypatch.setattr(session_module, "now_ms", lambda: now() + passed)
+    assert tabs.get("/save?status=500").cookies["sessionid"]["max-age"] == SESSION_COOKIE_AGE
+    assert Tabs().get("/save?status=500").cookies["sessionid"].value  # a new one
+
+
 def test_a_cookie_is_told_again_when_it_ends_otherwise() -> None:
     tabs = Tabs()
     tabs.get("/change")

@@ -26,7 +26,7 @@ from sessile.flask_settings import shape_of, url_of, warn
 from sessile.plans import run
 from sessile.session import Session, session_of
 from sessile.settings import NAMES, Settings, read
-from sessile.web import CONFLICT, PERMANENT, UNAVAILABLE, SessionMapping, closing, refuse
+from sessile.web import CONFLICT, PERMANENT, UNAVAILABLE, SessionMapping, closing, refuse, told
 
 __all__ = ["FlaskSession", "Sessile", "SessileInterface", "configured", "user_of"]
 
@@ -74,8 +74,9 @@ class SessileInterface(SessionInterface):
         response.vary.add("Cookie")
         if not state.is_read:
             return
+        gone = False
         try:
-            told = run(self.settings.engine(), closing(state, response.status_code))
+            run(self.settings.engine(), closing(state, response.status_code))
         except SessionUnavailable:
             refuse(response, 503, UNAVAILABLE)
             return
@@ -84,13 +85,13 @@ class SessileInterface(SessionInterface):
             return
         except SessionGone:
             LOG.info("a session ended while a request was being served")
-            told = False
-        told = told or renews(app, state)
-        if told:
+            gone = True
+        tells = not gone and told(state, response.status_code, renews=renews(app, state))
+        if tells:
             self.set_cookie(app, state, response)
         elif state.may_delete_cookie:
             self.delete_cookie(app, response)
-        if told or self.settings.user_of(state.data):
+        if tells or self.settings.user_of(state.data):
             response.headers.setdefault("Cache-Control", "private, no-store")
 
     def set_cookie(self, app: Flask, state: Session, response: Response) -> None:
@@ -98,7 +99,7 @@ class SessileInterface(SessionInterface):
         permanent = bool(state.data.get(PERMANENT))
         response.set_cookie(
             self.get_cookie_name(app),
-            state.id or "",
+            state.written_id or "",
             max_age=app.permanent_session_lifetime if permanent else None,
             domain=self.get_cookie_domain(app),
             path=self.get_cookie_path(app),
@@ -196,9 +197,8 @@ def moving_in(get: Any, config: MutableMapping[str, Any]) -> Any:
 
 
 def renews(app: App, state: Session) -> bool:
-    """Whether the cookie is set again although nothing changed."""
-    wanted = bool(state.data.get(PERMANENT)) and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
-    return wanted and state.may_set_cookie and state.cookie_is_due
+    """Whether a cookie that is due is set again although nothing changed."""
+    return bool(state.data.get(PERMANENT)) and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
 
 
 def cookie_age(app: App, document: Any) -> int:

@@ -35,6 +35,7 @@ from sessile.web import (
     closing,
     ended,
     refuse,
+    told,
 )
 
 __all__ = ["QuartSession", "Sessile", "SessileInterface"]
@@ -98,9 +99,9 @@ class SessileInterface(SessionInterface):
             response.vary.add("Cookie")
         if not state.is_read:
             return
-        status, refusal, told = 200 if response is None else response.status_code, None, False
+        status, refusal, gone = 200 if response is None else response.status_code, None, False
         try:
-            told = await arun(self.settings.async_engine(), closing(state, status))
+            await arun(self.settings.async_engine(), closing(state, status))
         except (SessionUnavailable, SessionConflict) as error:
             conflicts = isinstance(error, SessionConflict)
             refusal = (409, CONFLICT) if conflicts else (503, UNAVAILABLE)
@@ -108,14 +109,16 @@ class SessileInterface(SessionInterface):
                 LOG.warning("the session of a WebSocket was not written: %s", error)
         except SessionGone:
             LOG.info("a session ended while a request was being served")
+            gone = True
         if response is None:
             return
         if refusal is not None:
             refuse(response, *refusal)
             return
-        self.tell(app, state, response, told)
+        tells = not gone and told(state, status, renews=renews(app, state))
+        self.tell(app, state, response, tells)
 
-    def tell(self, app: Quart, state: Session, response: Response, told: bool) -> None:
+    def tell(self, app: Quart, state: Session, response: Response, tells: bool) -> None:
         """Sets or deletes the cookie, and says who may keep the response."""
         where = {
             "domain": self.get_cookie_domain(app),
@@ -124,18 +127,17 @@ class SessileInterface(SessionInterface):
             "httponly": self.get_cookie_httponly(app),
             "samesite": self.get_cookie_samesite(app),
         }
-        told = told or renews(app, state)
-        if told:
+        if tells:
             age = app.permanent_session_lifetime if state.data.get(PERMANENT) else None
             response.set_cookie(
                 self.get_cookie_name(app),
-                state.id or "",
+                state.written_id or "",
                 max_age=age,
                 **where,  # type: ignore[arg-type]
             )
         elif state.may_delete_cookie:
             response.delete_cookie(self.get_cookie_name(app), **where)  # type: ignore[arg-type]
-        if told or self.settings.user_of(state.data):
+        if tells or self.settings.user_of(state.data):
             response.headers.setdefault("Cache-Control", "private, no-store")
 
     def regenerate(self, session: QuartSession) -> None:

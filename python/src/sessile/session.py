@@ -114,8 +114,7 @@ class Session:
         self._next: str | None = None
         self._key: bytes | None = None
         self._data: dict[Any, Any] | None = None if good else {}
-        self._settled, self._renewing = 0, False
-        self._told = False
+        self._settled, self._renewing, self._told = 0, False, False
         self._forget()
 
     def _forget(self) -> None:
@@ -130,9 +129,7 @@ class Session:
         self._user: str | None = None
         self._expiry = UNSET
         self._ceiling: int | None = None
-        self._renew = False
-        self._alias = False
-        self._issued = False
+        self._renew = self._alias = self._issued = False
 
     # ---- what the framework sees
 
@@ -140,6 +137,11 @@ class Session:
     def id(self) -> str | None:
         """The id that the browser has or shall get; `None` if there is no session."""
         return self._next or self._id
+
+    @property
+    def written_id(self) -> str | None:
+        """The id that the store knows: what a browser may be told, while `id` is only picked."""
+        return self._id
 
     @property
     def data(self) -> dict[Any, Any]:
@@ -305,10 +307,9 @@ class Session:
         if self.standing is not Standing.UNREAD or self._data is not None:
             return
         found: Loaded | Rotated | None = None
-        slide = self.settings.slide
         try:
             for key in self._keys(self._id):
-                found = yield methodcaller("load", key, slide=slide)
+                found = yield methodcaller("load", key, slide=self.settings.slide)
                 if found is not None:
                     self._key = key
                     break

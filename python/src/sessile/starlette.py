@@ -26,7 +26,7 @@ from sessile.ids import URL_SAFE
 from sessile.plans import arun
 from sessile.session import Session, session_of
 from sessile.settings import NAMES, Settings, read
-from sessile.web import CONFLICT, ENDED, RECHECK, UNAVAILABLE, closing, ended, parts
+from sessile.web import CONFLICT, ENDED, RECHECK, UNAVAILABLE, closing, ended, parts, told
 
 __all__ = ["ServerSession", "SessionMiddleware"]
 
@@ -50,8 +50,6 @@ class ServerSession(dict[Any, Any]):
         self.state = state
         state.data = self
         self.accessed = False
-        self.told = False
-        """Whether something was written that the browser's cookie should follow."""
 
     def mark_accessed(self) -> None:
         """Called by Starlette when `request.session` is used."""
@@ -96,9 +94,7 @@ class ServerSession(dict[Any, Any]):
     async def save(self) -> None:
         """Writes now. A new session, or one with a new id, needs its cookie sent after this: once
         the response has started, or a WebSocket was accepted, it's a SessionConflict."""
-        engine = self.state.settings.async_engine()
-        wrote = await arun(engine, closing(self.state, 200))
-        self.told = self.told or wrote
+        await arun(self.state.settings.async_engine(), closing(self.state, 200))
 
 
 class SessionMiddleware:
@@ -200,23 +196,23 @@ class SessionMiddleware:
         self, session: ServerSession, scope: Scope, message: Message
     ) -> tuple[int, str] | None:
         """Writes what changed and completes the response's headers; or how to refuse instead."""
-        state = session.state
+        state, gone = session.state, False
         self.adopt(session, scope)
         try:
-            wrote = await arun(self.settings.async_engine(), closing(state, message["status"]))
+            await arun(self.settings.async_engine(), closing(state, message["status"]))
         except (SessionUnavailable, SessionConflict) as error:
             return refusal_of(error)
         except SessionGone:
             LOG.info("a session ended while a request was being served")
-            wrote = False
+            gone = True
         headers = Headers(message)
         headers.vary()
-        told = (session.told or wrote) and state.may_set_cookie
-        if told:
-            headers.add(b"set-cookie", self.cookie_for(state.id or ""))
+        tells = not gone and told(state, message["status"])
+        if tells:
+            headers.add(b"set-cookie", self.cookie_for(state.written_id or ""))
         elif state.may_delete_cookie:
             headers.add(b"set-cookie", self.cookie_for(""))
-        if told or self.settings.user_of(state.data):
+        if tells or self.settings.user_of(state.data):
             headers.default(b"cache-control", b"private, no-store")
         return None
 
@@ -292,8 +288,8 @@ class Socket:
         if message["type"] == "websocket.accept":
             await self.write()
             state = self.session.state
-            if self.session.told and state.may_set_cookie:
-                cookie = self.middleware.cookie_for(state.id or "")
+            if state.tells_cookie:
+                cookie = self.middleware.cookie_for(state.written_id or "")
                 message["headers"] = [*message.get("headers", []), (b"set-cookie", cookie)]
             state.answered = True
         elif message["type"] == "websocket.close":

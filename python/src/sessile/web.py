@@ -27,6 +27,7 @@ __all__ = [
     "ended",
     "parts",
     "refuse",
+    "told",
 ]
 
 LOG = logging.getLogger("sessile")
@@ -135,26 +136,33 @@ class SessionMapping:
         return f"<{type(self).__name__} {shown!r}>"
 
 
-def closing(state: Session, status: int) -> Plan[bool]:
-    """Writes what a request changed; whether the browser is to be told the id.
+def closing(state: Session, status: int) -> Plan[None]:
+    """Writes what a request changed.
 
     Raises SessionConflict if that isn't possible any more: the session ended under way, or got
     another id.
     """
     if status >= 500:
-        return False
+        return
     if state.modified and not set(state.data) - {PERMANENT}:
         # Nothing is left in it (that it was permanent is nothing): the session is over.
         if state.id is not None:
             yield from state.flush()
-        return False
+        return
     try:
         yield from state.finish()
     except SessionGone as error:
         if not state.modified:
             raise  # it was only to slide
         raise SessionConflict("the session ended, or got another id, under way") from error
-    return state.tells_cookie
+
+
+def told(state: Session, status: int, *, renews: bool = False) -> bool:
+    """Whether a response tells the browser `written_id`: what was written during the request, if
+    only by the view before it failed. `renews` tells an id that is due again without a save."""
+    if state.tells_cookie:
+        return True
+    return renews and status < 500 and state.may_set_cookie and state.cookie_is_due
 
 
 async def ended(state: Session, every: float) -> None:

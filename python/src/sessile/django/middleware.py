@@ -3,7 +3,8 @@
 What it does beyond Django's: a request whose session got another id in the meantime, or whose
 store doesn't answer, changes no cookie, so that it can't sign out what another request signed in;
 an id that the browser has is told again only once a tenth of its cookie's age is over, so that an
-answer that arrives late brings no old id back; SessionConflict is answered with 409,
+answer that arrives late brings no old id back; what a view saved by itself is
+told even if it fails then; SessionConflict is answered with 409,
 SessionUnavailable with 503; `Vary: Cookie` where the session was looked at, and `Cache-Control:
 private, no-store` where the session cookie is set or somebody's session was read, unless the view
 set a Cache-Control of its own. What always holds: a response of 500 or more writes and rotates
@@ -78,24 +79,23 @@ def closing(
     state = session._state
     if isinstance(state.failure, SessionUnavailable) and response.status_code == 500:
         return unavailable()
-    accessed, set_cookie = session.accessed, False
+    accessed = session.accessed
     if settings.SESSION_COOKIE_NAME in request.COOKIES and session.is_empty():
         if state.may_delete_cookie:
             delete_cookie(response)
         if accessed or state.may_delete_cookie:
             patch_vary_headers(response, ("Cookie",))
         return response
-    if response.status_code < 500:
-        try:
-            set_cookie = yield from saving(request, session)
-        except UpdateError as error:
-            if isinstance(error, SessionConflict):
-                return conflict()
-            raise SessionInterrupted(
-                "The session ended before the request did: by a sign-out, for example."
-            ) from error
-        except SessionUnavailable:
-            return unavailable()
+    try:
+        set_cookie = yield from saving(request, session, response.status_code)
+    except UpdateError as error:
+        if isinstance(error, SessionConflict):
+            return conflict()
+        raise SessionInterrupted(
+            "The session ended before the request did: by a sign-out, for example."
+        ) from error
+    except SessionUnavailable:
+        return unavailable()
     if set_cookie:
         add_cookie(response, session)
     if accessed or set_cookie:
@@ -105,9 +105,13 @@ def closing(
     return response
 
 
-def saving(request: HttpRequest, session: SessionStore) -> Plan[bool]:
+def saving(request: HttpRequest, session: SessionStore, status: int) -> Plan[bool]:
     """Saves if there is something to save; whether the browser is to be told the id."""
     state = session._state
+    if status >= 500:
+        if state.tells_cookie:
+            yield from state.load()  # as below
+        return state.tells_cookie
     every = bool(settings.SESSION_SAVE_EVERY_REQUEST)
     if session.is_empty() or not (session.modified or session.wrote or every or state.wants_cookie):
         return False
@@ -135,7 +139,7 @@ def add_cookie(response: Any, session: SessionStore) -> None:
         expires = http_date(time.time() + max_age)
     response.set_cookie(
         settings.SESSION_COOKIE_NAME,
-        session.session_key,
+        session._state.written_id,
         max_age=max_age,
         expires=expires,
         domain=settings.SESSION_COOKIE_DOMAIN,

@@ -1,0 +1,204 @@
+"""What a browser is told of its session when a request doesn't go as it should: the store fails for
+one read, the view fails after it has written, an answer is lost, an old worker wrote meanwhile.
+
+One app in Flask, Quart and Starlette: a path names what its view does, step by step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from http.cookies import SimpleCookie
+from typing import Any
+
+import pytest
+
+from counting import Counting
+from sessile import session as session_module
+from sessile.errors import SessionUnavailable
+
+AGE = 1000
+FRAMEWORKS = ["flask", "quart", "starlette"]
+Ask = Callable[[str, dict[str, str]], tuple[int, str, list[str]]]
+
+
+class Hiccups(Counting):
+    """A store that fails to answer its next read."""
+
+    fails = False
+
+    def load(self, *args: Any, **options: Any) -> Any:
+        if self.fails:
+            self.fails = False
+            raise SessionUnavailable("a hiccup")
+        return self.engine.load(*args, **options)
+
+
+@dataclass
+class Browser:
+    """A browser that keeps its cookie while that lasts."""
+
+    ask: Ask
+    id: str | None = None
+
+    def get(self, path: str, *, lost: bool = False) -> tuple[int, str, str]:
+        """Status, what the view read, and the id that it was told; of a `lost` answer it hears
+        nothing."""
+        headers = {"Cookie": f"session={self.id}"} if self.id else {}
+        status, text, cookies = self.ask(f"/{path}", headers)
+        told = [morsel for line in cookies for morsel in SimpleCookie(line).values()]
+        assert len(told) <= 1
+        for morsel in [] if lost else told:
+            self.id = morsel.value or None
+        return status, text, told[0].value if told else ""
+
+    def user(self) -> str:
+        return self.get("read")[1]
+
+
+def step(session: Any, name: str) -> None:
+    """What a view does with its session, but for saving."""
+    if name == "sign_in":
+        session["user_id"] = session["_user_id"] = "7"
+    elif name == "permanent":
+        session["_permanent"] = True
+    elif name == "set":
+        session["x"] = 1
+    elif name == "unset":
+        del session["x"]
+    elif name in ("rotate", "clear"):
+        getattr(session, name)()
+
+
+def flask(**settings: Any) -> Ask:
+    from flask import Flask, session
+
+    from sessile.flask import Sessile
+
+    app = Flask(__name__)
+    app.permanent_session_lifetime = timedelta(seconds=AGE)
+    Sessile(app, url="memory:told", **settings)
+
+    @app.get("/<page>")
+    def view(page: str) -> Any:
+        user = session.get("_user_id", "nobody")
+        for name in page.split("-"):
+            step(session, name)
+        return user, 500 if "fail" in page else 200
+
+    def ask(path: str, headers: dict[str, str]) -> tuple[int, str, list[str]]:
+        found = app.test_client(use_cookies=False).get(path, headers=headers)
+        return found.status_code, found.text, found.headers.getlist("Set-Cookie")
+
+    return ask
+
+
+def quart(**settings: Any) -> Ask:
+    from quart import Quart, session
+
+    from sessile.quart import Sessile
+
+    app = Quart(__name__)
+    app.permanent_session_lifetime = timedelta(seconds=AGE)
+    Sessile(app, url="memory:told", **settings)
+
+    @app.get("/<page>")
+    async def view(page: str) -> Any:
+        user = session.get("_user_id", "nobody")
+        for name in page.split("-"):
+            step(session, name)
+            if name == "save":
+                await session.save()
+        return user, 500 if "fail" in page else 200
+
+    async def asking(path: str, headers: dict[str, str]) -> tuple[int, str, list[str]]:
+        found = await app.test_client(use_cookies=False).get(path, headers=headers)
+        return found.status_code, await found.get_data(True), found.headers.getlist("Set-Cookie")
+
+    return lambda path, headers: asyncio.run(asking(path, headers))
+
+
+def starlette(**settings: Any) -> Ask:
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+    from starlette.testclient import TestClient
+
+    from sessile.starlette import SessionMiddleware
+
+    async def view(request: Any) -> Any:
+        session, page = request.session, request.path_params["page"]
+        user = session.get("user_id", "nobody")
+        for name in page.split("-"):
+            step(session, name)
+            if name == "save":
+                await session.save()
+        return PlainTextResponse(user, 500 if "fail" in page else 200)
+
+    options = {"url": "memory:told", "dev": True, "max_age": AGE, **settings}
+    app = Starlette(
+        routes=[Route("/{page}", view)], middleware=[Middleware(SessionMiddleware, **options)]
+    )
+
+    def ask(path: str, headers: dict[str, str]) -> tuple[int, str, list[str]]:
+        found = TestClient(app).get(path, headers=headers)
+        return found.status_code, found.text, found.headers.get_list("set-cookie")
+
+    return ask
+
+
+APPS = {one.__name__: one for one in (flask, quart, starlette)}
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def framework(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Hiccups:
+    store = Hiccups()
+    monkeypatch.setattr("sessile.settings.ENGINES", {"memory:told": store})
+    monkeypatch.setattr("sessile.settings.ASYNC_ENGINES", {})
+    return store
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Makes it so many seconds after the beginning."""
+    start = session_module.now_ms()
+
+    def passes(seconds: float) -> None:
+        moment = start + int(seconds * 1000)
+        monkeypatch.setattr(session_module, "now_ms", lambda: moment)
+
+    passes(0)
+    return passes
+
+
+# a view that fails
+
+
+def test_a_failing_view_tells_no_id_that_was_only_picked(
+    framework: str, store: Hiccups, passes: Callable[[float], None]
+) -> None:
+    browser = Browser(APPS[framework]())
+    browser.get("sign_in-permanent")
+    for now in (0, AGE * 0.9):  # then a cookie is due, too
+        passes(now)
+        assert browser.get("rotate-fail") == (500, "7", "")
+        assert browser.get("fail") == (500, "7", "")
+        assert browser.user() == "7"
+
+
+@pytest.mark.parametrize("framework", ["quart", "starlette"])
+def test_a_failing_view_tells_what_it_has_written(framework: str, store: Hiccups) -> None:
+    browser = Browser(APPS[framework]())
+    for page in ("sign_in-save-fail", "rotate-save-fail", "rotate-save-set-rotate-fail"):
+        before = browser.id
+        assert browser.get(page)[0] == 500
+        assert browser.id not in (before, None)
+        assert browser.user() == "7"
