@@ -179,6 +179,34 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return passes
 
 
+# what a request does that couldn't read its session
+
+
+def test_one_read_that_fails_ends_no_session(framework: str, store: Hiccups) -> None:
+    browser = Browser(APPS[framework](read_outage="anonymous"))
+    browser.get("sign_in")
+    for page in ("permanent", "set-unset", "permanent-set-unset"):
+        store.fails = True
+        assert browser.get(page) == (200, "nobody", "")
+        assert browser.user() == "7"
+    store.fails = True
+    assert browser.get("rotate")[0] == 503, "it can't be written, and isn't dropped in silence"
+    assert browser.user() == "7"
+
+
+def test_who_signs_out_in_an_outage_is_signed_out_or_hears_of_it(
+    framework: str, store: Hiccups
+) -> None:
+    browser = Browser(APPS[framework](read_outage="anonymous"))
+    browser.get("sign_in")
+    before = browser.id
+    store.fails = True
+    assert browser.get("permanent-clear")[0] == 200
+    assert browser.id is None
+    browser.id = before
+    assert browser.user() == "nobody"
+
+
 # a view that fails
 
 

@@ -129,6 +129,8 @@ class Session:
         self._user: str | None = None
         self._expiry = UNSET
         self._ceiling: int | None = None
+        self.cleared = False
+        """Whether the app said that nothing is to be left."""
         self._renew = self._alias = self._issued = False
 
     # ---- what the framework sees
@@ -232,7 +234,7 @@ class Session:
         """Empties the document, also of what this request never saw; loads nothing."""
         self._data = {}
         self._intents.clear()
-        self.changed = True
+        self.changed = self.cleared = True
 
     def rotate(self, *, hard: bool = False) -> str:
         """Picks the next id, which the next write makes valid; answers it."""
@@ -585,7 +587,7 @@ class Session:
         self._user, self._settled, self._held = user, self._settled + 1, None
         if base is not None:
             self._base, self._intents, self._unseen = base, document.Intents(), {}
-        self.rotates_hard = self.changed = self._renew = False
+        self.rotates_hard = self.changed = self.cleared = self._renew = False
         self._calm = None
         if self._data is not None:
             self.standing = Standing.LIVE

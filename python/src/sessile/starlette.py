@@ -224,7 +224,7 @@ class SessionMiddleware:
             dict.clear(session)
             session.update(given)
             if not given and session.state.id is not None:
-                session.state.changed = True
+                session.clear()
 
     def cookie_for(self, id: str) -> bytes:
         """A Set-Cookie header that tells the browser an id, or to forget the one it has."""

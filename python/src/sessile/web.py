@@ -14,7 +14,7 @@ from typing import Any
 
 from sessile.errors import SessileError, SessionConflict, SessionGone
 from sessile.plans import Plan, arun
-from sessile.session import Session
+from sessile.session import Session, Standing
 
 __all__ = [
     "CONFLICT",
@@ -145,10 +145,14 @@ def closing(state: Session, status: int) -> Plan[None]:
     if status >= 500:
         return
     if state.modified and not set(state.data) - {PERMANENT}:
-        # Nothing is left in it (that it was permanent is nothing): the session is over.
-        if state.id is not None:
-            yield from state.flush()
-        return
+        # Nothing is left in it (that it was permanent is nothing): the session is over. One that
+        # couldn't be read was empty from the beginning: it's over only if the app said so.
+        if state.cleared or state.standing is not Standing.OUTAGE:
+            if state.id is not None:
+                yield from state.flush()
+            return
+        if state.id == state.written_id:
+            return
     try:
         yield from state.finish()
     except SessionGone as error:
