@@ -211,6 +211,24 @@ def test_requests_after_a_sign_in_with_the_old_id_change_no_cookie(tabs: Tabs) -
     assert user(tabs) == "ada"
 
 
+def test_a_change_of_what_was_loaded_before_a_sign_in_is_refused(tabs: Tabs) -> None:
+    """As docs/django.md has it: 400, and 409 from ours if the session is loaded afterwards."""
+    tabs.get("/change")
+    old = tabs.jar["sessionid"]
+    django_site.gates["late"] = Barrier(2)
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(tabs.send, "/change?gate=late")
+        tabs_until_read(late, lambda: django_site.gates["late"].n_waiting == 1)
+        tabs.get("/sign_in?name=ada")
+        django_site.gates["late"].wait(20)
+        answer = late.result(20)
+    del django_site.gates["late"]
+    assert (answer.status_code, "sessionid" in answer.cookies) == (400, False)
+    answer = tabs.send("/change", old)
+    assert answer.status_code == (409 if tabs.own else 400)
+    assert user(tabs) == "ada"
+
+
 def test_a_double_click_on_sign_in_signs_in(tabs: Tabs) -> None:
     tabs.get("/change")
     for answer in tabs.at_once("/sign_in?name=ada", "/sign_in?name=ada"):
