@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from http.cookies import SimpleCookie
 from typing import Any
@@ -17,7 +17,13 @@ import pytest
 
 from counting import Counting
 from sessile import session as session_module
+from sessile.cookies import COOKIE, is_due, note
 from sessile.errors import SessionUnavailable
+from sessile.ids import URL_SAFE
+from sessile.moving import Moving, Old
+from sessile.plans import run
+from sessile.session import Session, session_of
+from sessile.settings import Settings, read
 
 AGE = 1000
 FRAMEWORKS = ["flask", "quart", "starlette"]
@@ -230,3 +236,98 @@ def test_a_failing_view_tells_what_it_has_written(framework: str, store: Hiccups
         assert browser.get(page)[0] == 500
         assert browser.id not in (before, None)
         assert browser.user() == "7"
+
+
+# answers that are lost
+
+
+def test_a_lost_renewal_is_told_once_more_before_the_cookie_ends(
+    framework: str, store: Hiccups, passes: Callable[[float], None]
+) -> None:
+    browser = Browser(APPS[framework]())
+    browser.get("sign_in-permanent")
+    passes(AGE * 0.95)
+    assert browser.get("permanent-set", lost=True)[2]
+    assert not browser.get("set-unset")[2], "not at once"
+    passes(AGE * 0.96)
+    assert browser.get("set")[2]
+    passes(AGE * 0.99)
+    assert not browser.get("unset")[2], "nor more than once"
+
+
+def test_when_a_cookie_is_told_again() -> None:
+    """The end that was noted, and what may be left of the one before."""
+    noted = note(b"", 100, 1000)[COOKIE]
+    assert (is_due(noted, 100, 1010), is_due(noted, 100, 1011)) == (False, True)
+    late = note(noted, 100, 1060)[COOKIE]  # 40 of the earlier end are left
+    assert [is_due(late, 100, now) for now in (1060, 1064, 1065)] == [False, False, True]
+    again = note(late, 100, 1065)[COOKIE]
+    assert [is_due(again, 100, now) for now in (1065, 1075, 1076)] == [False, False, True]
+    for plain in (
+        note(noted, 100, 1100),  # the earlier one has ended
+        note(noted, 100, 1060, fresh=True),  # another id's
+        note(b"0", 100, 1060),
+    ):
+        assert plain[COOKIE].isdigit()
+    assert note(late, 0, 1061)[COOKIE] == b"0"
+    assert is_due(late, 0, 1061) and not is_due(b"0", 0, 1061)
+    # A date stays where it is: told anew it has moved nowhere.
+    assert note(late, 99, 1061)[COOKIE] == b"1160"
+
+
+# an old worker that wrote meanwhile
+
+
+class Records:
+    """An old engine in a dict."""
+
+    carries = False
+
+    def __init__(self) -> None:
+        self.there: dict[str, Old] = {}
+
+    def read(self, id: str) -> Old | None:
+        return self.there.get(id)
+
+    def write(self, id: str, document: dict[Any, Any], seconds: int, new: bool) -> bool:
+        self.there[id] = Old(dict(document))
+        return True
+
+    def remove(self, id: str) -> None:
+        self.there.pop(id, None)
+
+
+def mirrored(records: Records, way: Any = "mirror") -> Settings:
+    return read(
+        {"SESSILE_URL": "memory:told"}.get,
+        idle=AGE,
+        cookie_age=lambda _: AGE,
+        shape=URL_SAFE,
+        user_of=lambda document: document.get("user_id", ""),
+        moving=Moving(records, way),
+    )
+
+
+@pytest.mark.parametrize("way", ["mirror", "move"])
+def test_what_an_old_worker_wrote_takes_no_renewal_away(
+    way: str, store: Hiccups, passes: Callable[[float], None]
+) -> None:
+    records = Records()
+    settings = mirrored(records)
+    made = session_of(settings)
+    made.data["n"] = 1
+    run(store, made.finish())
+    assert made.id
+    old = records.there[made.id]
+    records.there[made.id] = old._replace(document={**old.document, "old": 1})
+    passes(AGE * 0.95)
+    request = session_of(replace(settings, moving=Moving(records, way)), made.id)
+    run(store, request.load())
+    assert request.data == {"n": 1, "old": 1}
+    request.data["n"] = 2
+    run(store, request.finish())
+    assert request.tells_cookie
+    again = Session(settings, made.id)
+    run(store, again.load())
+    assert again.data == {"n": 2, "old": 1}
+    assert not again.cookie_is_due

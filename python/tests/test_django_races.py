@@ -164,6 +164,24 @@ def test_a_cookie_is_told_again_past_a_tenth_of_its_age(monkeypatch: pytest.Monk
         assert "sessionid" not in tabs.get("/change").cookies
 
 
+def test_a_lost_renewal_is_told_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the end that the browser still has, and so with one that a failing view answered."""
+    tabs, now = Tabs(), session_module.now_ms
+    tabs.get("/change")
+
+    def after(part: float) -> None:
+        passed = int(SESSION_COOKIE_AGE * 1000 * part)
+        monkeypatch.setattr(session_module, "now_ms", lambda: now() + passed)
+
+    after(0.95)
+    assert "sessionid" in tabs.send("/change").cookies  # it doesn't arrive
+    assert "sessionid" not in tabs.get("/change").cookies
+    after(0.96)
+    assert "sessionid" in tabs.get("/change").cookies
+    after(0.99)
+    assert "sessionid" not in tabs.get("/change").cookies
+
+
 def test_a_failing_view_tells_what_it_saved_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     tabs, now = Tabs(), session_module.now_ms
     tabs.get("/sign_in?name=ada")

@@ -253,6 +253,7 @@ class Moved(Session):
             yield from self._catch_up(id, key)
         else:
             ours.data = document
+            ours._told = True  # by nobody: what is due stays due, for the request itself
             yield from ours.save()
             yield methodcaller("save", ours.keys[0], noting(seen), Life())
 

@@ -202,7 +202,7 @@ class Session:
 
     @property
     def wants_cookie(self) -> bool:
-        """With sliding: whether the browser's cookie is old enough to be set again."""
+        """Whether the next write, even an empty one, moves the cookie's end: a read that slides."""
         return self._renew
 
     @property
@@ -212,7 +212,7 @@ class Session:
 
     @property
     def cookie_is_due(self) -> bool:
-        """Whether the browser's cookie ends at quite another time than one that is set now."""
+        """Whether the cookie would have to be set again; never once this request has told it."""
         if self._told or self._data is None:
             return False
         due = is_due(self._known(COOKIE), self.settings.cookie_age(self._data), now_ms() // 1000)
@@ -531,7 +531,7 @@ class Session:
         new_key = self._keys(new_id)[0]
         user, changed = self._user_now(), self._user_changed()
         hard = self.rotates_hard or changed
-        beside = {**self._moment(), **(self._signature(user) if changed else {})}
+        beside = {**self._moment(fresh=True), **(self._signature(user) if changed else {})}
         if settings.grace or self._known(SELF):
             beside[SELF] = mark_of(new_key)
         fallback = None
@@ -668,10 +668,10 @@ class Session:
         """What is noted of a sign-in."""
         return {DEVICE: json.dumps(self.device[:DEVICE_MAX]).encode()} if user else {}
 
-    def _moment(self) -> dict[bytes, bytes]:
-        """When the cookie ends that the browser is told now."""
+    def _moment(self, *, fresh: bool = False) -> dict[bytes, bytes]:
+        """When the cookie ends that the browser is told now; `fresh`: with another id."""
         age = self.settings.cookie_age(self._data or {})
-        return note(self._known(COOKIE), age, now_ms() // 1000)
+        return note(self._known(COOKIE), age, now_ms() // 1000, fresh=fresh)
 
     def _with(self, changes: Changes, beside: dict[bytes, bytes]) -> Changes:
         """The changes with what stands beside the document; a clear takes none of that away."""

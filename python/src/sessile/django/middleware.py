@@ -3,7 +3,7 @@
 What it does beyond Django's: a request whose session got another id in the meantime, or whose
 store doesn't answer, changes no cookie, so that it can't sign out what another request signed in;
 an id that the browser has is told again only once a tenth of its cookie's age is over, so that an
-answer that arrives late brings no old id back; what a view saved by itself is
+answer that arrives late brings no old id back (`sessile.cookies`); what a view saved by itself is
 told even if it fails then; SessionConflict is answered with 409,
 SessionUnavailable with 503; `Vary: Cookie` where the session was looked at, and `Cache-Control:
 private, no-store` where the session cookie is set or somebody's session was read, unless the view
