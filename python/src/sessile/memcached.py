@@ -79,6 +79,8 @@ class Read:
 
     entry: rules.Entry | None
     cas: bytes = b""
+    mark: bytes = b""
+    """Of a tombstone: which rotation left it."""
 
 
 Reads = dict[bytes, Read]
@@ -198,8 +200,9 @@ class Plans:
         def work(view: Snapshot) -> int | None:
             taken = view.get(new_key)
             again = taken is not None and rules.answered(taken, mark, view.now) is not None
-            if again and isinstance(view.get(key), rules.Record):
-                # This rotation was cut off after its first half.
+            if again and not replaced(view, key, new_key):
+                # This rotation was cut off after its first half, and whoever ended or renewed the
+                # session since then knew nothing of the new key.
                 view.own[new_key] = view.read[new_key].cas
             return rules.rotate(
                 view,
@@ -285,7 +288,16 @@ def read(key: bytes) -> Plan[Read]:
     answer = checked((yield Ask(key, b"mg %b v c\r\n" % name_of(key))))
     if answer.code != b"VA":
         return Read(None)
-    return Read(memcached_value.unpack(answer.value), answer.cas)
+    entry = memcached_value.unpack(answer.value)
+    return Read(entry, answer.cas, memcached_value.mark_of(answer.value))
+
+
+def replaced(view: Snapshot, key: bytes, new_key: bytes) -> bool:
+    """Whether an old key says that this very rotation came to its end."""
+    old = view.get(key)
+    if isinstance(old, rules.Alias):
+        return old.target == new_key
+    return isinstance(old, rules.Tombstone) and view.read[key].mark == view.mark
 
 
 def withdraw(view: Snapshot) -> Plan[None]:

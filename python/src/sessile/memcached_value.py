@@ -17,7 +17,7 @@ import struct
 from sessile.errors import SessileError
 from sessile.rules import Alias, Entry, Record, Tombstone
 
-__all__ = ["pack", "unpack"]
+__all__ = ["mark_of", "pack", "unpack"]
 
 RECORD, TOMBSTONE, ALIAS = b"S\x01R", b"S\x01T", b"S\x01A"
 HEAD = struct.Struct("<6qHHI")
@@ -76,6 +76,11 @@ def unpack(data: bytes) -> Entry:
         "memcached holds something under this key that no session is, "
         "or one that a newer version of this package wrote"
     )
+
+
+def mark_of(data: bytes) -> bytes:
+    """Who wrote a tombstone; empty for all else."""
+    return data[3 + MOMENT.size :] if data[:3] == TOMBSTONE else b""
 
 
 def record(data: bytes) -> Record:
