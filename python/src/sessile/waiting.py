@@ -1,14 +1,17 @@
 """Waiting with an end, in asyncio.
 
 What always holds: a task that is cancelled while it waits sees that, whatever comes at the same
-moment. `asyncio.wait_for` doesn't promise so much before Python 3.12: cancelled when the work has
-just been done, it answers as if nobody had cancelled, and a task that goes round in circles is
-never rid of.
+moment, and a task that was cancelled before and still waits for something gets its TimeoutError.
+`asyncio.wait_for` doesn't promise so much before Python 3.12: cancelled when the work has just been
+done, it answers as if nobody had cancelled, and a task that goes round in circles is never rid of.
+Python 3.10 doesn't count who cancels a task: a cancellation in the very turn of the loop in which
+the time is over is taken for that there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -21,6 +24,10 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
     """What `work` answers; raises asyncio.TimeoutError if that takes too long."""
     task, late = asyncio.current_task(), False
     assert task is not None
+    # From Python 3.11 on a task counts who cancels it: others may have, before or meanwhile.
+    before = 0
+    if sys.version_info >= (3, 11):
+        before = task.cancelling()
 
     def end() -> None:
         nonlocal late
@@ -31,10 +38,10 @@ async def within(seconds: float, work: Awaitable[T]) -> T:
     try:
         return await work
     except asyncio.CancelledError:
-        # From Python 3.11 on a task counts who cancels it: somebody else may have, too.
-        others = task.uncancel() if late and hasattr(task, "uncancel") else 0
-        if not late or others:
+        if not late or (sys.version_info >= (3, 11) and task.cancelling() > before + 1):
             raise
         raise asyncio.TimeoutError from None
     finally:
         timer.cancel()
+        if late and sys.version_info >= (3, 11):
+            task.uncancel()
