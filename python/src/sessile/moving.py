@@ -164,12 +164,33 @@ class Moved(Session):
         return (yield self.ask("read", id)) is not None
 
     def _rotate(self, changes: Changes) -> Plan[Action]:
-        before, unnoted = self._id, [*changes.delete, NOTE]
-        action = yield from super()._rotate(replace(changes, delete=unnoted))
-        if before is not None:
+        before = self._id
+        if before is not None and (yield from self._is_here()):
+            # First: if this fails, the session keeps the id that the browser knows.
             yield self.ask("remove", before)
-            LOG.debug("session %s left its old record", name_of(self._keys(before)[0]))
+        action = yield from self._renew_ours(changes)
+        if before is not None:
+            # Again, for a worker that mirrors and wrote it back meanwhile.
+            try:
+                yield self.ask("remove", before)
+            except Exception as error:
+                LOG.warning("an old record was not removed: %s", type(error).__name__)
+            else:
+                LOG.debug("session %s left its old record", name_of(self._keys(before)[0]))
         return action
+
+    def _is_here(self) -> Plan[bool]:
+        """Whether the session was taken over: until then its old record is all that there is."""
+        if self._data is not None:
+            return True
+        for key in self._keys(self._id):
+            if (yield methodcaller("exists", key)):
+                return True
+        return False
+
+    def _renew_ours(self, changes: Changes) -> Plan[Action]:
+        """A rotation here. What becomes of the old record is to be said anew."""
+        return super()._rotate(replace(changes, delete=[*changes.delete, NOTE]))
 
     def _unpack(self, carried: str) -> Plan[None]:
         """A session that came in its cookie gets an id and a place in the store."""
@@ -294,8 +315,25 @@ class Mirrored(Moved):
         yield from self._write_back()
         return action
 
+    def exists(self, id: str | None) -> Plan[bool]:
+        if not (yield from super().exists(id)):
+            return False
+        if id is None or not self.settings.shape.fits(id) or (self._next and self._id):
+            return True
+        if (yield self.ask("read", id)) is not None:
+            return True
+        # Read before: a rotation in between takes away the note as well.
+        for key in self._keys(id):
+            if (yield from self._is_mirrored(key)):
+                return False  # an old worker ended it
+        return True
+
     def _rotate(self, changes: Changes) -> Plan[Action]:
-        action = yield from super()._rotate(changes)
+        before = self._id
+        action = yield from self._renew_ours(changes)
+        if before is not None:
+            # Not before: to other workers it would be a session that the old engine ended.
+            yield self.ask("remove", before)
         yield from self._write_back(new=True)
         return action
 

@@ -181,8 +181,10 @@ async def ended(state: Session, every: float) -> None:
         try:
             if not await arun(state.settings.async_engine(), state.exists(state.id)):
                 return
-        except SessileError as error:
-            LOG.warning("the session of a WebSocket was not looked for: %s", error)
+        except Exception as error:
+            # While moving in also the old engine's own, whose words may hold anything.
+            said = error if isinstance(error, SessileError) else type(error).__name__
+            LOG.warning("the session of a WebSocket was not looked for: %s", said)
 
 
 def parts(path: str | Sequence[Any]) -> Sequence[Any]:
