@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -516,6 +517,50 @@ def test_a_server_is_left_alone_by_a_package_that_has_none_better(home, monkeypa
     engine.ping()
     (pid,) = pids(home)
     assert not ended(pid)
+    engine.close()
+
+
+def test_a_server_that_refuses_to_end_is_named_with_its_log(home, monkeypatch, later):
+    """As one does whose disk is full: what it hasn't written would be lost."""
+    home.mkdir(mode=0o700)
+    log = home / "server.log"
+    log.write_text("no space left on device\n")
+    info = f"# Server\r\nsessile_version:{__version__}\r\n"
+    replies = {
+        b"PING": "+PONG\r\n",
+        b"INFO": f"${len(info)}\r\n{info}\r\n",
+        b"SHUTDOWN": "-ERR Errors trying to SHUTDOWN. Check logs.\r\n",
+    }
+    asked = []
+
+    def serve(plug):
+        with plug:
+            while data := plug.recv(4096):
+                words = re.findall(rb"PING|INFO|SHUTDOWN", data)
+                asked.extend(words)
+                plug.sendall("".join(replies[word] for word in words).encode())
+
+    def listen():
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(door.accept()[0],), daemon=True).start()
+
+    program, version = later
+    monkeypatch.setattr(embedded, "ours", version)
+    monkeypatch.setenv("SESSILE_SERVER_BIN", str(program))
+    engine = open_engine(f"embedded:{home}")
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(home / "sock"))
+        (home / "sock").chmod(0o600)
+        door.listen()
+        threading.Thread(target=listen, daemon=True).start()
+        with pytest.raises(SessionUnavailable) as told:
+            engine.ping()
+        door.shutdown(socket.SHUT_RDWR)
+    log.unlink()  # no server was started
+    assert b"SHUTDOWN" in asked
+    for said in (str(home), __version__, "Errors trying to SHUTDOWN", "no space left on device"):
+        assert said in str(told.value)
     engine.close()
 
 

@@ -148,15 +148,17 @@ class Home:
             raise Outdated(version)
         raise ConfigurationError(
             f"the server in {self.folder} is Sessile {version}, and this process runs the package "
-            f"sessile {ours}: restart the app with the package that started the server, or end "
-            "the server (SIGTERM) if the older one shall go on with what it can read"
+            f"sessile {ours}: run this app with a package sessile {version}, or, if the older one "
+            f"shall go on with what it can read, install sessile-server {ours}, too, and end the "
+            "server (SIGTERM)"
         )
 
     def hand_over(self, target: Target, found: Outdated) -> None:
         """Ends a server that is too old; all that it confirmed is in its log, and the next start
         is that of the program that is there now.
 
-        Raises ConfigurationError, with the server left as it is, if that one fits no better.
+        Raises ConfigurationError, with the server left as it is, if that one fits no better, and
+        SessionUnavailable if the server refuses to end.
         """
         program = binary()
         version = version_of(program)
@@ -167,16 +169,27 @@ class Home:
                 f"better: install sessile-server {ours}"
             )
 
+        refused: list[str] = []
+
         def still(reply: Any) -> None:
             # The version is looked at again on the connection that says SHUTDOWN: by now another
             # process may have ended the old one, and this be its successor.
             if type(reply) is bytes and version_in(reply, b"sessile_version:") != found.version:
                 raise StillLoading("another process was faster")
-            plain(reply)
+            if type(reply) is Refused:
+                if reply.code == "LOADING":
+                    raise StillLoading(reply.text)
+                refused.append(reply.text)
 
         # The server doesn't answer SHUTDOWN, it closes the connection.
         with suppress(*AWAY):
             Link(replace(target, greeting=(INFO, SHUTDOWN), welcome=still)).close()
+        if refused:
+            raise SessionUnavailable(
+                f"the server in {self.folder} is Sessile {found.version}, too old for the package "
+                f"sessile {ours}, and refuses to end ({refused[-1]}); {self.log} ends with: "
+                f"{self.told()}"
+            )
 
     def told(self) -> str:
         """The last lines of the server's log."""
