@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -102,6 +103,18 @@ def test_a_store_that_is_away_is_a_finding_and_no_password_is_shown(doctor: Doct
     assert "Traceback" not in said
 
 
+def test_a_driver_that_is_not_there_is_a_finding(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("sessile.redis")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    status, said = doctor("redis://127.0.0.1:1/0", **CAREFUL)
+    assert status == 1
+    assert "BAD  ModuleNotFoundError" in said
+    assert "1 of these need a look" in said
+
+
 def test_a_server_that_nobody_asked_for_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SESSILE_URL", raising=False)
     app = Flask("doctored")
@@ -113,5 +126,10 @@ def test_a_server_that_nobody_asked_for_is_found(monkeypatch: pytest.MonkeyPatch
 
     assert "starts by itself" in said({})
     assert "starts by itself" not in said({"url": "embedded:"})
+    # A store that has no counterpart here says nothing of where sessions are.
+    app.config["SESSION_TYPE"] = "filesystem"
+    assert "starts by itself" in said({})
+    app.config["SESSION_TYPE"] = "redis"
+    assert is_named(app, {})
     monkeypatch.setenv("SESSILE_URL", "embedded:")
     assert "starts by itself" not in said({})

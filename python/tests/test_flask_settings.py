@@ -32,6 +32,8 @@ REDIS = {
     "host": (redis.Redis("cache", 6380, 2), "redis://cache:6380/2"),
     "v6": (redis.Redis("::1"), "redis://[::1]:6379/0"),
     "password": (redis.Redis(password=PASSWORD), "redis://:p%40ss%3Aw%2Frd%3F@localhost:6379/0"),
+    "number": (redis.Redis(password=4711), "redis://:4711@localhost:6379/0"),  # type: ignore[arg-type]
+    "bytes": (redis.Redis(password=b"p@"), "redis://:p%40@localhost:6379/0"),  # type: ignore[arg-type]
     "user": (redis.Redis(username="a@b", password="x"), "redis://a%40b:x@localhost:6379/0"),
     "tls": (redis.Redis(ssl=True, password="x"), "rediss://:x@localhost:6379/0"),
     "files": (
@@ -82,11 +84,15 @@ def test_a_redis_is_found_with_login_and_tls(name: str) -> None:
     if client is None or name.startswith("sentinels"):
         return
     theirs = client.connection_pool.connection_kwargs
-    login = {key: theirs[key] for key in ("username", "password") if theirs.get(key)}
+    login = {key: text(theirs[key]) for key in ("username", "password") if theirs.get(key)}
     assert (ours.login, ours.database) == (login, int(theirs.get("db") or 0))
     place = (theirs["path"], 0) if "path" in theirs else (theirs["host"], theirs["port"])
     assert ours.nodes == (place,)
     assert (ours.tls is not None) == ("SSL" in client.connection_pool.connection_class.__name__)
+
+
+def text(word: Any) -> str:
+    return word.decode() if isinstance(word, bytes) else str(word)
 
 
 def test_sentinels_are_all_found() -> None:

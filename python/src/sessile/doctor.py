@@ -32,16 +32,16 @@ def described(settings: Settings) -> Iterator[Finding]:
 
 def tried(settings: Settings) -> Iterator[Finding]:
     """The store, by using it."""
-    if on_redis(settings):
-        from sessile.redis_health import examined as nodes_of
-
-        yield from nodes_of(settings.url)
     try:
+        if on_redis(settings):
+            from sessile.redis_health import examined as nodes_of
+
+            yield from nodes_of(settings.url)
         began = time.perf_counter()
         settings.engine().ping()
         yield True, f"the store answers in {(time.perf_counter() - began) * 1e6:.0f} µs"
         yield from lived(settings)
-    except SessileError as error:
+    except (SessileError, ImportError) as error:  # the driver of a store may not be installed
         yield False, f"{type(error).__name__}: {error}"
 
 

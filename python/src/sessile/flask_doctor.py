@@ -15,6 +15,7 @@ import click
 from flask.sansio.app import App
 
 from sessile.doctor import Finding, described, tried
+from sessile.flask_settings import url_of
 from sessile.settings import Settings
 from sessile.urls import parse
 
@@ -92,4 +93,4 @@ def app_path(app: App) -> str:
 def is_named(app: App, given: Mapping[str, Any]) -> bool:
     """Whether anybody said where sessions are kept."""
     said = given.get("url") or app.config.get("SESSILE_URL") or os.environ.get("SESSILE_URL")
-    return bool(said) or app.config.get("SESSION_TYPE") not in (None, "null")
+    return bool(said) or url_of(app.config) is not None

@@ -149,8 +149,15 @@ def servers_of(client: Any) -> Iterator[Any]:
 
 def login_of(options: Mapping[str, Any]) -> str:
     """The login in front of a URL's host."""
-    user, password = options.get("username") or "", options.get("password") or ""
+    user, password = (text_of(options.get(name)) for name in ("username", "password"))
     return f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
+
+
+def text_of(word: Any) -> str | bytes:
+    """A part of a login, which redis-py takes as a number, too; empty if there is none."""
+    if word is None:
+        return ""
+    return word if isinstance(word, bytes) else str(word)
 
 
 def host_of(host: str, port: int) -> str:
