@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -211,6 +212,7 @@ def test_a_crash_anywhere_leaves_no_session_unlisted(
 
 
 def test_an_entry_of_a_session_about_to_be_made_stays(shop: Shop) -> None:
+    shop.dying.ping()  # from here on it knows the store's time
     shop.dying.crash = (1, "after")
     key = shop.key()
     with pytest.raises(Crash):
@@ -305,14 +307,28 @@ def test_an_entry_is_confirmed_before_its_session_is_made(world: World) -> None:
 def test_times_in_the_index_are_the_stores(shop: Shop) -> None:
     """An app's machine may be wrong about the time; its entries must not look old to others."""
 
-    class Late:
-        def now(self) -> int:
-            return 12345
+    hour = 3_600_000
+    # Also the very first one, for which nothing was connected yet.
+    clock = shop.dying._plans.clock
+    assert not clock.asked
+    clock._ahead -= hour
+    before = time.time_ns() // 1_000_000
+    keys = [shop.key() for _ in range(2)]
+    for key in keys:
+        assert shop.dying.create(key, FIELDS, FOREVER, user=shop.user)
+    after = time.time_ns() // 1_000_000
+    for key in keys:
+        # The store's clock and this machine's are the same one, but for what the clocks drift.
+        assert before - 1000 <= int(shop.entries()[key]) <= after + 1000
 
-    shop.dying._plans.clock = Late()  # type: ignore[assignment]
-    key = shop.key()
-    assert shop.dying.create(key, FIELDS, FOREVER, user=shop.user)
-    assert shop.entries()[key] == b"12345"
+
+def test_only_the_first_entry_asks_for_the_time(shop: Shop) -> None:
+    asked: list[Ask] = []
+    shop.dying.overheard = asked.append
+    for _ in range(3):
+        shop.dying.create(shop.key(), FIELDS, FOREVER, user=shop.user)
+    assert [ask.commands[0][0] for ask in asked].count("TIME") == 1
+    assert asked[0].commands == (("TIME",),)
 
 
 def test_users_who_sign_in_and_out_everywhere_at_once(shop: Shop) -> None:

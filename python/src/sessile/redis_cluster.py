@@ -321,6 +321,9 @@ class ClusterPlans(Plans):
         """Indexes a session that is about to be there. Where replicas must confirm, they do so
         first: the shard of the index may be lost, and that of the session not."""
         index = self.index(user)
+        if not self.clock.asked:
+            # Nothing was connected yet, and others judge an entry by its age.
+            self.clock.learn((yield Ask((("TIME",),), index))[0])
         commands: list[Command] = [("HSET", index, key, self.clock.now())]
         if self.shape.replicas:
             commands.append(("WAIT", self.shape.replicas, self.shape.patience))

@@ -48,6 +48,9 @@ class Shape:
 class ServerClock:
     """The server's clock, as each new connection tells it; between them, ours that never steps."""
 
+    asked = False
+    """Whether a server was asked yet; until then it's the machine's, which may be wrong."""
+
     def __init__(self) -> None:
         self._ahead = time.time() * 1000 - time.monotonic() * 1000
 
@@ -57,6 +60,7 @@ class ServerClock:
 
     def learn(self, told: Any) -> None:
         """Takes the reply to TIME; anything else is no news."""
+        self.asked = True
         if isinstance(told, list):
             self._ahead = int(told[0]) * 1000 + int(told[1]) / 1000 - time.monotonic() * 1000
 
