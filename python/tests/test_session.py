@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
+from sessile.errors import DocumentError, SessionConflict, SessionGone, SessionUnavailable
 from sessile.memory import MemoryEngine
+from sessile.paths import show
 from sessile.plans import arun, run
 from sessile.ruled import Async
 from sessile.session import Action, Session, Standing
@@ -126,6 +127,23 @@ def test_intents_add_up_without_loading(engine: Counted) -> None:
     session = Session(SETTINGS, made.id)
     run(engine, session.load())
     assert session.data == {"hits": 5, "seen": ["b", "b"], "first": "yes"}
+
+
+def test_a_number_is_only_added_to_a_number(engine: Counted) -> None:
+    session = Session(SETTINGS, opened(engine, cart={"pear": 1}, word="a").id)
+    run(engine, session.load())
+    for path in (["cart"], ["word"], ["cart", "plum"]):
+        if path == ["cart", "plum"]:
+            session.data["cart"]["plum"] = ["a"]
+        with pytest.raises(DocumentError, match="is not a number") as told:
+            session.incr(path)
+        assert str(told.value).startswith(show(tuple(path)))
+    # What was refused is not written either.
+    session.incr(["cart", "pear"])
+    run(engine, session.save())
+    again = Session(SETTINGS, session.id)
+    run(engine, again.load())
+    assert again.data == {"cart": {"pear": 2, "plum": ["a"]}, "word": "a"}
 
 
 def test_tasks_that_save_one_session_at_once_send_what_is_theirs(engine: Counted) -> None:

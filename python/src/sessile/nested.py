@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["appended", "held", "overlaid", "place_of"]
+from sessile.errors import DocumentError
+from sessile.paths import show
+
+__all__ = ["appended", "held", "increased", "overlaid", "place_of"]
 
 
 def held(there: Any, path: Sequence[Any]) -> Any:
@@ -37,6 +40,16 @@ def overlaid(below: dict[Any, Any], above: dict[Any, Any]) -> dict[Any, Any]:
             value = overlaid(there, value)
         below[key] = value
     return below
+
+
+def increased(there: Any, by: int | float, path: Sequence[Any]) -> Any:
+    """A number with another one added; nothing counts as 0. Raises DocumentError."""
+    try:
+        return (there or 0) + by
+    except TypeError:
+        raise DocumentError(
+            f"{show(tuple(path))} is not a number, nothing can be added to it"
+        ) from None
 
 
 def appended(there: Any, value: Any, trim: int | None) -> list[Any]:

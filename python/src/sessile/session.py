@@ -36,7 +36,7 @@ from sessile.cookies import COOKIE, is_due, note
 from sessile.encryption import SEAL
 from sessile.errors import EncryptionError, SessionConflict, SessionGone, SessionUnavailable
 from sessile.ids import mark_of, name_of
-from sessile.nested import appended, held, overlaid, place_of
+from sessile.nested import appended, held, increased, overlaid, place_of
 from sessile.plans import Plan, Step
 from sessile.settings import Expiry, Settings
 
@@ -257,8 +257,8 @@ class Session:
 
     def incr(self, path: Sequence[Any], by: int | float = 1) -> None:
         """Adds to a number in the store; parallel requests add up. No load is needed."""
+        self._intents.note(path, self._locally(path, lambda there: increased(there, by, path)))
         self._intents.incr(path, by)
-        self._intents.note(path, self._locally(path, lambda there: (there or 0) + by))
         self.changed = True
 
     def push(self, path: Sequence[Any], value: Any, trim: int | None = None) -> None:
