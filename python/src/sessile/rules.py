@@ -2,7 +2,7 @@
 
 A `View` is whatever can get, put and drop one entry by key and name a user's keys, inside one
 transaction; a function here reads and writes it and returns the answer that `sessile.contract`
-promises. `sessile.memory` runs them over a dict, `sessile.file` over sqlite, `sessile.optimistic`
+promises. `sessile.memory` runs them over a dict, `sessile.file` over sqlite, `sessile.redis_watch`
 over keys that Redis watches. What always holds: no function looks at a clock or does I/O, `now`
 is Unix milliseconds, an entry whose time has come is never seen, and an operation that raises has
 written nothing.
