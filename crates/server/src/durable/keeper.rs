@@ -177,7 +177,10 @@ impl Durable {
             }
             return Err(if is_other { OTHER_ON_ITS_WAY.to_owned() } else { why });
         }
-        self.spawn("snapshot", |durable| drop(durable.write_snapshot()))?;
+        self.spawn("snapshot", |durable| {
+            schedule::be_modest();
+            drop(durable.write_snapshot());
+        })?;
         Ok(Begun::Now)
     }
 
@@ -200,7 +203,10 @@ impl Durable {
             self.rewrite_scheduled.store(true, Ordering::Release);
             return Ok(Begun::Later);
         }
-        self.spawn("rewrite", |durable| drop(durable.rewrite()))?;
+        self.spawn("rewrite", |durable| {
+            schedule::be_modest();
+            drop(durable.rewrite());
+        })?;
         Ok(Begun::Now)
     }
 
@@ -300,6 +306,7 @@ impl Durable {
         Ok(())
     }
 
+    /// Has another thread do that, whose turn it is.
     pub(super) fn spawn(self: &Arc<Self>, name: &str, work: fn(&Self)) -> Result<(), String> {
         self.start(name, move |durable| {
             work(durable);
@@ -315,7 +322,6 @@ impl Durable {
     ) -> Result<(), String> {
         let durable = Arc::clone(self);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            schedule::be_modest();
             work(&durable);
         });
         match thread {

@@ -10,6 +10,7 @@ use super::keeper::{Durable, lock};
 use super::log::{Increment, Log, Policy};
 use crate::config::Config;
 use crate::log as say;
+use crate::os::schedule;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -79,6 +80,8 @@ impl Durable {
             None => self.first_log()?,
         };
         self.settings_changed(&self.store.config());
+        // Not before: the log's own threads begin as this one is, and replies wait for them.
+        schedule::be_modest();
         if let Err(why) = self.rewrite() {
             // Tried again every few seconds, as after any failure.
             log.cannot_begin(&why);

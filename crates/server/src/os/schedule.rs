@@ -6,16 +6,21 @@
 //! the call, or forbids it, leaves the thread slower or more in the way, never broken.
 
 use std::ffi::{c_int, c_long, c_uint};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Less weight than others have: about a third of the processor beside one that is always busy.
 const NICE: i32 = 5;
 /// Linux's policy for work that shouldn't interrupt others when it wakes up.
 const SCHED_BATCH: u32 = 3;
-/// The longest time slice that Linux grants. Since 6.12 whoever wakes up with a shorter one doesn't
-/// have to wait for the end of this one; before it, this is ignored.
-const SLICE_NS: u64 = 100_000_000;
+/// A time slice that is a little longer than the one that all have, 3 ms at most. Since Linux 6.12
+/// whoever wakes up with a shorter one doesn't have to wait for the end of this one. Not longer than
+/// it need be, since who was running already does wait.
+const SLICE_NS: u64 = 4_000_000;
 
-/// Lets other threads go first. Of the calling thread alone.
+/// Whether modest threads are interrupted at once by whoever wakes up: what the system said last.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Lets other threads go first: the calling thread, and those that it starts from now on.
 pub fn be_modest() {
     let asked = Attributes {
         size: size_of::<Attributes>() as u32,
@@ -26,6 +31,16 @@ pub fn be_modest() {
     };
     if !set(&asked) {
         let _ = rustix::process::nice(NICE);
+    }
+    INTERRUPTED.store(slice() == Some(SLICE_NS), Ordering::Relaxed);
+}
+
+/// Between two steps of modest work: where whoever wakes up has to wait for the end of a time slice,
+/// this is one. Where it hasn't, yielding would only give away what is left of one's own, and beside
+/// a busy thread that is nearly all.
+pub fn let_others_go() {
+    if !INTERRUPTED.load(Ordering::Relaxed) {
+        std::thread::yield_now();
     }
 }
 
@@ -50,13 +65,17 @@ struct Attributes {
 
 const _: () = assert!(size_of::<Attributes>() == 48);
 
-/// The call's number; the C library of Debian 12 has no function for it.
+/// The numbers of sched_setattr and sched_getattr; the C library of Debian 12 has no functions.
 #[cfg(target_arch = "x86_64")]
-const SCHED_SETATTR: Option<c_long> = Some(314);
+const NUMBERS: Option<(c_long, c_long)> = Some((314, 315));
 #[cfg(target_arch = "aarch64")]
-const SCHED_SETATTR: Option<c_long> = Some(274);
+const NUMBERS: Option<(c_long, c_long)> = Some((274, 275));
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-const SCHED_SETATTR: Option<c_long> = None;
+const NUMBERS: Option<(c_long, c_long)> = None;
+
+/// The calling thread.
+const SELF: c_int = 0;
+const NO_FLAGS: c_uint = 0;
 
 unsafe extern "C" {
     /// The C library's own, which the standard library links anyway.
@@ -65,12 +84,21 @@ unsafe extern "C" {
 
 /// Asks the kernel for `attributes` for the calling thread. Whether it agreed.
 fn set(attributes: &Attributes) -> bool {
-    const SELF: c_int = 0;
-    const NO_FLAGS: c_uint = 0;
-    let Some(number) = SCHED_SETATTR else { return false };
+    let Some((number, _)) = NUMBERS else { return false };
     // SAFETY: the kernel reads `size` bytes behind the pointer, which are the struct's, and keeps
     // nothing of it.
     unsafe { syscall(number, SELF, std::ptr::from_ref(attributes), NO_FLAGS) == 0 }
+}
+
+/// The calling thread's time slice, nanoseconds; 0 from a kernel that grants none of one's own.
+fn slice() -> Option<u64> {
+    let (_, number) = NUMBERS?;
+    let mut told = Attributes::default();
+    let (at, size) = (std::ptr::from_mut(&mut told), size_of::<Attributes>() as c_uint);
+    // SAFETY: the kernel writes at most `size` bytes behind the pointer, which are the struct's;
+    // each of them is a number, for which any value is right.
+    let done = unsafe { syscall(number, SELF, at, size, NO_FLAGS) == 0 };
+    done.then_some(told.runtime)
 }
 
 #[cfg(test)]
