@@ -7,7 +7,7 @@
 use crate::Node;
 use engine::{Policy, SEGMENT_BYTES};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// How much memory there is, and what happens without.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Memory {
     maxmemory: AtomicU64,
     heap: AtomicU64,
     /// Whether more is used than the cap allows, so that commands that need memory must wait.
-    short: Arc<AtomicBool>,
+    short: AtomicBool,
     /// The shard that gives room next.
     hand: AtomicUsize,
     /// Live sessions that were evicted.
@@ -40,7 +40,7 @@ impl Memory {
             limits: Mutex::new(limits),
             maxmemory: AtomicU64::new(limits.maxmemory),
             heap: AtomicU64::new(0),
-            short: Arc::default(),
+            short: AtomicBool::new(false),
             hand: AtomicUsize::new(0),
             evicted_sessions: AtomicU64::new(0),
         }
@@ -86,12 +86,6 @@ impl Node {
     /// The cap on all memory; 0: as much as the arena has.
     pub fn maxmemory(&self) -> u64 {
         self.memory.maxmemory.load(Ordering::Relaxed)
-    }
-
-    /// Whether more memory is used than the cap allows, for who has to know it at any time: what
-    /// isn't needed has to go then.
-    pub fn shortage(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.memory.short)
     }
 
     /// Live sessions that were evicted since the start, without a lock.

@@ -73,12 +73,11 @@ pub const INCREMENTS_MOST: usize = 64;
 /// Bytes of a snapshot that may wait to be written: what is changed while it goes on, and what a disk
 /// that stalls keeps waiting.
 pub const TRAYS_MOST: usize = 256 << 20;
-/// No more of them than this part of `maxmemory`.
-pub const TRAYS_PART: usize = 8;
-/// While memory is short, no more than this part,
-pub const TRAYS_PART_LEAST: usize = 64;
-/// or so many bytes if that is more.
-pub const TRAYS_LEAST: usize = 1 << 20;
+/// No more of them than this part of `maxmemory`,
+pub const TRAYS_PART: usize = 4;
+/// or so many bytes if that is more: a store at its cap evicts what a snapshot still needs, so some
+/// have to be able to wait in any case.
+pub const TRAYS_LEAST: usize = 64 << 20;
 /// Threads that put what is loaded into shards.
 pub const FILLERS: usize = 4;
 /// Items of a load that go to such a thread at once.

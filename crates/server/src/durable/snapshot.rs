@@ -8,10 +8,11 @@
 //!
 //! What always holds: the file holds each key of the moment once, or there is no file. Memory
 //! grows by what lies on the trays, which are emptied all the time; if the disk stalls so long that
-//! too much comes together there, or memory is short, the snapshot gives way and fails.
+//! too much comes together there, the snapshot gives way and fails.
 
 use crate::latency::{Event, Latency};
-use crate::limits::{TRAYS_LEAST, TRAYS_MOST, TRAYS_PART, TRAYS_PART_LEAST};
+use crate::limits::{TRAYS_LEAST, TRAYS_MOST, TRAYS_PART};
+use crate::os::schedule;
 use engine::{Entry, Keeper, OwnedItem};
 use node::Node;
 use persist::extra::Extra;
@@ -68,31 +69,25 @@ struct Load {
     bytes: AtomicUsize,
     /// So much may lie there.
     most: usize,
-    /// So much may while memory is short: without anything the snapshot couldn't go on.
-    least: usize,
     /// So much more may: what the walk's last page has brought, which is written next. A page is a
     /// few hundred items, however large.
     page: AtomicUsize,
-    /// Whether memory is short.
-    short: Arc<AtomicBool>,
     /// It was too much once.
     gave_way: AtomicBool,
 }
 
 impl Load {
-    fn new(maxmemory: u64, short: Arc<AtomicBool>) -> Self {
+    fn new(maxmemory: u64) -> Self {
         let cap = if maxmemory == 0 { usize::MAX } else { maxmemory as usize };
         Self {
             bytes: AtomicUsize::new(0),
+            most: (cap / TRAYS_PART).clamp(TRAYS_LEAST, TRAYS_MOST),
             page: AtomicUsize::new(0),
-            most: TRAYS_MOST.min(cap / TRAYS_PART),
-            least: (cap / TRAYS_PART_LEAST).clamp(TRAYS_LEAST, TRAYS_MOST).min(cap / TRAYS_PART),
-            short,
             gave_way: AtomicBool::new(false),
         }
     }
 
-    /// A step of the walk: in a store at its cap, too, it may bring a page.
+    /// A step of the walk, which brings a page.
     fn walk<T>(&self, step: impl FnOnce() -> T) -> T {
         self.page.store(TRAYS_MOST, Ordering::Relaxed);
         let done = step();
@@ -101,14 +96,18 @@ impl Load {
         done
     }
 
-    /// Whether more may be put there; else never again.
-    fn has_room(&self) -> bool {
-        let bytes = self.bytes.load(Ordering::Relaxed);
-        let most = if self.short.load(Ordering::Relaxed) { self.least } else { self.most };
-        if bytes > most.saturating_add(self.page.load(Ordering::Relaxed)) {
+    /// Whether more may be put there. Once it mayn't, it never may again: something of the moment
+    /// is missing.
+    fn takes_more(&self) -> bool {
+        let most = self.most.saturating_add(self.page.load(Ordering::Relaxed));
+        if self.bytes.load(Ordering::Relaxed) > most {
             self.gave_way.store(true, Ordering::Relaxed);
         }
-        !self.gave_way.load(Ordering::Relaxed)
+        !self.has_given_way()
+    }
+
+    fn has_given_way(&self) -> bool {
+        self.gave_way.load(Ordering::Relaxed)
     }
 }
 
@@ -118,7 +117,7 @@ struct Waiter(Tray, Arc<Load>);
 
 impl Keeper for Waiter {
     fn keep(&mut self, db: usize, key: &[u8], entry: Entry<'_>) {
-        if !self.1.has_room() {
+        if !self.1.takes_more() {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
             return;
         }
@@ -141,7 +140,7 @@ pub fn write<W: Write>(
 ) -> io::Result<u64> {
     let trays: Vec<Tray> = (0..node.shard_count()).map(|_| Tray::default()).collect();
     let take = |number: usize| trays.get(number).map(Arc::clone).unwrap_or_default();
-    let load = Arc::new(Load::new(node.maxmemory(), node.shortage()));
+    let load = Arc::new(Load::new(node.maxmemory()));
     let waiter = |number| Box::new(Waiter(take(number), Arc::clone(&load)));
     options.latency.timed(Event::SnapshotCut, || {
         node.begin_snapshot(options.aof_base, |number| waiter(number) as Box<dyn Keeper>)
@@ -180,12 +179,11 @@ fn write_trays<W: Write>(
         file.writer.begin_marks(seed)?;
     }
     for number in 0..trays.len() {
-        let step = |shard: &mut engine::Shard| shard.step_snapshot(1, options.now_ms);
-        while load.walk(|| node.with_shard(number, step)).unwrap_or(false) {
+        // Others may wait for the shard, but not bring more because this does.
+        let step = |shard: &mut engine::Shard| load.walk(|| shard.step_snapshot(1, options.now_ms));
+        while node.with_shard(number, step).unwrap_or(false) {
             trays.iter().try_for_each(|tray| file.empty(tray, load))?;
-            // On a processor of its own a worker that was woken meanwhile would wait for the rest of
-            // a time slice, which is milliseconds.
-            std::thread::yield_now();
+            schedule::let_others_go();
         }
     }
     trays.iter().try_for_each(|tray| file.empty(tray, load))?;
@@ -205,8 +203,8 @@ struct File<W: Write> {
 impl<W: Write> File<W> {
     /// Writes what lies on a tray.
     fn empty(&mut self, tray: &Tray, load: &Load) -> io::Result<()> {
-        if !load.has_room() {
-            return Err(io::Error::other("more changes than the disk or memory takes meanwhile"));
+        if load.has_given_way() {
+            return Err(io::Error::other("more changes than the disk takes meanwhile"));
         }
         let items = std::mem::take(&mut *tray.lock().unwrap_or_else(PoisonError::into_inner));
         self.pieces.clear();
@@ -243,40 +241,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trays_hold_a_part_of_all_memory_and_little_while_it_is_short() {
-        let room = |maxmemory, short, bytes| {
-            let load = Load::new(maxmemory, Arc::new(AtomicBool::new(short)));
+    fn trays_hold_a_part_of_all_memory() {
+        let room = |maxmemory, bytes| {
+            let load = Load::new(maxmemory);
             load.bytes.store(bytes, Ordering::Relaxed);
-            load.has_room()
+            load.takes_more()
         };
-        assert!(room(0, false, TRAYS_MOST) && !room(0, false, TRAYS_MOST + 1));
-        assert!(room(64 << 30, false, TRAYS_MOST) && !room(64 << 30, false, TRAYS_MOST + 1));
-        assert!(room(256 << 20, false, 32 << 20) && !room(256 << 20, false, (32 << 20) + 1));
-        assert!(room(256 << 20, true, 4 << 20) && !room(256 << 20, true, (4 << 20) + 1));
-        assert!(room(4 << 20, true, 512 << 10) && !room(4 << 20, true, (512 << 10) + 1));
+        assert!(room(0, TRAYS_MOST) && !room(0, TRAYS_MOST + 1));
+        assert!(room(64 << 30, TRAYS_MOST) && !room(64 << 30, TRAYS_MOST + 1));
+        assert!(room(512 << 20, 128 << 20) && !room(512 << 20, (128 << 20) + 1));
+        assert!(room(4 << 20, TRAYS_LEAST) && !room(4 << 20, TRAYS_LEAST + 1));
     }
 
     #[test]
-    fn a_page_of_large_values_is_no_shortage() {
-        let load = Load::new(64 << 20, Arc::new(AtomicBool::new(true)));
+    fn a_page_of_large_values_is_no_stalled_disk() {
+        let load = Load::new(64 << 20);
         load.walk(|| {
-            load.bytes.store(40 << 20, Ordering::Relaxed);
-            assert!(load.has_room());
+            load.bytes.store(100 << 20, Ordering::Relaxed);
+            assert!(load.takes_more());
         });
-        load.bytes.store(41 << 20, Ordering::Relaxed);
-        assert!(load.has_room(), "what changes meanwhile");
-        load.bytes.store((41 << 20) + 1, Ordering::Relaxed);
-        assert!(!load.has_room());
+        load.bytes.store((100 << 20) + TRAYS_LEAST, Ordering::Relaxed);
+        assert!(load.takes_more(), "what changes meanwhile");
+        load.bytes.store((100 << 20) + TRAYS_LEAST + 1, Ordering::Relaxed);
+        assert!(!load.takes_more());
     }
 
     #[test]
     fn what_gave_way_once_never_goes_on() {
-        let short = Arc::new(AtomicBool::new(true));
-        let load = Load::new(256 << 20, Arc::clone(&short));
-        load.bytes.store(5 << 20, Ordering::Relaxed);
-        assert!(!load.has_room());
-        short.store(false, Ordering::Relaxed);
+        let load = Load::new(256 << 20);
+        load.bytes.store(TRAYS_MOST, Ordering::Relaxed);
+        assert!(!load.takes_more());
         load.bytes.store(0, Ordering::Relaxed);
-        assert!(!load.has_room(), "something of the moment is missing");
+        assert!(!load.takes_more() && load.has_given_way());
     }
 }
