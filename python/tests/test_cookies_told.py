@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from counting import Counting
-from sessile import session as session_module
+from sessile import session_state
 from sessile.cookies import COOKIE, is_due, note
 from sessile.errors import SessionUnavailable
 from sessile.ids import URL_SAFE
@@ -175,11 +175,11 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Hiccups:
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Makes it so many seconds after the beginning."""
-    start = session_module.now_ms()
+    start = session_state.now_ms()
 
     def passes(seconds: float) -> None:
         moment = start + int(seconds * 1000)
-        monkeypatch.setattr(session_module, "now_ms", lambda: moment)
+        monkeypatch.setattr(session_state, "now_ms", lambda: moment)
 
     passes(0)
     return passes

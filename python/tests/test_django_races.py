@@ -19,7 +19,7 @@ from django.test import AsyncClient, Client, override_settings
 
 import django_site
 from django_site import DJANGOS, OURS, middleware
-from sessile import session as session_module
+from sessile import session_state
 from sessile.django.config import configured
 
 SESSION_COOKIE_AGE = 14 * 86400
@@ -152,12 +152,12 @@ def test_six_coroutines_around_a_sign_in_leave_the_browser_signed_in(any_site: A
 
 def test_a_cookie_is_told_again_past_a_tenth_of_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
     """So its end follows the session's; Django's tells it with each save."""
-    tabs, now = Tabs(), session_module.now_ms
+    tabs, now = Tabs(), session_state.now_ms
     tabs.get("/change")
     assert "sessionid" not in tabs.get("/change").cookies
     tenth = SESSION_COOKIE_AGE * 1000 // 10
     for passed in (tenth + 60_000, 2 * tenth + 120_000):
-        monkeypatch.setattr(session_module, "now_ms", lambda passed=passed: now() + passed)
+        monkeypatch.setattr(session_state, "now_ms", lambda passed=passed: now() + passed)
         assert "sessionid" not in tabs.get("/read").cookies  # a read writes nothing
         again = tabs.get("/change").cookies["sessionid"]
         assert again["max-age"] == SESSION_COOKIE_AGE
@@ -166,12 +166,12 @@ def test_a_cookie_is_told_again_past_a_tenth_of_its_age(monkeypatch: pytest.Monk
 
 def test_a_lost_renewal_is_told_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the end that the browser still has, and so with one that a failing view answered."""
-    tabs, now = Tabs(), session_module.now_ms
+    tabs, now = Tabs(), session_state.now_ms
     tabs.get("/change")
 
     def after(part: float) -> None:
         passed = int(SESSION_COOKIE_AGE * 1000 * part)
-        monkeypatch.setattr(session_module, "now_ms", lambda: now() + passed)
+        monkeypatch.setattr(session_state, "now_ms", lambda: now() + passed)
 
     after(0.95)
     assert "sessionid" in tabs.send("/change").cookies  # it doesn't arrive
@@ -183,7 +183,7 @@ def test_a_lost_renewal_is_told_once_more(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_failing_view_tells_what_it_saved_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    tabs, now = Tabs(), session_module.now_ms
+    tabs, now = Tabs(), session_state.now_ms
     tabs.get("/sign_in?name=ada")
     old = tabs.jar["sessionid"]
     assert tabs.get("/save?cycle&status=500").status_code == 500
@@ -191,7 +191,7 @@ def test_a_failing_view_tells_what_it_saved_by_itself(monkeypatch: pytest.Monkey
     assert tabs.get("/read").json() == {"hits": 1, "user": "ada"}
     assert "sessionid" not in tabs.get("/save?status=500").cookies
     passed = SESSION_COOKIE_AGE * 950
-    monkeypatch.setattr(session_module, "now_ms", lambda: now() + passed)
+    monkeypatch.setattr(session_state, "now_ms", lambda: now() + passed)
     assert tabs.get("/save?status=500").cookies["sessionid"]["max-age"] == SESSION_COOKIE_AGE
     assert Tabs().get("/save?status=500").cookies["sessionid"].value  # a new one
 

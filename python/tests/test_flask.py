@@ -9,8 +9,7 @@ import pytest
 from flask import Flask, abort, request, session
 
 from counting import Counting
-from sessile import ConfigurationError
-from sessile import session as session_module
+from sessile import ConfigurationError, session_state
 from sessile.contract import Life
 from sessile.flask import Sessile, configured
 from sessile.plans import run
@@ -190,8 +189,8 @@ def test_a_permanent_cookie_is_told_again_past_a_tenth_of_its_age(app, client, s
     client.post("/permanent")
     assert not cookie_of(client.get("/read")), "it has just been told"
     assert not cookie_of(client.post("/set", json={"a": 1}))
-    now = session_module.now_ms
-    monkeypatch.setattr(session_module, "now_ms", lambda: now() + 400_000)
+    now = session_state.now_ms
+    monkeypatch.setattr(session_state, "now_ms", lambda: now() + 400_000)
     store.taken()
     for _ in range(2):
         assert "Max-Age=3600" in cookie_of(client.get("/read"))

@@ -8,7 +8,7 @@ import pytest
 from quart import Quart, request, session, websocket
 
 from counting import Counting
-from sessile import session as session_module
+from sessile import session_state
 from sessile.quart import Sessile
 
 
@@ -146,8 +146,8 @@ def test_answers_that_a_sign_in_overtakes_bring_no_old_cookie_back(
         assert "session=" in signed_in[1]
         assert earlier == [(200, "")] * 2 and later == [(200, ""), (409, "")]
         before = signed_in[1].partition("session=")[2].partition(";")[0]
-        now = session_module.now_ms
-        monkeypatch.setattr(session_module, "now_ms", lambda: now() + 40 * 86400 * 100)
+        now = session_state.now_ms
+        monkeypatch.setattr(session_state, "now_ms", lambda: now() + 40 * 86400 * 100)
         assert ("session=" in (await send("GET", "/read"))[1]) is lasting
 
     run(test())

@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 
 from frameworks import LOOKS, browser
-from sessile import SessionUnavailable, memcached, redis_url, urls
+from sessile import SessionUnavailable, memcached, redis_url, session_state, urls
 from sessile import sessile as sessile_module
-from sessile import session as session_module
 from sessile.plans import run
 from sessile.session import Session
 from sites import FRAMEWORKS, PLACES, Place, Site, place_of, site_of
@@ -163,8 +162,8 @@ def test_asvs_14_3_2_cs_caching_caches_are_told_of_every_renewed_cookie(
         if not options:
             found.get("permanent")
         # Nobody is signed in: the cookie alone is the reason.
-        now = session_module.now_ms
-        monkeypatch.setattr(session_module, "now_ms", lambda: now() + 100 * HOUR * 1000)
+        now = session_state.now_ms
+        monkeypatch.setattr(session_state, "now_ms", lambda: now() + 100 * HOUR * 1000)
         untouched, read = found.get("nothing"), found.get("read")
         renewed = [answer for answer in (untouched, read) if answer.cookies]
         assert renewed, "the cookie is due"

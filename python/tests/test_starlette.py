@@ -13,8 +13,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from counting import Counting
-from sessile import ConfigurationError, SessionConflict
-from sessile import session as session_module
+from sessile import ConfigurationError, SessionConflict, session_state
 from sessile.starlette import SessionMiddleware
 
 
@@ -318,15 +317,15 @@ def test_a_cookie_is_told_again_past_a_tenth_of_its_age(store, monkeypatch):
     with TestClient(app_of(max_age=1000)) as client:
         assert "Max-Age=1000" in cookie_of(client.post("/set", json={"a": 1}))
         assert not cookie_of(client.post("/set", json={"a": 2}))
-        now = session_module.now_ms
-        monkeypatch.setattr(session_module, "now_ms", lambda: now() + 200_000)
+        now = session_state.now_ms
+        monkeypatch.setattr(session_state, "now_ms", lambda: now() + 200_000)
         assert not cookie_of(client.get("/read"))
         assert "Max-Age=1000" in cookie_of(client.post("/set", json={"a": 3}))
         assert not cookie_of(client.post("/set", json={"a": 4}))
     with TestClient(app_of(max_age=1000, slide=True)) as client:
         client.post("/set", json={"a": 1})
         assert not cookie_of(client.get("/read"))
-        monkeypatch.setattr(session_module, "now_ms", lambda: now() + 400_000)
+        monkeypatch.setattr(session_state, "now_ms", lambda: now() + 400_000)
         store.taken()
         assert "Max-Age=1000" in cookie_of(client.get("/read"))
         assert store.taken() == {"load": 1, "save": 1}, "the read that renews it notes that"

@@ -26,7 +26,7 @@ from sessile.faces import AsyncFace, Face
 from sessile.ids import mark_of, name_of
 from sessile.merge import has_value, merge
 from sessile.plans import Plan, arun, run
-from sessile.session import SELF
+from sessile.session_state import SELF
 
 __all__ = ["async_sealed", "sealed"]
 
