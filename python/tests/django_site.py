@@ -172,11 +172,14 @@ def expire(request: HttpRequest) -> HttpResponse:
 
 
 def save(request: HttpRequest) -> HttpResponse:
-    """Saves by itself, with another id if asked for."""
-    request.session["hits"] = request.session.get("hits", 0) + 1
+    """Saves by itself, with another id if asked for, without a look at the rest if `blind`."""
+    if "blind" not in request.GET:
+        request.session["hits"] = request.session.get("hits", 0) + 1
     if "cycle" in request.GET:
         request.session.cycle_key()
     request.session.save()
+    if "then" in request.GET:
+        request.session[request.GET["then"]] = True
     return HttpResponse(status=int(request.GET.get("status", "200")))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from http.cookies import SimpleCookie
@@ -17,8 +18,9 @@ import pytest
 
 from counting import Counting
 from sessile import session_state
+from sessile import settings as settings_module
 from sessile.cookies import COOKIE, is_due, note
-from sessile.errors import SessionUnavailable
+from sessile.errors import SessionConflict, SessionUnavailable
 from sessile.ids import URL_SAFE
 from sessile.moving import Moving, Old
 from sessile.plans import run
@@ -31,15 +33,22 @@ Ask = Callable[[str, dict[str, str]], tuple[int, str, list[str]]]
 
 
 class Hiccups(Counting):
-    """A store that fails to answer its next read."""
+    """A store that fails to answer its next read, or whose next write ends in an error."""
 
     fails = False
+    refuses: Exception | None = None
 
     def load(self, *args: Any, **options: Any) -> Any:
         if self.fails:
             self.fails = False
             raise SessionUnavailable("a hiccup")
         return self.engine.load(*args, **options)
+
+    def save(self, *args: Any, **options: Any) -> Any:
+        if self.refuses is not None:
+            error, self.refuses = self.refuses, None
+            raise error
+        return self.engine.save(*args, **options)
 
 
 @dataclass
@@ -76,10 +85,26 @@ def step(session: Any, name: str) -> None:
         del session["x"]
     elif name in ("rotate", "clear"):
         getattr(session, name)()
+    elif name in ERRORS:
+        told_store().refuses = ERRORS[name]
+    elif name == "raise":
+        raise RuntimeError("a bug")
+    elif name == "give_up":
+        raise SessionConflict("found by the view itself")
+    elif name == "end":
+        told_store().end(*session.state.keys)
+
+
+ERRORS = {"conflict": SessionConflict("strict"), "outage": SessionUnavailable("down")}
+"""How the next write ends, by the name of a step."""
+
+
+def told_store() -> Any:
+    return settings_module.ENGINES["memory:told"]
 
 
 def flask(**settings: Any) -> Ask:
-    from flask import Flask, session
+    from flask import Flask, current_app, session
 
     from sessile.flask import Sessile
 
@@ -92,6 +117,9 @@ def flask(**settings: Any) -> Ask:
         user = session.get("_user_id", "nobody")
         for name in page.split("-"):
             step(session, name)
+            if name in ("save", "try"):  # which Flask has no better way to say
+                interface: Any = current_app.session_interface
+                interface.save_session(current_app, session, current_app.response_class())
         return user, 500 if "fail" in page else 200
 
     def ask(path: str, headers: dict[str, str]) -> tuple[int, str, list[str]]:
@@ -115,8 +143,9 @@ def quart(**settings: Any) -> Ask:
         user = session.get("_user_id", "nobody")
         for name in page.split("-"):
             step(session, name)
-            if name == "save":
-                await session.save()
+            if name in ("save", "try"):
+                with suppress(*([SessionConflict] if name == "try" else [])):
+                    await session.save()
         return user, 500 if "fail" in page else 200
 
     async def asking(path: str, headers: dict[str, str]) -> tuple[int, str, list[str]]:
@@ -140,8 +169,9 @@ def starlette(**settings: Any) -> Ask:
         user = session.get("user_id", "nobody")
         for name in page.split("-"):
             step(session, name)
-            if name == "save":
-                await session.save()
+            if name in ("save", "try"):
+                with suppress(*([SessionConflict] if name == "try" else [])):
+                    await session.save()
         return PlainTextResponse(user, 500 if "fail" in page else 200)
 
     options = {"url": "memory:told", "dev": True, "max_age": AGE, **settings}
@@ -150,7 +180,7 @@ def starlette(**settings: Any) -> Ask:
     )
 
     def ask(path: str, headers: dict[str, str]) -> tuple[int, str, list[str]]:
-        found = TestClient(app).get(path, headers=headers)
+        found = TestClient(app, raise_server_exceptions=False).get(path, headers=headers)
         return found.status_code, found.text, found.headers.get_list("set-cookie")
 
     return ask
@@ -236,6 +266,84 @@ def test_a_failing_view_tells_what_it_has_written(framework: str, store: Hiccups
         assert browser.get(page)[0] == 500
         assert browser.id not in (before, None)
         assert browser.user() == "7"
+
+
+@pytest.mark.parametrize(("step", "status"), [("conflict", 409), ("outage", 503)])
+def test_a_refusal_tells_what_was_written_before(
+    framework: str, store: Hiccups, step: str, status: int
+) -> None:
+    browser = Browser(APPS[framework]())
+    for page in ("sign_in-save-set", "rotate-save-set", "rotate-save-set-rotate-save-unset"):
+        before = browser.id
+        assert browser.get(f"{page}-{step}")[0] == status
+        assert browser.id not in (before, None), page
+        assert browser.user() == "7"
+    assert not browser.get(f"permanent-{step}")[2], "nothing was written"
+    assert browser.user() == "7"
+
+
+@pytest.mark.parametrize(
+    ("rest", "status"), [("set", 409), ("set-try-fail", 500), ("set-try-raise", 500)]
+)
+def test_an_id_whose_session_has_ended_is_not_told(
+    framework: str, store: Hiccups, rest: str, status: int
+) -> None:
+    """Whichever save finds out: the last one, or the view's own."""
+    browser = Browser(APPS[framework]())
+    browser.get("sign_in-permanent")
+    found = browser.get(f"rotate-save-end-{rest}")
+    assert (found[0], found[2]) == (status, "")
+
+
+@pytest.mark.parametrize(("step", "status"), [("raise", 500), ("give_up", 409)])
+def test_a_view_that_raises_tells_what_it_has_written(
+    framework: str, store: Hiccups, step: str, status: int
+) -> None:
+    browser = Browser(APPS[framework]())
+    for page in ("sign_in-save", "rotate-save", "set-rotate-save-unset"):
+        before = browser.id
+        assert browser.get(f"{page}-{step}")[0] == status
+        assert browser.id not in (before, None), page
+        assert browser.user() == "7"
+    assert not browser.get("rotate-raise")[2], "nothing was written"
+    assert browser.user() == "7"
+
+
+@pytest.mark.parametrize("within", [True, False])
+def test_what_a_view_raises_reaches_whoever_stands_outside(store: Hiccups, within: bool) -> None:
+    """The app's own page of errors goes out with the cookie only where it passes through ours."""
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+    from starlette.testclient import TestClient
+
+    from sessile.starlette import SessionMiddleware
+
+    raised: list[Exception] = []
+
+    async def view(request: Any) -> Any:
+        if request.path_params["page"] == "save":
+            request.session["user_id"] = "7"
+            await request.session.save()
+        raise RuntimeError("a bug")
+
+    async def page(request: Any, error: Exception) -> Any:
+        raised.append(error)
+        return PlainTextResponse("sorry", 500)
+
+    options: dict[str, Any] = {"url": "memory:told", "dev": True}
+    ours = [Middleware(SessionMiddleware, **options)] if within else []
+    routes, handlers = [Route("/{page}", view)], {Exception: page}
+    app: Any = Starlette(routes=routes, middleware=ours, exception_handlers=handlers)
+    app = app if within else SessionMiddleware(app, **options)
+    for path, text in (("/save", "Internal Server Error" if within else "sorry"), ("/x", "sorry")):
+        with pytest.raises(RuntimeError, match="a bug"):
+            TestClient(app).get(path)
+        found = TestClient(app, raise_server_exceptions=False).get(path)
+        assert (found.status_code, found.text) == (500, text)
+        assert ("session" in found.cookies) == (path == "/save")
+    assert len(raised) == 4, "its handler is called in any case"
 
 
 # answers that are lost

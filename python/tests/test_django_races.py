@@ -19,7 +19,7 @@ from django.test import AsyncClient, Client, override_settings
 
 import django_site
 from django_site import DJANGOS, OURS, middleware
-from sessile import session_state
+from sessile import SessionConflict, SessionUnavailable, session_state
 from sessile.django.config import configured
 
 SESSION_COOKIE_AGE = 14 * 86400
@@ -286,6 +286,50 @@ def test_a_late_save_does_not_undo_a_sign_out(tabs: Tabs) -> None:
     assert answer.status_code == 400
     assert "sessionid" not in answer.cookies
     assert tabs.send("/read", id).json()["user"] == "AnonymousUser"
+
+
+REFUSALS = [(SessionConflict("strict"), 409), (SessionUnavailable("down"), 503)]
+
+
+@pytest.mark.parametrize(("error", "status"), REFUSALS, ids=["conflict", "outage"])
+def test_a_refusal_tells_what_was_saved_before(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, status: int
+) -> None:
+    tabs = Tabs()
+    tabs.get("/sign_in?name=ada")
+    old = tabs.jar["sessionid"]
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(configured().engine(), "save", refused)
+        answer = tabs.get("/save?cycle&then=more")
+        assert answer.status_code == status
+        assert answer.cookies["sessionid"]["max-age"] == SESSION_COOKIE_AGE
+        assert "sessionid" not in tabs.get("/change").cookies
+    assert tabs.jar["sessionid"] != old
+    assert tabs.get("/read").json() == {"hits": 1, "user": "ada"}
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_id_is_told_though_nobody_can_say_how_old_it_gets(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """The view saved a new id without a look at the rest, and then the store was gone."""
+    tabs = Tabs()
+    tabs.get("/change")
+    old = tabs.jar["sessionid"]
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise SessionUnavailable("down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(configured().engine(), "load", unreachable)
+        answer = tabs.get(f"/save?blind&cycle&status={status}")
+    assert (answer.status_code, answer.cookies["sessionid"]["max-age"]) == (503, "")
+    assert tabs.jar["sessionid"] != old
+    assert tabs.get("/read").json()["hits"] == 1
 
 
 def tabs_until_read(request: Any, there: Callable[[], bool]) -> None:

@@ -26,7 +26,16 @@ from sessile.flask_settings import shape_of, url_of, warn
 from sessile.plans import run
 from sessile.session import Session, session_of
 from sessile.settings import NAMES, Settings, read
-from sessile.web import CONFLICT, PERMANENT, UNAVAILABLE, SessionMapping, closing, refuse, told
+from sessile.web import (
+    CONFLICT,
+    PERMANENT,
+    UNAVAILABLE,
+    SessionMapping,
+    closing,
+    refusal_of,
+    refuse,
+    told,
+)
 
 __all__ = ["FlaskSession", "Sessile", "SessileInterface", "configured", "user_of"]
 
@@ -74,19 +83,16 @@ class SessileInterface(SessionInterface):
         response.vary.add("Cookie")
         if not state.is_read:
             return
-        gone = False
         try:
             run(self.settings.engine(), closing(state, response.status_code))
-        except SessionUnavailable:
-            refuse(response, 503, UNAVAILABLE)
-            return
-        except SessionConflict:
-            refuse(response, 409, CONFLICT)
+        except (SessionUnavailable, SessionConflict) as error:
+            refuse(response, *refusal_of(error))
+            if state.tells_cookie:
+                self.set_cookie(app, state, response)
             return
         except SessionGone:
             LOG.info("a session ended while a request was being served")
-            gone = True
-        tells = not gone and told(state, response.status_code, renews=renews(app, state))
+        tells = told(state, response.status_code, renews=renews(app, state))
         if tells:
             self.set_cookie(app, state, response)
         elif state.may_delete_cookie:

@@ -29,7 +29,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from sessile.contract import Changes, Life, Loaded, Push
 from sessile.document import Base
-from sessile.errors import ConfigurationError, DocumentError, SessileError, SessionGone
+from sessile.errors import ConfigurationError, DocumentError, SessileError
 from sessile.ids import mark_of, name_of
 from sessile.plans import Plan, Step
 from sessile.session import SELF, Action, Session, Standing
@@ -376,7 +376,7 @@ class Mirrored(Moved):
                     return
                 LOG.info("session %s was ended by the old engine", name_of(key))
                 yield methodcaller("end", key)
-                raise SessionGone("the session ended while this request was being served")
+                raise self._lost()
             written, new = latest, False
 
     def _note_written(self, key: bytes, found: Loaded) -> Plan[None]:
@@ -451,7 +451,7 @@ class Shadowed(Moved):
         id, chosen, data = self._id, self._next, self.data
         there = yield self.ask("write", chosen or id, data, self._seconds(), chosen is not None)
         if not there:
-            raise SessionGone("the session ended while this request was being served")
+            raise self._lost()
         if chosen is not None:
             yield self.ask("remove", id)
             yield from self._beside(methodcaller("end", *self._keys(id)))

@@ -34,6 +34,7 @@ from sessile.web import (
     SessionMapping,
     closing,
     ended,
+    refusal_of,
     refuse,
     told,
 )
@@ -99,24 +100,23 @@ class SessileInterface(SessionInterface):
             response.vary.add("Cookie")
         if not state.is_read:
             return
-        status, refusal, gone = 200 if response is None else response.status_code, None, False
+        status, refusal = 200 if response is None else response.status_code, None
         try:
             await arun(self.settings.async_engine(), closing(state, status))
         except (SessionUnavailable, SessionConflict) as error:
-            conflicts = isinstance(error, SessionConflict)
-            refusal = (409, CONFLICT) if conflicts else (503, UNAVAILABLE)
+            refusal = refusal_of(error)
             if state.answered:
                 LOG.warning("the session of a WebSocket was not written: %s", error)
         except SessionGone:
             LOG.info("a session ended while a request was being served")
-            gone = True
         if response is None:
             return
         if refusal is not None:
             refuse(response, *refusal)
+            if state.tells_cookie:
+                self.tell(app, state, response, True)
             return
-        tells = not gone and told(state, status, renews=renews(app, state))
-        self.tell(app, state, response, tells)
+        self.tell(app, state, response, told(state, status, renews=renews(app, state)))
 
     def tell(self, app: Quart, state: Session, response: Response, tells: bool) -> None:
         """Sets or deletes the cookie, and says who may keep the response."""

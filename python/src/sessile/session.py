@@ -226,7 +226,7 @@ class Session(State):
         else:
             version = yield ask(expected=self._version if strict else None)
         if version is None:
-            raise SessionGone("the session ended while this request was being served")
+            raise self._lost()
         owner = self._user if user is None else user
         self._settle(self._id, key, version, None, owner)
         return Action.SAVE if sent else Action.TOUCH
@@ -277,7 +277,7 @@ class Session(State):
             create=fallback,
         )
         if version is None:
-            raise SessionGone("the session ended while this request was being served")
+            raise self._lost()
         owner = user if changed else self._user
         self._log("rotated to %s", name_of(new_key))
         self._settle(new_id, new_key, version, None, owner)
@@ -288,7 +288,7 @@ class Session(State):
         for key in self.keys:
             if isinstance((yield methodcaller("load", key, slide=False)), Rotated):
                 telemetry.conflict(self.settings.url)
-                raise SessionConflict(REPLACED)
+                raise SessionConflict(REPLACED) from self._lost()
 
     def find(self) -> Plan[bytes]:
         """The key under which the session lives; asks only if there are several ID_KEYS."""

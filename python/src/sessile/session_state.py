@@ -22,7 +22,7 @@ from sessile import document, ids
 from sessile.contract import ROTATED, Changes, Life, Loaded, Rotated
 from sessile.cookies import COOKIE, is_due, note
 from sessile.encryption import SEAL
-from sessile.errors import EncryptionError
+from sessile.errors import EncryptionError, SessionGone
 from sessile.ids import mark_of, name_of
 from sessile.nested import appended, held, increased, overlaid, place_of
 from sessile.settings import Expiry, Settings
@@ -106,7 +106,7 @@ class State:
         self._ceiling: int | None = None
         self.cleared = False
         """Whether the app said that nothing is to be left."""
-        self._renew = self._alias = self._issued = False
+        self._renew = self._alias = self._issued = self._gone = False
 
     # ---- what the framework sees
 
@@ -168,7 +168,7 @@ class State:
     def may_set_cookie(self) -> bool:
         """Whether the browser may be told `id`: never an id that another one has replaced."""
         known = self.standing is Standing.LIVE and self._id is not None
-        return self._issued or (known and not self._alias)
+        return not self._gone and (self._issued or (known and not self._alias))
 
     @property
     def may_delete_cookie(self) -> bool:
@@ -182,7 +182,8 @@ class State:
 
     @property
     def tells_cookie(self) -> bool:
-        """Whether the browser is to be told `id`: it's new, or its cookie's end was moved."""
+        """Whether the browser is to be told `written_id`: it's new, or its cookie's end was moved.
+        That holds whatever the answer is, also one that refuses what the request did later."""
         return self._told and self.may_set_cookie
 
     @property
@@ -336,11 +337,16 @@ class State:
         self._user, self._settled, self._held = user, self._settled + 1, None
         if base is not None:
             self._base, self._intents, self._unseen = base, document.Intents(), {}
-        self.rotates_hard = self.changed = self.cleared = self._renew = False
+        self.rotates_hard = self.changed = self.cleared = self._renew = self._gone = False
         self._calm = None
         if self._data is not None:
             self.standing = Standing.LIVE
             self._expiry = self.settings.expiry_of(self._data)
+
+    def _lost(self) -> SessionGone:
+        """The store has no session under this id any more, so no browser is to be told it."""
+        self._gone = True
+        return SessionGone("the session ended while this request was being served")
 
     # ---- small questions
 

@@ -11,7 +11,8 @@ A WebSocket's session is loaded at its handshake, whose answer alone can carry a
 written when asked and at the end, looked for every half minute, and its socket closed with 4401
 when it ended. An open socket doesn't count as use.
 What always holds: a response of 500 or more writes nothing; while the store can't be reached, or
-another request has given the session a new id, no cookie is set or deleted.
+another request has given the session a new id, no cookie is set or deleted; an id that was written
+before the request failed is told whatever the answer is, by one of ours if nobody else has begun.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sessile.ids import URL_SAFE
 from sessile.plans import arun
 from sessile.session import Session, session_of
 from sessile.settings import NAMES, Settings, read
-from sessile.web import CONFLICT, ENDED, RECHECK, UNAVAILABLE, closing, ended, parts, told
+from sessile.web import ENDED, RECHECK, UNAVAILABLE, closing, ended, parts, refusal_of, told
 
 __all__ = ["ServerSession", "SessionMiddleware"]
 
@@ -38,6 +39,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOG = logging.getLogger("sessile")
 TWO_WEEKS = 14 * 86400
+FAILED = "Internal Server Error"
+"""What Starlette answers where an app raises."""
 TRY_LATER = 1013
 """The close code of a WebSocket while the store doesn't answer."""
 
@@ -172,11 +175,11 @@ class SessionMiddleware:
         async def answering(message: Message) -> None:
             nonlocal refused, started
             if message["type"] == "http.response.start":
-                started = True
                 refusal = await self.close(session, scope, message)
+                started = True
                 if refusal is not None:
                     refused = True
-                    await refuse(send, *refusal)
+                    await self.refuse(send, state, *refusal)
                     return
                 state.answered = True
             if not refused:
@@ -187,8 +190,13 @@ class SessionMiddleware:
         except (SessionUnavailable, SessionConflict) as error:
             if started:
                 raise
-            await refuse(send, *refusal_of(error))
+            await self.refuse(send, state, *refusal_of(error))
             return
+        except Exception:
+            # Who answers for this stands outside of us, and can set no cookie of ours.
+            if state.tells_cookie and not started:
+                await self.refuse(send, state, 500, FAILED)
+            raise
         if started and not refused and state.differs:
             LOG.warning("a session was changed after its response had started; that is lost")
 
@@ -196,7 +204,7 @@ class SessionMiddleware:
         self, session: ServerSession, scope: Scope, message: Message
     ) -> tuple[int, str] | None:
         """Writes what changed and completes the response's headers; or how to refuse instead."""
-        state, gone = session.state, False
+        state = session.state
         self.adopt(session, scope)
         try:
             await arun(self.settings.async_engine(), closing(state, message["status"]))
@@ -204,10 +212,9 @@ class SessionMiddleware:
             return refusal_of(error)
         except SessionGone:
             LOG.info("a session ended while a request was being served")
-            gone = True
         headers = Headers(message)
         headers.vary()
-        tells = not gone and told(state, message["status"])
+        tells = told(state, message["status"])
         if tells:
             headers.add(b"set-cookie", self.cookie_for(state.written_id or ""))
         elif state.may_delete_cookie:
@@ -215,6 +222,11 @@ class SessionMiddleware:
         if tells or self.settings.user_of(state.data):
             headers.default(b"cache-control", b"private, no-store")
         return None
+
+    async def refuse(self, send: Send, state: Session, status: int, text: str) -> None:
+        """Answers instead of the app: no cookie changes, but what was written before is told."""
+        told = [self.cookie_for(state.written_id or "")] if state.tells_cookie else []
+        await refuse(send, status, text, *told)
 
     def adopt(self, session: ServerSession, scope: Scope) -> None:
         """Takes what a framework has put in the place of the session's dict."""
@@ -364,12 +376,8 @@ def header_of(scope: Scope, name: bytes) -> str:
     return b"; ".join(found).decode("latin-1")
 
 
-def refusal_of(error: Exception) -> tuple[int, str]:
-    return (409, CONFLICT) if isinstance(error, SessionConflict) else (503, UNAVAILABLE)
-
-
-async def refuse(send: Send, status: int, text: str) -> None:
-    """A response that says why nothing was done. It changes no cookie."""
+async def refuse(send: Send, status: int, text: str, *cookies: bytes) -> None:
+    """A response that says why nothing was done."""
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", b"%d" % len(text)),
@@ -378,5 +386,6 @@ async def refuse(send: Send, status: int, text: str) -> None:
     ]
     if status == 503:
         headers.append((b"retry-after", b"1"))
+    headers += [(b"set-cookie", cookie) for cookie in cookies]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text.encode()})

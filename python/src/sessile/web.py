@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sessile.errors import SessileError, SessionConflict, SessionGone
+from sessile.errors import SessileError, SessionConflict, SessionGone, SessionUnavailable
 from sessile.plans import Plan, arun
 from sessile.session import Session, Standing
 
@@ -26,6 +26,7 @@ __all__ = [
     "closing",
     "ended",
     "parts",
+    "refusal_of",
     "refuse",
     "told",
 ]
@@ -190,6 +191,11 @@ async def ended(state: Session, every: float) -> None:
 def parts(path: str | Sequence[Any]) -> Sequence[Any]:
     """The keys of a path."""
     return [path] if isinstance(path, str) else list(path)
+
+
+def refusal_of(error: SessionConflict | SessionUnavailable) -> tuple[int, str]:
+    """Status and text of the answer to a request whose session couldn't be written."""
+    return (409, CONFLICT) if isinstance(error, SessionConflict) else (503, UNAVAILABLE)
 
 
 def refuse(response: Any, status: int, text: str) -> None:

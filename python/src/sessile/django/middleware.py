@@ -4,7 +4,7 @@ What it does beyond Django's: a request whose session got another id in the mean
 store doesn't answer, changes no cookie, so that it can't sign out what another request signed in;
 an id that the browser has is told again only once a tenth of its cookie's age is over, so that an
 answer that arrives late brings no old id back (`sessile.cookies`); what a view saved by itself is
-told even if it fails then; SessionConflict is answered with 409,
+told even if it fails then, or a later save does; SessionConflict is answered with 409,
 SessionUnavailable with 503; `Vary: Cookie` where the session was looked at, and `Cache-Control:
 private, no-store` where the session cookie is set or somebody's session was read, unless the view
 set a Cache-Control of its own. What always holds: a response of 500 or more writes and rotates
@@ -78,7 +78,7 @@ def closing(
     """Writes what the request changed; the response with its cookie and headers, or another."""
     state = session._state
     if isinstance(state.failure, SessionUnavailable) and response.status_code == 500:
-        return unavailable()
+        return telling(unavailable(), session)
     accessed = session.accessed
     if settings.SESSION_COOKIE_NAME in request.COOKIES and session.is_empty():
         if state.may_delete_cookie:
@@ -90,12 +90,12 @@ def closing(
         set_cookie = yield from saving(request, session, response.status_code)
     except UpdateError as error:
         if isinstance(error, SessionConflict):
-            return conflict()
+            return telling(conflict(), session)
         raise SessionInterrupted(
             "The session ended before the request did: by a sign-out, for example."
         ) from error
     except SessionUnavailable:
-        return unavailable()
+        return telling(unavailable(), session)
     if set_cookie:
         add_cookie(response, session)
     if accessed or set_cookie:
@@ -131,10 +131,18 @@ def saving(request: HttpRequest, session: SessionStore, status: int) -> Plan[boo
     return state.may_set_cookie
 
 
+def telling(response: HttpResponse, session: SessionStore) -> HttpResponse:
+    """An answer instead of the view's, which tells the id that the view has written by itself."""
+    if session._state.tells_cookie:
+        add_cookie(response, session)
+    return response
+
+
 def add_cookie(response: Any, session: SessionStore) -> None:
-    """Tells the browser the id, as Django does."""
+    """Tells the browser the id, as Django does. A session that couldn't be read says nothing of
+    its cookie's age, so the cookie ends with the browser."""
     max_age, expires = None, None
-    if not session.get_expire_at_browser_close():
+    if session._state.is_read and not session.get_expire_at_browser_close():
         max_age = session.get_expiry_age()
         expires = http_date(time.time() + max_age)
     response.set_cookie(
