@@ -237,6 +237,24 @@ def test_what_takes_the_place_of_a_dict_moves_nothing_behind_it(value):
     assert list(decode(merge(fields, changes))[0].items()) == [("a", value), ("b", 2), ("c", 3)]
 
 
+@pytest.mark.parametrize("value", ["off", 7, {"sms": 1}, []])
+@pytest.mark.parametrize("before", [{"mail": 1, "push": 0}, "on"])
+def test_two_changes_that_open_a_gap_move_nothing_behind_it(before, value):
+    """The first dict slides, as its first key goes, and what follows it is new at once."""
+    fields = encode({"cart": {"apple": 1}, "prefs": before, "seen": [1], "n": 1})
+    document, base = decode(fields)
+    document["cart"]["pear"] = 2
+    fields = merge(fields, encode_changes(base, document))
+    document, base = decode(fields)
+    del document["cart"]["apple"]
+    document["prefs"] = value
+    changes = encode_changes(base, document)
+    assert not {b"seen", b"n", b"cart.pear"} & set(changes.set)
+    meanwhile = {**fields, b"seen": fields[b"seen"].replace(b"[1]", b"[1,2]")}
+    again, _ = decode(merge(meanwhile, changes))
+    assert same(again, {**document, "seen": [1, 2]})
+
+
 @pytest.mark.parametrize("after", [{"a": {}}, {"a": {"b": {}}}, {"a": {"b": {"c": {}}}}])
 def test_an_empty_dict_takes_the_place_of_a_value_that_was_seen(after):
     fields = encode({"a": 1})

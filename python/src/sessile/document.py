@@ -390,20 +390,27 @@ class _Walk:
         return place
 
     def anchored(self, row: list[tuple[bytes, Place]], limit: Place) -> bool:
-        """Whether the dicts that slid behind `limit` could be held where they stood."""
-        held: list[tuple[int, bytes, Place]] = []
+        """Whether what slid behind `limit` could be held where it stood.
+
+        A first leaf that is written anyway takes the old stamp; a dict gets a marker with it.
+        """
+        held: list[tuple[int, dict[bytes, int], Place]] = []
         for at in range(len(row) - 1, -1, -1):
             name, place = row[at]
             if place < limit:
                 break
-            old = self.old_place(name)
-            if name in self.texts or old is None or not (old[0], name) < limit:
+            old, first = self.old_place(name), place[1]
+            is_new = first in self.texts and first not in self.known
+            if old is None or (name in self.texts and not is_new):
                 return False
-            limit = (old[0], name)
-            held.append((at, name, limit))
-        for at, name, place in held:
-            self.anchors[name] = place[0]
-            row[at] = (name, place)
+            where = (old[0], first if is_new else name)
+            if not where < limit:
+                return False
+            limit = where
+            held.append((at, self.stamps if is_new else self.anchors, where))
+        for at, stamps, where in held:
+            stamps[where[1]] = where[0]
+            row[at] = (row[at][0], where)
         return True
 
     def old_place(self, name: bytes) -> Place | None:
