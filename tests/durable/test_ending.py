@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import resource
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
 
 from durable_servers import LOG, NO_LOG, ours, running
+from test_faults import fault, one_try
 from test_growth import until
 
 RULE = ("--save", "3600 1000000")
@@ -111,6 +114,43 @@ def test_writes_until_the_very_end_are_saved(folder):
         pipe.execute()
         ask(server)
     assert len(kept(folder)) == 2000
+
+
+@pytest.mark.parametrize("meanwhile", [True, False])
+def test_what_changes_while_the_end_is_saved_is_saved_too(folder, meanwhile):
+    """And a snapshot that nothing has changed after is the only one."""
+    server = ours(folder, *NO_LOG, *RULE, "--io-threads", "2")
+    server.client.set("before", 1)
+    temporary = folder / f"temp-{server.process.pid}-dump.rdb"
+    # Clients are dealt out to the workers in turn, and the one that ends is busy.
+    writers = [one_try(server.port) for _ in range(2)]
+    acknowledged = []
+    with fault(server, "fsync:delay_enter=2000000:when=1", temporary):
+        ending = threading.Thread(target=ask, args=(server,))
+        ending.start()
+        deadline = time.monotonic() + SECONDS
+        while not temporary.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        with ThreadPoolExecutor() as pool:
+            if meanwhile:
+                acknowledged = [key for key in pool.map(written, writers, (b"0", b"1")) if key]
+                assert acknowledged, "somebody is answered while it's saved"
+        ending.join()
+    for writer in writers:
+        writer.close()
+    assert server.process.returncode == 0
+    assert server.log.read_text().count("DB saved on disk") == (2 if meanwhile else 1)
+    assert set(kept(folder)) >= {b"before", *acknowledged}
+
+
+def written(client, key: bytes) -> bytes | None:
+    """The key if it was acknowledged."""
+    try:
+        client.set(key, 1)
+    except redis.RedisError:
+        return None
+    return key
 
 
 def failed(folder):

@@ -48,6 +48,10 @@ impl Durable {
             let made = self.in_turn(true, Self::rewrite).and_then(|()| self.close_log());
             made.map_err(|why| format!("{what}, nor can there be a new one: {why}"))
         });
+        // The snapshot of `prepare_end` had to be written while there was still somebody to go on for
+        // if it failed, so others were answered meanwhile: what they changed, deadlines that their
+        // reads moved included, is nowhere else if there is no log. It's counted from before that
+        // snapshot's cut, so one may be written in vain, but none is left out.
         let is_there = prepared && lock(&self.facts).saved_changes == self.changes();
         let wanted = self.saves_at_end(save) && !is_there;
         let saved = if wanted { self.save() } else { Ok(()) };
