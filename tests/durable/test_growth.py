@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import time
 
+import pytest
+
 from durable_servers import LOG, NO_LOG, check, everything, fill, ours, rewritten, running
 from test_faults import fault, increments
 
@@ -65,11 +67,14 @@ def test_a_log_of_as_many_files_as_there_can_be_starts_all_the_same(folder):
     assert check(folder / "appendonlydir")[1]
 
 
-def test_a_small_log_of_many_starts_gets_a_new_base_by_itself(folder):
+@pytest.mark.parametrize("percentage", [100, 0])
+def test_a_small_log_of_many_starts_gets_a_new_base_by_itself(folder, percentage):
+    """Also where it's never to have one because of its size."""
     with running(ours(folder, *LOG)) as client:
         before = fill(client)
     start_again_and_again(folder, INCREMENTS_MOST)
-    with running(ours(folder, *LOG)) as client:
+    growth = ("--auto-aof-rewrite-percentage", str(percentage))
+    with running(ours(folder, *LOG, *growth)) as client:
         until(client, lambda _: len(parts(folder, "incr.aof")) == 1)
         assert everything(client) == before
 

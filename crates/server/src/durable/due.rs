@@ -158,12 +158,14 @@ fn is_point_reached(points: &str, seconds: u64, changes: u64) -> bool {
 }
 
 /// Whether the increments, of which `current` bytes are in the one that is written to, have grown
-/// so much, or are so many, that a new base pays.
+/// so much, or are so many, that a new base pays. Under 0 % growth is nobody's concern, but files
+/// that each start adds to would make the next ones slower, until one has no choice.
 fn does_base_pay(sizes: Sizes, current: u64, percentage: u64, least: u64) -> bool {
     let grown = sizes.before.saturating_add(current);
-    let is_large = sizes.base.saturating_add(grown) >= least
+    let is_large = percentage > 0
+        && sizes.base.saturating_add(grown) >= least
         && grown >= sizes.base.saturating_mul(percentage) / 100;
-    percentage > 0 && (is_large || sizes.increments >= INCREMENTS_MOST)
+    is_large || sizes.increments >= INCREMENTS_MOST
 }
 
 /// Says why something couldn't be begun.
@@ -210,7 +212,8 @@ mod tests {
         assert!(does_base_pay(sizes(1_000, 490, 7), 10, 50, 500));
         assert!(!does_base_pay(sizes(10, 300, 7), 100, 100, 500), "it's small");
         assert!(does_base_pay(sizes(10, 0, INCREMENTS_MOST), 0, 100, 500), "there are many");
-        assert!(!does_base_pay(sizes(10, 5_000, INCREMENTS_MOST), 0, 0, 500), "never by itself");
+        assert!(!does_base_pay(sizes(10, 5_000, INCREMENTS_MOST - 1), 0, 0, 500), "never by size");
+        assert!(does_base_pay(sizes(10, 0, INCREMENTS_MOST), 0, 0, 500), "there are many");
     }
 
     #[test]

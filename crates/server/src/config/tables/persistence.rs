@@ -29,7 +29,7 @@ pub(super) const ROWS: &[Row] = &[
         "auto-aof-rewrite-percentage",
         Kind::Number { min: 0, max: 1 << 30 },
         "100",
-        "Growth of the log at which its base is written anew; 0: never.",
+        "Growth of the log at which its base is written anew; 0: only once it has 64 increments.",
     ),
     Row::live(
         "auto-aof-rewrite-min-size",
