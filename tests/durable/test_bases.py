@@ -5,12 +5,13 @@ Each test has a folder and starts servers on it, ours and Debian's redis-server.
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
 import redis
 
-from durable_servers import LOG, NO_LOG, check, everything, fill, ours, running, theirs
+from durable_servers import LOG, NO_LOG, check, everything, fill, ours, rewritten, running, theirs
 
 PREFIX = "appendonly.aof"
 
@@ -121,6 +122,50 @@ def test_what_follows_a_snapshot_is_no_part_of_it(folder):
     with pytest.raises(RuntimeError) as refused:
         ours(folder, *NO_LOG)
     assert "something follows the file's end" in str(refused.value)
+
+
+def test_check_takes_each_file_for_what_a_start_takes_it_for(folder):
+    """By what names it, not by how it looks."""
+    with running(ours(folder, *LOG)) as client:
+        client.set("a", 1)
+        client.save()
+        rewritten(client)
+    snapshot = (folder / "dump.rdb").read_bytes()
+    behind = snapshot + record("SET", "b", 2)
+    logs = folder / "appendonlydir"
+    shutil.move(logs, folder / "aside")
+    # A snapshot may have any name, and nothing behind it under any.
+    (folder / "dump.rdb").rename(folder / "store")
+    assert check(folder / "store")[1]
+    (folder / "store").write_bytes(behind)
+    lines, whole = check(folder / "store")
+    assert not whole and "something follows the file's end" in lines[0]
+    with pytest.raises(RuntimeError, match="something follows the file's end"):
+        ours(folder, *NO_LOG, "--dbfilename", "store")
+    shutil.move(folder / "aside", logs)
+    (base,), (increment,) = logs.glob("*.base.rdb"), logs.glob("*.incr.aof")
+    for path, other in ((base, record("SET", "b", 2)), (base, behind), (increment, snapshot)):
+        before = path.read_bytes()
+        path.write_bytes(other)
+        for asked in (logs, path):
+            assert not check(asked)[1], (path, asked)
+        with pytest.raises(RuntimeError, match=path.name):
+            ours(folder, *LOG)
+        path.write_bytes(before)
+    # The name of a base is what says that it may have records.
+    (logs / "store").write_bytes(behind)
+    manifest = logs / f"{PREFIX}.manifest"
+    # Without the line that has its checksum, as Redis writes it.
+    lines = [line for line in manifest.read_text().splitlines() if not line.startswith("#")]
+    manifest.write_text("\n".join([*lines, ""]).replace(base.name, "store"))
+    for asked in (logs, logs / "store"):
+        lines, whole = check(asked)
+        assert whole and any("1 records of a log behind it" in line for line in lines), lines
+    with running(ours(folder, *LOG)) as client:
+        assert client.mget("a", "b") == [b"1", b"2"]
+    # Nothing of one is torn: it's never cut.
+    (logs / "store").write_bytes(record("SET", "a", 1) + record("SET", "b", 2)[:-1])
+    assert not check("--fix", logs / "store")[1] and not list(logs.glob("*.torn"))
 
 
 def test_check_finds_records_that_no_start_could_apply(folder):

@@ -3,7 +3,8 @@
 //! A file is an RDB file, an increment of the log, a manifest (with the files that it names), or a
 //! folder with one. What always holds: files are read and nothing is changed, but that `fix` cuts the
 //! torn end of an increment off, which it keeps beside it; damage is never cut away.
-//! A record that no store could apply is damage.
+//! A file is whole if a start takes it for what it is: what the manifest says that names it, be it
+//! asked for or stand beside it. A record that no store could apply is damage.
 //! Not for: what a log's records do to a store; loading tells.
 
 use super::aof::last_written;
@@ -33,13 +34,13 @@ impl Report {
     pub fn of(paths: &[String], fix: bool) -> Self {
         let mut report = Self::default();
         for path in paths {
-            report.look(Path::new(path), fix, true);
+            report.look(Path::new(path), fix, None);
         }
         report
     }
 
-    fn look(&mut self, path: &Path, fix: bool, last: bool) {
-        match facts(path, fix, last) {
+    fn look(&mut self, path: &Path, fix: bool, role: Option<Role>) {
+        match facts(path, fix, role) {
             Ok(Facts::Parts(folder, manifest)) => self.parts(path, &folder, &manifest, fix),
             Ok(Facts::Text(text)) => self.say(path, &text),
             Err(what) => {
@@ -53,12 +54,8 @@ impl Report {
         let increments = manifest.increments.len();
         let base = if manifest.base.is_some() { "a base" } else { "no base" };
         self.say(path, &format!("whole: names {base} and {increments} increments"));
-        let last = last_written(manifest, |name| folder.join(name));
-        if let Some(Part { name, .. }) = &manifest.base {
-            self.look(&folder.join(name), fix, false);
-        }
-        for (number, Part { name, .. }) in manifest.increments.iter().enumerate() {
-            self.look(&folder.join(name), fix, number >= last);
+        for (name, role) in roles(folder, manifest) {
+            self.look(&folder.join(name), fix, Some(role));
         }
     }
 
@@ -76,17 +73,48 @@ enum Facts {
     Parts(PathBuf, Manifest),
 }
 
-/// The facts of a file that is whole, or what is wrong with it. `last`: whether it may be torn.
-fn facts(path: &Path, fix: bool, last: bool) -> Result<Facts, String> {
+/// What a manifest says that a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Base,
+    /// `last`: whether it may be torn.
+    Increment {
+        last: bool,
+    },
+}
+
+/// The files that a manifest names, in their order.
+fn roles<'m>(folder: &Path, manifest: &'m Manifest) -> Vec<(&'m str, Role)> {
+    let last = last_written(manifest, |name| folder.join(name));
+    let base = manifest.base.iter().map(|Part { name, .. }| (name.as_str(), Role::Base));
+    let increments = manifest.increments.iter().enumerate();
+    let increments = increments
+        .map(|(number, part)| (part.name.as_str(), Role::Increment { last: number >= last }));
+    base.chain(increments).collect()
+}
+
+/// What a file is that was asked for itself, if a manifest beside it names it.
+fn role_of(path: &Path) -> Option<Role> {
+    let name = path.file_name()?.to_str()?;
+    let folder = path.parent().filter(|at| *at != "").unwrap_or_else(|| Path::new("."));
+    manifests(folder).ok()?.iter().find_map(|manifest| {
+        let manifest = Manifest::parse(&std::fs::read(manifest).ok()?).ok()?;
+        roles(folder, &manifest).into_iter().find(|(of, _)| *of == name).map(|(_, role)| role)
+    })
+}
+
+/// The facts of a file that is whole, or what is wrong with it. `role`: what a manifest said that it
+/// is that was asked for.
+fn facts(path: &Path, fix: bool, role: Option<Role>) -> Result<Facts, String> {
     let said = |error: std::io::Error| error.to_string();
-    if path.is_dir() {
+    if role.is_none() && path.is_dir() {
         let named = manifests(path).map_err(said)?;
         let [manifest] = named.as_slice() else {
             return Err(format!("has {} manifests of a log, not one", named.len()));
         };
-        return facts(manifest, fix, last);
+        return facts(manifest, fix, None);
     }
-    if path.extension().is_some_and(|end| end == "manifest") {
+    if role.is_none() && path.extension().is_some_and(|end| end == "manifest") {
         let bytes = std::fs::read(path).map_err(said)?;
         let manifest = Manifest::parse(&bytes).map_err(|error| format!("damaged: {error}"))?;
         let folder = path.parent().unwrap_or_else(|| Path::new("")).to_owned();
@@ -95,13 +123,19 @@ fn facts(path: &Path, fix: bool, last: bool) -> Result<Facts, String> {
     let mut head = Vec::new();
     let file = File::open(path).map_err(said)?;
     (&file).take(6).read_to_end(&mut head).map_err(said)?;
+    let is_rdb = head.starts_with(b"REDIS") || head.starts_with(b"VALKEY");
     let file = BufReader::new(File::open(path).map_err(said)?);
-    if head.starts_with(b"REDIS") || head.starts_with(b"VALKEY") {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        snapshot(file, base::has_records(&name)).map(Facts::Text)
-    } else {
-        increment(path, file, fix, last).map(Facts::Text)
-    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let text = match role.or_else(|| role_of(path)) {
+        Some(Role::Base) if !base::has_records(&name) => snapshot(file, false),
+        Some(Role::Base) if is_rdb => snapshot(file, true),
+        Some(Role::Base) => records(file),
+        Some(Role::Increment { last }) => increment(path, file, fix, last),
+        // A snapshot, whatever its name is, or the log of a Redis before 7 that nobody took over.
+        None if is_rdb => snapshot(file, name.ends_with(".aof")),
+        None => increment(path, file, fix, true),
+    };
+    text.map(Facts::Text)
 }
 
 fn manifests(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
@@ -143,6 +177,12 @@ fn snapshot(file: impl Read, has_records: bool) -> Result<String, String> {
         "whole: RDB version {version}, {strings} strings, {hashes} hashes, {hidden} marks of sessions \
          that got another key, {skipped} values of other types; {sum}{behind}"
     ))
+}
+
+/// A base of records alone, of which nothing may be torn.
+fn records(file: impl Read) -> Result<String, String> {
+    let records = base::read_records(file, 0).map_err(|what| format!("damaged: {what}"))?;
+    Ok(format!("whole: {records} records of a log"))
 }
 
 fn increment(path: &Path, file: impl Read, fix: bool, last: bool) -> Result<String, String> {
