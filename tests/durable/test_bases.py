@@ -5,6 +5,7 @@ Each test has a folder and starts servers on it, ours and Debian's redis-server.
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 
@@ -196,6 +197,67 @@ def test_a_deadline_that_could_not_be_loaded_is_refused(folder):
         client.restore("l", 2**62, payload)
     with running(ours(folder, *LOG)) as client:
         assert client.mget("k", "l") == [b"hello", b"hello"]
+
+
+@pytest.mark.parametrize("policy", ["noeviction", "volatile-ttl"])
+@pytest.mark.parametrize("what", ["log", "snapshot"])
+def test_more_than_the_cap_is_loaded_where_nothing_may_go(folder, policy, what):
+    """Who lowers the cap too far has a server that answers, and all of the data."""
+    options = LOG if what == "log" else NO_LOG
+    names = [f"k:{n}" for n in range(4_000)]
+    server = ours(folder, *options, "--appendfsync", "no")
+    with running(server) as client:
+        pipe = client.pipeline(transaction=False)
+        for name in names:
+            pipe.set(name, name * 2_000)
+        pipe.execute()
+        if what == "snapshot":
+            client.save()
+    server = ours(folder, *options, "--maxmemory", "20mb", "--maxmemory-policy", policy)
+    with running(server) as client:
+        assert client.dbsize() == len(names)
+        assert client.get("k:7") == b"k:7" * 2_000
+        memory = client.info("memory")
+        assert memory["used_memory"] > memory["maxmemory"] == 20 << 20
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            client.set("new", 1)
+        said = server.log.read_text()
+        assert "more was loaded than 'maxmemory' allows" in said and "it's 20971520" in said
+        for name in names[100:]:
+            client.delete(name)
+        wait_for(lambda: can_set(client))
+    with running(ours(folder, *options)) as client:
+        # Without a log the snapshot is the store still.
+        assert client.dbsize() == (101 if what == "log" else len(names))
+
+
+def can_set(client) -> bool:
+    try:
+        return client.set("new", 1)
+    except redis.ResponseError:
+        return False
+
+
+@pytest.mark.parametrize("what", ["log", "base", "snapshot"])
+def test_a_start_without_room_says_how_much_there_is(folder, what):
+    options = NO_LOG if what == "snapshot" else LOG
+    with running(ours(folder, *options)) as client:
+        client.set("large", bytes(40 << 20))
+        if what == "snapshot":
+            client.save()
+        elif what == "base":
+            rewritten(client)
+    bounds = {
+        "maxmemory": ("--maxmemory", "20mb", "--maxmemory-policy", "allkeys-lru"),
+        "arena-max": ("--arena-max", "20mb"),
+    }
+    for name, bound in bounds.items():
+        with pytest.raises(RuntimeError) as refused:
+            ours(folder, *options, *bound)
+        words = rf"memory for it: \d+ bytes are in use, and '{name}' is 20971520"
+        assert re.search(words, str(refused.value)), refused.value
+    with running(ours(folder, *options)) as client:
+        assert client.strlen("large") == 40 << 20
 
 
 def test_a_smaller_cap_leaves_no_session_in_part(folder):

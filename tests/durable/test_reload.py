@@ -127,7 +127,7 @@ def test_half_a_store_is_shown_to_nobody(folder):
         client.save()
     written = (folder / "dump.rdb").read_bytes()
     (folder / "dump.rdb").unlink()
-    server = ours(folder, *NO_LOG, *DEBUG, "--maxmemory", "32mb")
+    server = ours(folder, *NO_LOG, *DEBUG, "--arena-max", "32mb")
     server.client.set("mine", 1)
     (folder / "dump.rdb").write_bytes(written)
     with pytest.raises(redis.ConnectionError):

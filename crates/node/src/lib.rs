@@ -222,12 +222,13 @@ impl Node {
             if tries > 0 && !wanted() {
                 return Ok(());
             }
+            let lifted = self.is_cap_lifted();
             let number = hash.shard(self.shards.len());
             let done = self.with_shard(number, |shard| shard.apply(effect, now));
             if let Some(Ok(_)) = done {
                 return Ok(());
             }
-            if !self.make_room(tries, now) {
+            if !self.make_room(tries, now) && (lifted || !self.lift_cap()) {
                 break;
             }
         }

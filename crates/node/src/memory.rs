@@ -2,7 +2,8 @@
 //!
 //! Everything counts: segments that hold memory, and the process's heap, which the shell counts
 //! for us. The arena may populate what the heap leaves of the cap. What always holds: a write
-//! that would go past the cap evicts (without any lock held) or is refused.
+//! that would go past the cap evicts (without any lock held) or is refused; but what the files held
+//! is loaded past it, up to the arena's size, where the policy leaves it alone.
 
 use crate::Node;
 use engine::{Policy, SEGMENT_BYTES};
@@ -28,6 +29,8 @@ pub(crate) struct Memory {
     heap: AtomicU64,
     /// Whether more is used than the cap allows, so that commands that need memory must wait.
     short: AtomicBool,
+    /// The cap doesn't count for now: what is loaded has to be had.
+    lifted: AtomicBool,
     /// The shard that gives room next.
     hand: AtomicUsize,
     /// Live sessions that were evicted.
@@ -41,6 +44,7 @@ impl Memory {
             maxmemory: AtomicU64::new(limits.maxmemory),
             heap: AtomicU64::new(0),
             short: AtomicBool::new(false),
+            lifted: AtomicBool::new(false),
             hand: AtomicUsize::new(0),
             evicted_sessions: AtomicU64::new(0),
         }
@@ -103,7 +107,7 @@ impl Node {
     pub(crate) fn fit_arena(&self, heap: u64) {
         self.memory.heap.store(heap, Ordering::Relaxed);
         let cap = self.memory.maxmemory.load(Ordering::Relaxed);
-        let segments = if cap == 0 {
+        let segments = if cap == 0 || self.memory.lifted.load(Ordering::Relaxed) {
             usize::MAX
         } else {
             (cap.saturating_sub(heap) / SEGMENT_BYTES as u64) as usize
@@ -115,6 +119,34 @@ impl Node {
         if short != self.is_short() {
             self.memory.short.store(short, Ordering::Relaxed);
         }
+    }
+
+    /// Lifts the cap up to what the arena has, until [`Node::settle_cap`], where a policy leaves
+    /// keys alone, be it all or those without a deadline. Whether it does; else keys have to go.
+    pub(crate) fn lift_cap(&self) -> bool {
+        let policy = self.policy();
+        let takes_all =
+            matches!(policy, Policy::AllKeysLru | Policy::AllKeysLfu | Policy::AllKeysRandom);
+        if takes_all || self.maxmemory() == 0 {
+            return false;
+        }
+        self.memory.lifted.store(true, Ordering::Relaxed);
+        self.heap_shrank(0);
+        true
+    }
+
+    /// Whether what is loaded may go past the cap.
+    pub fn is_cap_lifted(&self) -> bool {
+        self.memory.lifted.load(Ordering::Relaxed)
+    }
+
+    /// All is loaded: the cap counts again. Whether it was lifted meanwhile.
+    pub fn settle_cap(&self) -> bool {
+        let was = self.memory.lifted.swap(false, Ordering::Relaxed);
+        if was {
+            self.heap_shrank(0);
+        }
+        was
     }
 
     /// Makes room for a request that found none, with no lock held; harder with each try.

@@ -327,7 +327,7 @@ impl Files {
             match reader.next() {
                 Ok(Some(record)) => {
                     let done = replay.record(&record, store);
-                    done.map_err(|error| wrong(error.to_string()))?;
+                    done.map_err(|error| wrong(load::why(store.node(), &error)))?;
                     found.records += 1;
                 }
                 Ok(None) => break,

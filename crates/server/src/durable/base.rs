@@ -9,9 +9,9 @@
 //! What always holds: all of it is loaded, or it's an error. Records of Redis have no checksums, so
 //! nothing but a whole file is taken for right.
 
-use super::load::{Found, rdb_part};
+use super::load::{Found, rdb_part, why};
 use super::loading::Loading;
-use persist::aof::{DryRun, Reader, Record, ReplayError};
+use persist::aof::{DryRun, Reader, Record};
 use persist::rdb::{self, Others, Reader as RdbReader};
 use std::io::{self, Cursor, Read};
 
@@ -35,7 +35,8 @@ pub(super) fn load(
     let (is_rdb, file) = begun(file).map_err(|error| error.to_string())?;
     let (node, mut replay) = (store.node(), store.replay());
     let mut found = Found::default();
-    let apply = |record: &Record<'_>| replay.record(record, store);
+    let apply =
+        |record: &Record<'_>| replay.record(record, store).map_err(|error| why(node, &error));
     if is_rdb {
         let (of_rdb, reader) = rdb_part(node, file, began_ms)?;
         found = of_rdb;
@@ -74,10 +75,10 @@ pub(super) fn read_records(file: impl Read, offset: u64) -> Result<u64, String> 
     records(file, offset, |record| dry.record(record))
 }
 
-fn records(
+fn records<E: ToString>(
     file: impl Read,
     offset: u64,
-    mut each: impl FnMut(&Record<'_>) -> Result<(), ReplayError>,
+    mut each: impl FnMut(&Record<'_>) -> Result<(), E>,
 ) -> Result<u64, String> {
     let mut reader = Reader::resume(file, offset, None, None);
     let mut count = 0;

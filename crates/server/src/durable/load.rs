@@ -10,9 +10,10 @@
 //! is shown to clients; what a shard gets, one filler puts there, in the file's order.
 
 use crate::limits::{FILL_BYTES, FILL_ITEMS, FILL_WAITING, FILLERS};
-use crate::os::machine;
-use engine::{Change, Effect, Key, KeyHash};
+use crate::os::{heap, machine};
+use engine::{Change, Effect, Key, KeyHash, SEGMENT_BYTES};
 use node::Node;
+use persist::aof::{ReplayError, ReplayProblem};
 use persist::rdb::{Event, Item, Others, Reader};
 use std::io::Read;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -174,13 +175,33 @@ fn fill(node: &Node, from: &Receiver<Batch>, done: &Sender<Batch>) -> Result<(),
         for (hash, Item { db, key, item, .. }) in &batch {
             let key = Key { bytes: key, hash: *hash };
             let effect = Effect::Key { db: *db, key, change: Change::Install(item) };
-            node.install(&effect, *hash, LONG_AGO_MS)
-                .map_err(|_| "there isn't enough memory for it, see `maxmemory`".to_owned())?;
+            node.install(&effect, *hash, LONG_AGO_MS).map_err(|_| no_room(node))?;
         }
         // Nobody wants them any more once everything is read.
         let _ = done.send(batch);
     }
     Ok(())
+}
+
+/// What is wrong with a record, and what can be done about it if that is memory.
+pub(super) fn why(node: &Node, error: &ReplayError) -> String {
+    match error.problem {
+        ReplayProblem::Full => format!("{error}: {}", no_room(node)),
+        _ => error.to_string(),
+    }
+}
+
+fn no_room(node: &Node) -> String {
+    let used = heap::used() + node.arena_bytes();
+    let most = (node.arena().capacity() * SEGMENT_BYTES) as u64;
+    let (what, most) = match node.maxmemory() {
+        cap if cap == 0 || node.is_cap_lifted() => ("arena-max", most),
+        cap => ("maxmemory", cap),
+    };
+    format!(
+        "there isn't enough memory for it: {used} bytes are in use, and '{what}' is {most}; a start \
+         with more of it loads the files"
+    )
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::log::{Log, Policy};
 use super::salvage::{self, Summary};
 use crate::config::Config;
 use crate::log as say;
+use crate::os::heap;
 use persist::aof::manifest_name;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,6 +57,14 @@ impl Durable {
 
     /// The store is whole: everybody may see it.
     pub(super) fn end_loading(&self) {
+        let (lifted, cap) = (self.node.settle_cap(), self.node.maxmemory());
+        let used = heap::used() + self.node.arena_bytes();
+        if lifted && used > cap {
+            say::warning(format_args!(
+                "more was loaded than 'maxmemory' allows: {used} bytes are in use, and it's {cap}. \
+                 Writes that need memory are refused until keys have gone or it's raised"
+            ));
+        }
         self.loading.store(false, Ordering::Release);
         // The workers have what is overdue before them.
         self.ring();
