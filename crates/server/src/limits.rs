@@ -86,7 +86,8 @@ pub const FILL_ITEMS: usize = 128;
 pub const FILL_BYTES: usize = 256 << 10;
 /// Batches of them that may wait for such a thread.
 pub const FILL_WAITING: usize = 8;
-/// Keys of which it's remembered that they were evicted while a log was loaded.
+/// Keys of which it's remembered that they were evicted while a log was loaded. Once there are more,
+/// any key that isn't there may be one: a new one isn't made by what changes a part of it.
 pub const MISSING_KEYS: usize = 1 << 20;
 /// How long a reload waits for the workers to come to the end of their turns (ms).
 pub const RELOAD_QUIET_MS: u64 = 10_000;

@@ -2,7 +2,9 @@
 //!
 //! Memory has its cap then, too, and a cap that was lowered makes the policy evict. What the log
 //! says of an evicted key afterwards builds on what is gone. So it's remembered which these are:
-//! replay passes over such records until one says all of what the key holds.
+//! replay passes over such records until one says all of what the key holds. Of more keys than can
+//! be remembered it's no longer known which they are: then it passes over what changes a part of any
+//! key that isn't there, a new one, too.
 //! What always holds: no key has a value that it never had.
 
 use super::keeper::lock;
@@ -50,7 +52,7 @@ impl<'n> Loading<'n> {
         if self.missing.some() {
             say::warning(format_args!(
                 "keys were evicted while the log was loaded, see `maxmemory`; {} records that \
-                 change a part of one weren't applied",
+                 change a part of one, or of a key that may be one, weren't applied",
                 self.missed
             ));
         }
