@@ -21,9 +21,12 @@ from redis.retry import Retry
 
 from durable_servers import LOG, NO_LOG, Server, check, command_of, ours, rewritten, running
 from servers import free_port
+from stalls import Stalls
 from test_disk import bulk, told
 
 SECONDS = 60
+REFUSED_WITHIN = 1
+"""Seconds from the last write that a full disk took to the first one that is refused."""
 WRITERS = 30
 INCREMENTS = 30
 """So many increments, from the first on, are files that a fault is about."""
@@ -66,10 +69,19 @@ def one_try(port: int, timeout: float = SECONDS) -> redis.Redis:
 
 
 def write_until_refused(
-    port: int, known: dict[str, bytes], unknown: set[str], prefix: str = ""
+    port: int,
+    known: dict[str, bytes],
+    unknown: set[str],
+    prefix: str = "",
+    stalls: Stalls | None = None,
 ) -> str:
-    """Writes until an error comes; what is acknowledged is known."""
+    """Writes until an error comes; what is acknowledged is known.
+
+    With `stalls` it has to come in time: so long after what was acknowledged last, which the disk
+    has taken, and without what kept this machine from running meanwhile.
+    """
     with closing(one_try(port)) as client:
+        taken = time.time()
         for n in range(100_000):
             key = f"{prefix}k:{n}"
             try:
@@ -77,9 +89,14 @@ def write_until_refused(
             except redis.ConnectionError:
                 unknown.add(key)
             except redis.ResponseError as error:
+                refused = time.time()
+                if stalls:
+                    most = REFUSED_WITHIN + stalls.within(taken, refused)
+                    assert refused - taken <= most, (refused - taken, most)
                 return str(error)
             else:
                 known[key] = bulk(n)
+                taken = time.time()
     raise AssertionError("no write was refused")
 
 
@@ -416,6 +433,7 @@ def can_mount() -> bool:
 @pytest.mark.skipif(not can_mount(), reason="no mount namespaces here")
 @pytest.mark.parametrize("policy", ["always", "everysec"])
 def test_a_disk_without_room_is_survived_again_and_again(folder, policy):
+    """Each time writes are refused within a second, and taken again once there is room."""
     small = Small(folder, *LOG, "--appendfsync", policy)
     server, client = small.server, small.server.client
     known: dict[str, bytes] = {}
@@ -426,7 +444,8 @@ def test_a_disk_without_room_is_survived_again_and_again(folder, policy):
         snapshot = (small.folder / "dump.rdb").read_bytes()
         for turn in range(2):
             small.fill(leave=50_000)
-            said = write_until_refused(server.port, known, unknown, f"{turn}:")
+            with Stalls() as stalls:
+                said = write_until_refused(server.port, known, unknown, f"{turn}:", stalls)
             assert said.startswith("MISCONF"), said
             with closing(one_try(server.port)) as reader:
                 assert reader.mget(known) == list(known.values())
