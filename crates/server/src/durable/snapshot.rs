@@ -20,6 +20,7 @@ use persist::rdb::{Encoder, Facts, Writer};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
 
 /// The fact of a base which increment follows it.
 pub(super) const FOLLOWS: &str = "sessile-increment";
@@ -63,9 +64,9 @@ impl Kept {
 /// Where a shard puts items.
 type Tray = Arc<Mutex<Vec<Kept>>>;
 
-/// What lies on all trays, and how much may.
-#[derive(Debug)]
+/// All trays, what lies on them, and how much may.
 struct Load {
+    trays: Vec<Tray>,
     bytes: AtomicUsize,
     /// So much may lie there.
     most: usize,
@@ -74,16 +75,20 @@ struct Load {
     page: AtomicUsize,
     /// It was too much once.
     gave_way: AtomicBool,
+    /// What lay there then is being forgotten.
+    forgotten: AtomicBool,
 }
 
 impl Load {
-    fn new(maxmemory: u64) -> Self {
+    fn new(maxmemory: u64, shards: usize) -> Self {
         let cap = if maxmemory == 0 { usize::MAX } else { maxmemory as usize };
         Self {
+            trays: (0..shards).map(|_| Tray::default()).collect(),
             bytes: AtomicUsize::new(0),
             most: (cap / TRAYS_PART).clamp(TRAYS_LEAST, TRAYS_MOST),
             page: AtomicUsize::new(0),
             gave_way: AtomicBool::new(false),
+            forgotten: AtomicBool::new(false),
         }
     }
 
@@ -109,6 +114,23 @@ impl Load {
     fn has_given_way(&self) -> bool {
         self.gave_way.load(Ordering::Relaxed)
     }
+
+    /// Has a thread of its own take off and free what lies on all trays: whoever finds that it's too
+    /// much holds a shard's lock, for which others wait, and the one who writes waits for the disk.
+    fn forget(self: &Arc<Self>) {
+        if self.forgotten.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let load = Arc::clone(self);
+        let forget = move || load.trays.iter().for_each(|tray| drop(taken(tray)));
+        // Without a thread it goes when the snapshot does.
+        let _ = Builder::new().name("forget".to_owned()).spawn(forget);
+    }
+}
+
+/// What lies on a tray, taken off.
+fn taken(tray: &Tray) -> Vec<Kept> {
+    std::mem::take(&mut *tray.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Puts a shard's items on its tray. Once there are too many on all of them, the disk doesn't
@@ -118,7 +140,7 @@ struct Waiter(Tray, Arc<Load>);
 impl Keeper for Waiter {
     fn keep(&mut self, db: usize, key: &[u8], entry: Entry<'_>) {
         if !self.1.takes_more() {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
+            self.1.forget();
             return;
         }
         let kept = Kept { db, key: key.to_vec(), item: entry.to_owned_item() };
@@ -138,15 +160,14 @@ pub fn write<W: Write>(
     out: W,
     cut: impl FnOnce(),
 ) -> io::Result<u64> {
-    let trays: Vec<Tray> = (0..node.shard_count()).map(|_| Tray::default()).collect();
-    let take = |number: usize| trays.get(number).map(Arc::clone).unwrap_or_default();
-    let load = Arc::new(Load::new(node.maxmemory()));
+    let load = Arc::new(Load::new(node.maxmemory(), node.shard_count()));
+    let take = |number: usize| load.trays.get(number).map(Arc::clone).unwrap_or_default();
     let waiter = |number| Box::new(Waiter(take(number), Arc::clone(&load)));
     options.latency.timed(Event::SnapshotCut, || {
         node.begin_snapshot(options.aof_base, |number| waiter(number) as Box<dyn Keeper>)
     });
     cut();
-    let written = write_trays(node, options, (&trays, &load), out);
+    let written = write_trays(node, options, &load, out);
     for number in 0..node.shard_count() {
         drop(node.with_shard(number, engine::Shard::end_snapshot));
     }
@@ -156,7 +177,7 @@ pub fn write<W: Write>(
 fn write_trays<W: Write>(
     node: &Node,
     options: Options<'_>,
-    (trays, load): (&[Tray], &Load),
+    load: &Load,
     out: W,
 ) -> io::Result<u64> {
     let follows = options.follows.map(|number| number.to_string());
@@ -178,15 +199,15 @@ fn write_trays<W: Write>(
     if let Some(seed) = options.seed {
         file.writer.begin_marks(seed)?;
     }
-    for number in 0..trays.len() {
+    for number in 0..load.trays.len() {
         // Others may wait for the shard, but not bring more because this does.
         let step = |shard: &mut engine::Shard| load.walk(|| shard.step_snapshot(1, options.now_ms));
         while node.with_shard(number, step).unwrap_or(false) {
-            trays.iter().try_for_each(|tray| file.empty(tray, load))?;
+            load.trays.iter().try_for_each(|tray| file.empty(tray, load))?;
             schedule::let_others_go();
         }
     }
-    trays.iter().try_for_each(|tray| file.empty(tray, load))?;
+    load.trays.iter().try_for_each(|tray| file.empty(tray, load))?;
     file.writer.finish()?;
     Ok(file.keys)
 }
@@ -206,7 +227,7 @@ impl<W: Write> File<W> {
         if load.has_given_way() {
             return Err(io::Error::other("more changes than the disk takes meanwhile"));
         }
-        let items = std::mem::take(&mut *tray.lock().unwrap_or_else(PoisonError::into_inner));
+        let items = taken(tray);
         self.pieces.clear();
         load.bytes.fetch_sub(items.iter().map(Kept::bytes).sum(), Ordering::Relaxed);
         for Kept { db, key, item } in items {
@@ -243,7 +264,7 @@ mod tests {
     #[test]
     fn trays_hold_a_part_of_all_memory() {
         let room = |maxmemory, bytes| {
-            let load = Load::new(maxmemory);
+            let load = Load::new(maxmemory, 1);
             load.bytes.store(bytes, Ordering::Relaxed);
             load.takes_more()
         };
@@ -255,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_page_of_large_values_is_no_stalled_disk() {
-        let load = Load::new(64 << 20);
+        let load = Load::new(64 << 20, 1);
         load.walk(|| {
             load.bytes.store(100 << 20, Ordering::Relaxed);
             assert!(load.takes_more());
@@ -268,10 +289,29 @@ mod tests {
 
     #[test]
     fn what_gave_way_once_never_goes_on() {
-        let load = Load::new(256 << 20);
+        let load = Load::new(256 << 20, 1);
         load.bytes.store(TRAYS_MOST, Ordering::Relaxed);
         assert!(!load.takes_more());
         load.bytes.store(0, Ordering::Relaxed);
         assert!(!load.takes_more() && load.has_given_way());
+    }
+
+    #[test]
+    fn what_gave_way_is_forgotten_on_every_tray_while_the_disk_stalls() {
+        let load = Arc::new(Load::new(256 << 20, 3));
+        for tray in &load.trays {
+            let item = OwnedItem {
+                value: engine::OwnedValue::String(b"v".to_vec()),
+                meta: engine::Meta::default(),
+                user: Vec::new(),
+            };
+            tray.lock().unwrap().push(Kept { db: 0, key: b"k".to_vec(), item });
+        }
+        load.bytes.store(TRAYS_MOST, Ordering::Relaxed);
+        load.takes_more();
+        load.forget();
+        while load.trays.iter().any(|tray| !tray.lock().unwrap().is_empty()) {
+            std::thread::yield_now();
+        }
     }
 }
