@@ -9,7 +9,7 @@ use super::aof::{Files, Sizes};
 use super::due::Pause;
 use super::folder::Folder;
 use super::log::{Facts as LogFacts, Log, Policy};
-use super::progress::{Loading, Progress};
+use super::progress::{HowFar, Progress};
 use super::reload::Reloads;
 use super::snapshot::{self, Options};
 use crate::config::{Config, Store};
@@ -142,7 +142,7 @@ impl Durable {
     }
 
     /// How far loading has come, while it goes on.
-    pub fn loading(&self) -> Option<Loading> {
+    pub fn how_far(&self) -> Option<HowFar> {
         self.is_loading().then(|| self.progress.now())
     }
 

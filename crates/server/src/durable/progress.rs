@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How far a load has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Loading {
+pub struct HowFar {
     /// When it began, Unix milliseconds.
     pub began_ms: u64,
     /// Bytes of all files.
@@ -19,7 +19,7 @@ pub struct Loading {
     pub read: u64,
 }
 
-impl Loading {
+impl HowFar {
     /// Hundredths that were read.
     pub fn percent(&self) -> f64 {
         self.read.min(self.total) as f64 * 100.0 / self.total.max(1) as f64
@@ -76,8 +76,8 @@ impl Progress {
     }
 
     /// How it stands.
-    pub fn now(&self) -> Loading {
-        Loading {
+    pub fn now(&self) -> HowFar {
+        HowFar {
             began_ms: self.began_ms.load(Ordering::Relaxed),
             total: self.total.load(Ordering::Relaxed),
             read: self.read.load(Ordering::Relaxed),
@@ -126,9 +126,9 @@ mod tests {
         let mut file = progress.open(&path).unwrap();
         file.read_exact(&mut [0; 250]).unwrap();
         let now = progress.now();
-        assert_eq!(now, Loading { began_ms: 5_000, total: 1_000, read: 250 });
+        assert_eq!(now, HowFar { began_ms: 5_000, total: 1_000, read: 250 });
         assert!((now.percent() - 25.0).abs() < 1e-9);
-        assert_eq!((now.seconds_left(7_000), Loading::default().seconds_left(9)), (6, 0));
+        assert_eq!((now.seconds_left(7_000), HowFar::default().seconds_left(9)), (6, 0));
         progress.stop();
         assert!(file.read(&mut [0]).unwrap_err().to_string().contains("told to end"));
         assert_eq!(progress.now(), now);

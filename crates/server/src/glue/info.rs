@@ -145,7 +145,7 @@ fn persistence(host: &ServerHost, tally: &Tally, out: &mut String) {
     let seconds = |took: Option<u64>| took.map_or(-1, |ms| (ms / 1000) as i64);
     let so_far = |on: bool| seconds(on.then(|| now_ms.saturating_sub(facts.began_ms)));
     out.push_str("# Persistence\r\n");
-    let loading = host.durable.loading();
+    let loading = host.durable.how_far();
     line(out, "loading", u8::from(loading.is_some()));
     line(out, "async_loading", 0);
     if let Some(loading) = loading {
