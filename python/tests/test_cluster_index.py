@@ -1,5 +1,6 @@
 """The index of users in a cluster, which is on other shards than the sessions: whatever is cut off,
-a live session is listed and ended with the others, and left-overs go when they are old.
+and whoever changes a session at the same moment, a live session is listed and ended with the
+others, and left-overs go when they are old.
 
 A crash is a plan that stops before or after one of its exchanges; nothing of it runs any more.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -99,6 +100,12 @@ class Shop:
     def entries(self) -> dict[bytes, bytes]:
         """What the index says, left-overs and all."""
         return dict(self.run(self.engine._plans.entries(self.user)))
+
+    def both(self) -> Iterator[str]:
+        """Both users, each of them the one asked for."""
+        for _ in range(2):
+            yield self.user
+            self.user, self.other = self.other, self.user
 
     def run(self, plan: Plan[Any]) -> Any:
         return self.engine._run(plan)
@@ -209,6 +216,61 @@ def test_a_crash_anywhere_leaves_no_session_unlisted(
         assert shop.entries() == {}, where
     else:
         raise AssertionError("it never came to its end")
+
+
+CHANGES: dict[str, Callable[[Shop, bytes], Plan[Any]]] = {
+    "to another": lambda shop, key: saved(shop, key, shop.other),
+    "back": lambda shop, key: saved(shop, key, shop.user),
+    "to nobody": lambda shop, key: saved(shop, key, ""),
+    "renew": lambda shop, key: rotated(shop, key, None, 30),
+    "sign in": lambda shop, key: rotated(shop, key, shop.other, 0),
+}
+"""What may be done to one session at the same moment."""
+PAIRS = list(itertools.combinations_with_replacement(CHANGES, 2))
+
+
+def saved(shop: Shop, key: bytes, user: str) -> Plan[Any]:
+    return shop.engine._plans.save(key, NONE, FOREVER, None, user, None)
+
+
+def rotated(shop: Shop, key: bytes, user: str | None, grace: int) -> Plan[Any]:
+    return shop.engine._plans.rotate(
+        key, shop.key(), NONE, FOREVER, None, user, None, grace, False, None, None
+    )
+
+
+def asked_once(ask: Ask) -> Plan[Any]:
+    return (yield ask)
+
+
+def take_turns(shop: Shop, plans: list[Plan[Any]], turns: Sequence[int]) -> Iterator[int]:
+    """Carries out plans exchange by exchange: first in the order of `turns`, then to their ends."""
+    asks: list[Ask | None] = [next(plan) for plan in plans]
+    for turn in [*turns, *([0] * STEPS_MAX), *([1] * STEPS_MAX)]:
+        ask = asks[turn]
+        if ask is not None:
+            try:
+                asks[turn] = plans[turn].send(shop.run(asked_once(ask)))
+            except StopIteration:
+                asks[turn] = None
+            yield turn
+    assert asks == [None, None]
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS, ids=[", ".join(pair) for pair in PAIRS])
+def test_two_changes_at_once_leave_the_session_listed(shop: Shop, first: str, second: str) -> None:
+    """In whatever order their exchanges come, whoever has it at last can list and end it."""
+    for turns in itertools.product((0, 1), repeat=5):
+        shop.begin()
+        key = shop.session()
+        plans = [CHANGES[name](shop, key) for name in (first, second)]
+        for _ in take_turns(shop, plans, turns):
+            for user in shop.both():
+                assert shop.entries().keys() >= shop.live(), (user, turns)
+        for user in shop.both():
+            live = shop.live()
+            assert shop.listed() == live, (user, turns)
+            assert shop.engine.end_all(user) == len(live), (user, turns)
 
 
 def test_an_entry_of_a_session_about_to_be_made_stays(shop: Shop) -> None:

@@ -2,10 +2,13 @@
 
 Old and new key of a rotation share a hash tag, so a session stays on its shard, and each change
 of it is one script there. A user's index is on the shard of its own name, so it takes commands
-of its own: an entry is written before the session is created or rotated and removed after it
-ended. What always holds: a crash in between leaves an entry without session, never a session
-without entry; ENDALL repeats until in a pass no session moved on, so that none that was there
-when it began escapes it by rotating; replicas are never asked.
+of its own: an entry is written before the session is the user's, and removed once its key is no
+session any more. Of a session that only changed hands the user before keeps the entry, until
+whoever reads that index finds it old: taken away at once, it might go after the session was given
+back. What always holds: a crash in between, or changes of one session at the same moment, leave
+an entry without session, never a session without entry; ENDALL repeats until in a pass no session
+moved on, so that none that was there when it began escapes it by rotating; replicas are never
+asked.
 """
 
 from __future__ import annotations
@@ -162,17 +165,13 @@ class ClusterPlans(Plans):
         once = token or token_for(changes, expected)
         indexed: bytes | None = None
         for _ in range(TRIES):
-            words = save_words(
-                self.within, changes, life, expected, user, once, indexed is not None
-            )
+            words = save_words(self.within, changes, life, expected, user, once, indexed or b"0")
             try:
                 reply = yield from self.script(scripts.SAVE, [key], words, None)
             except Reindex as found:
                 indexed = str(found).encode()
                 yield from self.join(user or "", indexed)
                 continue
-            if reply is not None and user is not None and reply[1] and reply[1] != user.encode():
-                yield from self.leave(reply[1].decode(), indexed or key)
             return version_of(reply)
         raise SessionUnavailable("too many others change the same session")
 

@@ -133,7 +133,7 @@ class Plans:
         reply = yield from self.script(
             scripts.SAVE,
             [key],
-            save_words(self.within, changes, life, expected, user, once, True),
+            save_words(self.within, changes, life, expected, user, once, b"1"),
             lambda view: rules.save(view, key, changes, life, expected, user, once),
         )
         return version_of(reply)
@@ -337,16 +337,17 @@ def save_words(
     expected: int | None,
     user: str | None,
     token: bytes | None,
-    indexed: bool,
+    indexed: bytes,
 ) -> list[Word]:
-    """The arguments of SAVE."""
+    """The arguments of SAVE. `indexed`: the key that a cluster's engine has indexed, or 0; 1 where
+    the script does it."""
     return [
         prefix,
         *life_words(life),
         user_word(user),
         token.hex() if token else b"",
         b"" if expected is None else expected,
-        b"1" if indexed else b"0",
+        indexed,
         *patch(changes),
     ]
 

@@ -554,9 +554,9 @@ SAVE = Script(
     + INDEX
     + MERGE
     + r"""
--- KEYS[1]; ARGV: prefix, idle, max, exat, user, token, expected version or '', '1' if the user is
--- indexed or will be here, patch. Answers the version and the user before, or nil; USER with the
--- key if the user changes and isn't indexed.
+-- KEYS[1]; ARGV: prefix, idle, max, exat, user, token, expected version or '', '1' if the user will
+-- be indexed here or else the key that was, patch. Answers the version and the user before, or nil;
+-- USER with the key if the user changes and it isn't indexed: an alias may lead to another by now.
 local prefix, life, user, token = word(), {word(), word(), word()}, word(), word()
 local expected, indexed = word(), word()
 local key, f = resolve(KEYS[1])
@@ -569,7 +569,7 @@ local dirty = {}
 local changed, problem = merge(key, f, dirty)
 if problem then return redis.error_reply('REFUSED ' .. problem) end
 local owner = user == '' and before or string.sub(user, 2)
-if owner ~= before and owner ~= '' and indexed ~= '1' then
+if owner ~= before and owner ~= '' and indexed ~= '1' and indexed ~= key then
   return redis.error_reply('USER ' .. key)
 end
 if owner ~= before then
