@@ -31,6 +31,7 @@ class OldEngine:
         return self.records.get(id)
 
     def write(self, id: str, document: dict[Any, Any], seconds: int, new: bool) -> bool:
+        self._may_fail("write")
         if not new and id not in self.records:
             return False
         self.records[id] = Old(dict(document), seconds)
@@ -111,6 +112,31 @@ def test_a_renewal_is_told_once_it_counts(caplog: pytest.LogCaptureFixture) -> N
         run(settings.engine(), again.save())
     assert source.failing == [] and "an old record was not removed" in caplog.text
     assert again.id != session.id and standing(settings, again.id) is Standing.LIVE
+
+
+@pytest.mark.parametrize("failing", ["remove", "write"])
+def test_a_renewal_is_told_though_the_mirror_fails(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    settings = settings_for("mirror")
+    source, session = settings.moving.source, signed_in(settings)
+    again = renewing(settings, session)
+    source.failing = [failing] if failing == "remove" else ["", failing]
+    with caplog.at_level(logging.WARNING, "sessile.moving"):
+        run(settings.engine(), again.save())
+    said = "not removed" if failing == "remove" else "not written"
+    assert source.failing == [] and f"an old record was {said}: ConnectionError" in caplog.text
+    assert again.tells_cookie and again.written_id == again.id != session.id
+    assert session.id is not None and again.id is not None
+    assert standing(settings, again.id) is Standing.LIVE
+    assert source.records[again.id].document["user"] == "ada", "the next look has written it"
+    assert standing(settings, session.id) is not Standing.LIVE
+    # Also once nobody remembers here that the old id was replaced.
+    engine: Any = settings.engine()
+    clock = engine._clock
+    monkeypatch.setattr(engine, "_clock", lambda: clock() + 61_000)
+    assert standing(settings, session.id) is Standing.NEW
+    assert source.records.keys() == {again.id}
 
 
 def test_a_mirrored_session_that_an_old_worker_ended_is_not_there() -> None:

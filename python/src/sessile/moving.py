@@ -29,7 +29,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from sessile.contract import Changes, Life, Loaded, Push
 from sessile.document import Base
-from sessile.errors import ConfigurationError, DocumentError, SessileError
+from sessile.errors import ConfigurationError, DocumentError, SessileError, SessionGone
 from sessile.ids import mark_of, name_of
 from sessile.plans import Plan, Step
 from sessile.session import SELF, Action, Session, Standing
@@ -171,13 +171,18 @@ class Moved(Session):
         action = yield from self._renew_ours(changes)
         if before is not None:
             # Again, for a worker that mirrors and wrote it back meanwhile.
-            try:
-                yield self.ask("remove", before)
-            except Exception as error:
-                LOG.warning("an old record was not removed: %s", type(error).__name__)
-            else:
-                LOG.debug("session %s left its old record", name_of(self._keys(before)[0]))
+            yield from self._remove_replaced(before)
         return action
+
+    def _remove_replaced(self, before: str) -> Plan[None]:
+        """Removes the record of an id that another one has replaced. That one counts by now and
+        has to be told, so what fails is no trouble of the request's."""
+        try:
+            yield self.ask("remove", before)
+        except Exception as error:
+            LOG.warning("an old record was not removed: %s", type(error).__name__)
+        else:
+            LOG.debug("session %s left its old record", name_of(self._keys(before)[0]))
 
     def _is_here(self) -> Plan[bool]:
         """Whether the session was taken over: until then its old record is all that there is."""
@@ -333,8 +338,14 @@ class Mirrored(Moved):
         action = yield from self._renew_ours(changes)
         if before is not None:
             # Not before: to other workers it would be a session that the old engine ended.
-            yield self.ask("remove", before)
-        yield from self._write_back(new=True)
+            yield from self._remove_replaced(before)
+        try:
+            yield from self._write_back(new=True)
+        except SessionGone:
+            raise
+        except Exception as error:
+            # Nothing is noted of a record yet, so whoever loads the session next writes it.
+            LOG.warning("an old record was not written: %s", type(error).__name__)
         return action
 
     def _taken(self, id: str, key: bytes) -> Plan[None]:
