@@ -6,6 +6,7 @@
 //! new stands in the place of something else, Python takes over.
 
 use crate::json;
+use crate::keys::Keys;
 use crate::leaves::{Leaf, Leaves, MARKER, write_stamp};
 use crate::limits::{DEPTH_MAX, FRESH_MAX, LEAVES_MAX, PATH_MAX, UNORDERED};
 use crate::path;
@@ -208,9 +209,10 @@ where
         if self.matched == self.leaves.all.len() {
             return Ok(trees);
         }
+        let mut keys = Keys::new();
         for (leaf, _) in self.leaves.all.iter().zip(&self.is_matched).filter(|(_, there)| !**there)
         {
-            trees.insert(self.first_missing(document, leaf.name(self.py))?);
+            trees.insert(self.first_missing(document, &mut keys, leaf.name(self.py))?);
         }
         Ok(trees)
     }
@@ -219,15 +221,16 @@ where
     fn first_missing(
         &self,
         document: &Bound<'py, PyDict>,
+        keys: &mut Keys,
         name: &'a [u8],
     ) -> Result<&'a [u8], Stop> {
         let mut here = document.clone();
         let mut start = 0;
         loop {
             let end = path::end_of(name, start);
-            let key = path::read(self.py, name.get(start..end).unwrap_or_default())?;
+            let key = path::read(self.py, keys, name.get(start..end).unwrap_or_default())?;
             let Some(below) = here.get_item(&key)? else {
-                path::check(self.py, name, end)?;
+                path::check(self.py, keys, name, end)?;
                 return name.get(..end).ok_or(Stop::Decline);
             };
             let below = below.cast_into_exact::<PyDict>().map_err(|_| Stop::Decline)?;

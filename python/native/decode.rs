@@ -1,6 +1,7 @@
 //! Leaves to a document.
 
 use crate::json;
+use crate::keys::Keys;
 use crate::leaves::{Leaves, MARKER};
 use crate::path;
 use crate::stop::{Stop, answer};
@@ -22,7 +23,8 @@ fn read<'py>(
 ) -> Result<(Bound<'py, PyDict>, Leaves), Stop> {
     let leaves = Leaves::read(py, fields)?;
     let document = PyDict::new(py);
-    let mut placer = Placer { py, document: &document, last: b"", open: Vec::new() };
+    let mut placer =
+        Placer { py, keys: Keys::new(), document: &document, last: b"", open: Vec::new() };
     for leaf in &leaves.all {
         placer.place(leaf.name(py), leaf.text(py))?;
     }
@@ -34,6 +36,7 @@ fn read<'py>(
 /// leaves stand beside the one before.
 struct Placer<'a, 'py> {
     py: Python<'py>,
+    keys: Keys,
     document: &'a Bound<'py, PyDict>,
     last: &'a [u8],
     /// For each dict on the way to the last leaf: the length of its name, and the dict.
@@ -50,7 +53,8 @@ impl<'a, 'py> Placer<'a, 'py> {
         let mut start = self.open.last().map_or(0, |(length, _)| length + 1);
         loop {
             let end = path::end_of(name, start);
-            let key = path::read(self.py, name.get(start..end).unwrap_or_default())?;
+            let key =
+                path::read(self.py, &mut self.keys, name.get(start..end).unwrap_or_default())?;
             let here = self.open.last().map_or(self.document, |(_, dict)| dict);
             if end >= name.len() {
                 return set(self.py, here, &key, text);

@@ -3,6 +3,7 @@
 //! Everything with a tag, numbers of many digits, escapes of surrogates, and texts that aren't
 //! JSON are declined; the caller asks `sessile.values` then.
 
+use crate::keys;
 use crate::limits::NESTED_MAX;
 use crate::stop::Stop;
 use pyo3::prelude::*;
@@ -239,8 +240,7 @@ impl<'py> Reader<'_, 'py> {
         let plain = self.text.get(start..self.at).unwrap_or_default();
         if self.peek() == b'"' {
             self.at += 1;
-            let plain = str::from_utf8(plain).map_err(|_| Stop::Decline)?;
-            return Ok(PyString::new(self.py, plain));
+            return keys::string(self.py, plain);
         }
         let mut text = plain.to_vec();
         loop {
@@ -260,8 +260,7 @@ impl<'py> Reader<'_, 'py> {
                 _ => text.push(byte),
             }
         }
-        let text = str::from_utf8(&text).map_err(|_| Stop::Decline)?;
-        Ok(PyString::new(self.py, text))
+        keys::string(self.py, &text)
     }
 
     fn word(&mut self, word: &[u8], value: Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>, Stop> {

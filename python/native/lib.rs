@@ -13,6 +13,7 @@
 mod changes;
 mod decode;
 mod json;
+mod keys;
 mod leaves;
 mod limits;
 mod path;

@@ -20,3 +20,7 @@ pub(crate) const ITEMS_MAX: i64 = 1024 * 1024;
 pub(crate) const NESTED_REPLIES_MAX: usize = 8;
 /// New leaves beside old ones that are taken here: each is compared with all that were there.
 pub(crate) const FRESH_MAX: usize = 64;
+/// Keys of dicts that are kept for other documents, at most.
+pub(crate) const KEPT_KEYS: usize = 1024;
+/// Bytes of such a key, at most.
+pub(crate) const KEPT_KEY_MAX: usize = 32;

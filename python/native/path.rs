@@ -1,5 +1,6 @@
 //! Components of paths, as in `sessile.paths`: strings and integers, escaped and joined by dots.
 
+use crate::keys::Keys;
 use crate::stop::Stop;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyString};
@@ -44,15 +45,19 @@ pub(crate) fn end_of(name: &[u8], start: usize) -> usize {
 }
 
 /// The key that a component names. What isn't written as it would be written here is declined.
-pub(crate) fn read<'py>(py: Python<'py>, part: &[u8]) -> Result<Bound<'py, PyAny>, Stop> {
+pub(crate) fn read<'py>(
+    py: Python<'py>,
+    keys: &mut Keys,
+    part: &[u8],
+) -> Result<Bound<'py, PyAny>, Stop> {
     if part.is_empty() {
         return Err(Stop::Decline);
     }
     if !part.contains(&b'\\') {
-        return string(py, part);
+        return Ok(keys.string(py, part)?.into_any());
     }
     if part == b"\\e" {
-        return string(py, b"");
+        return Ok(keys.string(py, b"")?.into_any());
     }
     if let Some(digits) = part.strip_prefix(b"\\i") {
         let digits = str::from_utf8(digits).map_err(|_| Stop::Decline)?;
@@ -69,24 +74,19 @@ pub(crate) fn read<'py>(py: Python<'py>, part: &[u8]) -> Result<Bound<'py, PyAny
             if byte == b'\\' { bytes.next().filter(|&&b| is_special(b)) } else { Some(&byte) };
         text.push(*literal.ok_or(Stop::Decline)?);
     }
-    string(py, &text)
+    Ok(keys.string(py, &text)?.into_any())
 }
 
 /// Declines a name that isn't a path's from the end of one of its components on: it's a field of
 /// somebody else's, and nothing that could be deleted.
-pub(crate) fn check(py: Python<'_>, name: &[u8], end: usize) -> Result<(), Stop> {
+pub(crate) fn check(py: Python<'_>, keys: &mut Keys, name: &[u8], end: usize) -> Result<(), Stop> {
     let mut end = end;
     while end < name.len() {
         let start = end + 1;
         end = end_of(name, start);
-        read(py, name.get(start..end).unwrap_or_default())?;
+        read(py, keys, name.get(start..end).unwrap_or_default())?;
     }
     Ok(())
-}
-
-fn string<'py>(py: Python<'py>, text: &[u8]) -> Result<Bound<'py, PyAny>, Stop> {
-    let text = str::from_utf8(text).map_err(|_| Stop::Decline)?;
-    Ok(PyString::new(py, text).into_any())
 }
 
 fn is_special(byte: u8) -> bool {

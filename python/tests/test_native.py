@@ -245,3 +245,19 @@ def test_common_changes_are_not_left_to_python():
         loaded, base = document.decode(fields)
         change(loaded)
         assert NATIVE.changes(base.native(), loaded, None, None) is not None
+
+
+@pytest.mark.parametrize("length", [1, 8, 32, 33])
+def test_keys_are_theirs_however_many_were_read_before(length):
+    """More than are kept, among them some that fall into the same slot, and again."""
+    use("native")
+    names = [f"{number:x}"[-length:].rjust(length, "k") for number in range(4000)]
+    for name in [*names, *names]:
+        fields = {name.encode(): b"1 0", b"d." + name.encode(): b"2 1"}
+        assert NATIVE.decode(fields)[0] == {name: 1, "d": {name: 2}}
+
+
+def test_a_key_that_is_no_text_is_left_to_python():
+    use("native")
+    for _ in range(2):
+        assert NATIVE.decode({b"\xc3\xa9": b'"\xc3\xa9" 0'})[0] == {"é": "é"}
