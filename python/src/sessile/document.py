@@ -136,7 +136,7 @@ class Intents:
 
     def clear(self) -> None:
         """Everything goes first, leaves that were never seen too."""
-        self.__init__()  # type: ignore[misc]
+        Intents.__init__(self)
         self.cleared = True
 
     def replace(self, path: Sequence[Component], value: Any = None) -> None:

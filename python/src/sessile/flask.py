@@ -43,6 +43,7 @@ USER = "_user_id"
 LOG = logging.getLogger("sessile")
 
 
+# `new` is an attribute there that anybody may write; here it's what the store says.
 class FlaskSession(SessionMapping, SessionMixin):  # type: ignore[override]
     """What `flask.session` stands for. It's loaded when it's first looked at."""
 

@@ -33,7 +33,8 @@ def run(engine: Engine, plan: Plan[T]) -> T:
             else:
                 step = plan.send(answer)
     except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
+        result: T = end.value
+        return result
 
 
 async def arun(engine: AsyncEngine, plan: Plan[T]) -> T:
@@ -48,4 +49,5 @@ async def arun(engine: AsyncEngine, plan: Plan[T]) -> T:
             else:
                 step = plan.send(answer)
     except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
+        result: T = end.value
+        return result

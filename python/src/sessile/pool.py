@@ -339,6 +339,7 @@ class AsyncLink(asyncio.Protocol):
             answer.set_exception(error)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Which writes, as that of every stream does; the type is that of datagrams as well.
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:

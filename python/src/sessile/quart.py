@@ -18,6 +18,7 @@ from quart import Quart
 from quart.globals import websocket_ctx
 from quart.sessions import SessionInterface, SessionMixin
 from quart.wrappers import BaseRequestWebsocket, Response, Websocket
+from werkzeug.wrappers import Response as PlainResponse
 
 from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
 from sessile.flask import configured, renews
@@ -42,8 +43,10 @@ from sessile.web import (
 __all__ = ["QuartSession", "Sessile", "SessileInterface"]
 
 LOG = logging.getLogger("sessile")
+Answer = Response | PlainResponse
 
 
+# `new` is an attribute there that anybody may write; here it's what the store says.
 class QuartSession(SessionMapping, SessionMixin):  # type: ignore[override]
     """What `quart.session` stands for."""
 
@@ -88,8 +91,8 @@ class SessileInterface(SessionInterface):
     def is_null_session(self, instance: object) -> bool:
         return False
 
-    async def save_session(  # type: ignore[override]
-        self, app: Quart, session: SessionMixin, response: Response | None
+    async def save_session(
+        self, app: Quart, session: SessionMixin, response: Answer | None
     ) -> None:
         if not isinstance(session, QuartSession):
             raise TypeError(f"this is no session of ours: {type(session).__name__}")
@@ -118,9 +121,9 @@ class SessileInterface(SessionInterface):
             return
         self.tell(app, state, response, told(state, status, renews=renews(app, state)))
 
-    def tell(self, app: Quart, state: Session, response: Response, tells: bool) -> None:
+    def tell(self, app: Quart, state: Session, response: Answer, tells: bool) -> None:
         """Sets or deletes the cookie, and says who may keep the response."""
-        where = {
+        where: dict[str, Any] = {
             "domain": self.get_cookie_domain(app),
             "path": self.get_cookie_path(app),
             "secure": self.get_cookie_secure(app),
@@ -133,10 +136,10 @@ class SessileInterface(SessionInterface):
                 self.get_cookie_name(app),
                 state.written_id or "",
                 max_age=age,
-                **where,  # type: ignore[arg-type]
+                **where,
             )
         elif state.may_delete_cookie:
-            response.delete_cookie(self.get_cookie_name(app), **where)  # type: ignore[arg-type]
+            response.delete_cookie(self.get_cookie_name(app), **where)
         if tells or self.settings.user_of(state.data):
             response.headers.setdefault("Cache-Control", "private, no-store")
 

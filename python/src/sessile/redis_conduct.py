@@ -209,7 +209,8 @@ def conduct(plan: Plan[T], topology: Topology, seconds: float) -> Steps[T]:
         try:
             ask = plan.send(replies)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+            result: T = done.value
+            return result
 
 
 def settle(ask: Ask, topology: Topology, deadline: float, allowance: float) -> Steps[list[Any]]:

@@ -382,8 +382,10 @@ def rotate_words(
 
 
 def life_words(life: Life) -> tuple[bytes | int, bytes | int, bytes | int]:
-    words = (life.idle, life.maximum, life.expires_at)
-    return tuple(b"" if word is None else word for word in words)  # type: ignore[return-value]
+    idle, maximum, ends = (
+        b"" if word is None else word for word in (life.idle, life.maximum, life.expires_at)
+    )
+    return idle, maximum, ends
 
 
 def user_word(user: str | None) -> bytes:

@@ -140,7 +140,8 @@ class Pools:
                 used = True
                 step = steps.send(outcome)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+            result: T = done.value
+            return result
         finally:
             if pool is not None and held is not None:
                 pool.give(held)
@@ -309,7 +310,8 @@ class AsyncPools:
                 used = True
                 step = steps.send(outcome)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+            result: T = done.value
+            return result
         finally:
             if pool is not None and held is not None:
                 pool.give(held)

@@ -55,13 +55,15 @@ class Plans:
         token: bytes | None,
     ) -> Plan[int | None]:
         closed = self._new(key, fields)
-        step = methodcaller("create", key, closed, life, user=user, limit=limit, token=token)
-        return (yield step)  # type: ignore[no-any-return]
+        version: int | None = yield methodcaller(
+            "create", key, closed, life, user=user, limit=limit, token=token
+        )
+        return version
 
     def load(self, key: bytes, slide: bool) -> Plan[Loaded | Rotated | None]:
-        found = yield methodcaller("load", key, slide=slide)
+        found: Loaded | Rotated | None = yield methodcaller("load", key, slide=slide)
         if not isinstance(found, Loaded):
-            return found  # type: ignore[no-any-return]
+            return found
         seal = self._ring.seal(found.fields.get(SEAL, b""), key)
         fields, is_sound = seal.open_all(found.fields)
         return replace(found, fields=fields, seal=(SOUND if is_sound else STALE) + seal.field)
@@ -75,29 +77,30 @@ class Plans:
         user: str | None,
         token: bytes | None,
     ) -> Plan[int | None]:
-        def step(closed: Changes, version: int | None) -> Any:
+        def ask(closed: Changes, version: int | None) -> Plan[int | None]:
             options = {"expected": version, "user": user, "token": token}
-            return methodcaller("save", key, closed, life, **options)
+            saved: int | None = yield methodcaller("save", key, closed, life, **options)
+            return saved
 
         if not changes:
-            return (yield step(changes, expected))  # type: ignore[no-any-return]
+            return (yield from ask(changes, expected))
         seal = self._known(key, changes)
         if seal is not None and not depends(seal, changes):
-            return (yield step(closed_by(seal, changes), expected))  # type: ignore[no-any-return]
+            return (yield from ask(closed_by(seal, changes), expected))
         for _ in range(TRIES):
             found = yield methodcaller("load", key)
             if not isinstance(found, Loaded):
                 return None
             if expected not in (None, found.version):
                 # A repeat or a conflict, the store knows which. What can't be merged isn't news.
-                return (yield step(Changes(), expected))  # type: ignore[no-any-return]
+                return (yield from ask(Changes(), expected))
             seal = self._ring.seal(found.fields.get(SEAL, b""), key)
             try:
                 whole, _ = self._merged(key, found, seal, changes)
             except DocumentError as error:
-                return (yield from unless_repeated(step(Changes(), NO_VERSION), token, error))
+                return (yield from unless_repeated(ask(Changes(), NO_VERSION), token, error))
             try:
-                return (yield step(whole, found.version))  # type: ignore[no-any-return]
+                return (yield from ask(whole, found.version))
             except SessionConflict:
                 if expected is not None:
                     raise
@@ -120,11 +123,11 @@ class Plans:
         fallback = None if create is None else self._new(new_key, create)
         stays = grace > 0 and not hard and not user
 
-        def step(closed: Changes, seal: Seal | None, version: int | None) -> Any:
+        def ask(closed: Changes, seal: Seal | None, version: int | None) -> Plan[int | None]:
             if seal is not None and seal.field:
                 after = seal.moved(new_key, stays=stays).field
                 closed = replace(closed, set={**closed.set, SEAL: after})
-            return methodcaller(
+            rotated: int | None = yield methodcaller(
                 "rotate",
                 key,
                 new_key,
@@ -138,10 +141,11 @@ class Plans:
                 create=fallback,
                 token=token,
             )
+            return rotated
 
         seal = self._known(key, changes)
         if seal is not None and not depends(seal, changes):
-            return (yield step(closed_by(seal, changes), seal, expected))  # type: ignore[no-any-return]
+            return (yield from ask(closed_by(seal, changes), seal, expected))
         for _ in range(TRIES):
             found = yield methodcaller("load", key)
             whole, version = Changes(), expected or NO_VERSION
@@ -152,20 +156,22 @@ class Plans:
                 try:
                     whole, seal = self._merged(key, found, seal, changes)
                 except DocumentError as error:
-                    again = step(Changes(), None, NO_VERSION)
+                    again = ask(Changes(), None, NO_VERSION)
                     return (yield from unless_repeated(again, token, error))
             try:
-                return (yield step(whole, seal, version))  # type: ignore[no-any-return]
+                return (yield from ask(whole, seal, version))
             except SessionConflict:
                 if expected is not None:
                     raise
         raise SessionUnavailable("too many others change the same session")
 
     def end(self, keys: Sequence[bytes], held: Any) -> Plan[int]:
-        return (yield methodcaller("end", *keys, held=held))  # type: ignore[no-any-return]
+        count: int = yield methodcaller("end", *keys, held=held)
+        return count
 
     def touch(self, key: bytes) -> Plan[bool]:
-        return (yield methodcaller("touch", key))  # type: ignore[no-any-return]
+        there: bool = yield methodcaller("touch", key)
+        return there
 
     def sessions_of(self, user: str, names: Sequence[bytes]) -> Plan[list[Listed]]:
         asked = [*names, SEAL] if names else []
@@ -185,10 +191,12 @@ class Plans:
         return found
 
     def end_all(self, user: str, keep: bytes | None) -> Plan[int]:
-        return (yield methodcaller("end_all", user, keep=keep))  # type: ignore[no-any-return]
+        count: int = yield methodcaller("end_all", user, keep=keep)
+        return count
 
     def exists(self, key: bytes) -> Plan[bool]:
-        return (yield methodcaller("exists", key))  # type: ignore[no-any-return]
+        there: bool = yield methodcaller("exists", key)
+        return there
 
     def ping(self) -> Plan[None]:
         yield methodcaller("ping")
@@ -237,13 +245,15 @@ class Plans:
         return closed, now
 
 
-def unless_repeated(again: Any, token: bytes | None, error: DocumentError) -> Plan[int | None]:
+def unless_repeated(
+    again: Plan[int | None], token: bytes | None, error: DocumentError
+) -> Plan[int | None]:
     """Raises what is wrong with a patch, unless it was merged already and its reply lost: `again`
     is what the store answers as the first time then, and refuses otherwise."""
     if token is None:
         raise error
     try:
-        return (yield again)  # type: ignore[no-any-return]
+        return (yield from again)
     except SessionConflict:
         raise error from None
 

@@ -303,4 +303,5 @@ def session_of(settings: Settings, id: str | None = None) -> Session:
     """The session of an id, of the kind that an app has which is moving in from elsewhere."""
     if settings.moving is None:
         return Session(settings, id)
-    return settings.moving.session(settings, id)  # type: ignore[no-any-return]
+    session: Session = settings.moving.session(settings, id)
+    return session

@@ -251,6 +251,7 @@ def _read_time(value: Any) -> datetime.time:
 
 
 def _markup(text: str) -> Any:
+    # Not installed everywhere, nor where this is checked.
     try:
         from markupsafe import Markup  # type: ignore[import-not-found, unused-ignore]
     except ImportError:

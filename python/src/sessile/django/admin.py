@@ -26,6 +26,7 @@ __all__ = ["SessionAdmin"]
 USERS_MAX = 20
 
 
+# Where Django's types are installed it has a parameter, which can't be given at run time.
 @admin.register(Session)
 class SessionAdmin(admin.ModelAdmin):  # type: ignore[type-arg, unused-ignore]
     """One page; everything else of a ModelAdmin is refused."""

@@ -48,6 +48,7 @@ class MessageStorage(BaseStorage):
     ) -> list[Message]:
         session = self.request.session
         if self.used:
+            # Of Django's sessions nobody says that they are iterable themselves.
             for key in [key for key in session.keys() if is_message(key)]:  # noqa: SIM118
                 del session[key]
         for one in messages:

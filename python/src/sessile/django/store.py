@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
@@ -25,6 +25,7 @@ from sessile.settings import Settings
 
 __all__ = ["ConflictError", "SessionStore"]
 
+T = TypeVar("T")
 Path = str | Sequence[str]
 
 
@@ -190,7 +191,7 @@ class SessionStore(SessionBase):
 
     # ---- synchronous
 
-    def _run(self, plan: Plan[Any]) -> Any:
+    def _run(self, plan: Plan[T]) -> T:
         try:
             return run(self._state.settings.engine(), plan)
         except SessionUnavailable as error:
@@ -198,7 +199,7 @@ class SessionStore(SessionBase):
             raise
 
     def load(self) -> dict[str, Any]:
-        return self._run(self._load())  # type: ignore[no-any-return]
+        return self._run(self._load())
 
     def save(self, must_create: bool = False) -> None:
         self._run(self._save(must_create))
@@ -210,7 +211,7 @@ class SessionStore(SessionBase):
         self._run(self._delete(session_key))
 
     def exists(self, session_key: str | None) -> bool:
-        return self._run(self._state.exists(session_key))  # type: ignore[no-any-return]
+        return self._run(self._state.exists(session_key))
 
     def flush(self) -> None:
         self._run(self._flush())
@@ -226,7 +227,7 @@ class SessionStore(SessionBase):
 
     # ---- asynchronous
 
-    async def _arun(self, plan: Plan[Any]) -> Any:
+    async def _arun(self, plan: Plan[T]) -> T:
         try:
             return await arun(self._state.settings.async_engine(), plan)
         except SessionUnavailable as error:
@@ -234,7 +235,7 @@ class SessionStore(SessionBase):
             raise
 
     async def aload(self) -> dict[str, Any]:
-        return await self._arun(self._load())  # type: ignore[no-any-return]
+        return await self._arun(self._load())
 
     async def asave(self, must_create: bool = False) -> None:
         await self._arun(self._save(must_create))
@@ -246,7 +247,7 @@ class SessionStore(SessionBase):
         await self._arun(self._delete(session_key))
 
     async def aexists(self, session_key: str | None) -> bool:
-        return await self._arun(self._state.exists(session_key))  # type: ignore[no-any-return]
+        return await self._arun(self._state.exists(session_key))
 
     async def aflush(self) -> None:
         await self._arun(self._flush())
