@@ -38,7 +38,7 @@ pub use manifest::{Manifest, ManifestError, Part, base_name, increment_name, man
 pub use mend::mend;
 pub use read::{Error, Fault, Problem, Reader, Record, Verdict};
 pub use record::{TOGETHER, note, record, select, unlink};
-pub use replay::{DryRun, Replay, ReplayError, ReplayProblem, Store, Trust, commands};
+pub use replay::{DryRun, Replay, ReplayError, ReplayProblem, Store, Trust, Unfit, commands};
 
 #[cfg(test)]
 mod tests;

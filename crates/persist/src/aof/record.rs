@@ -23,6 +23,7 @@ use crate::limits::{FIELDS_PER_RECORD, LINE_MAX, RECORD_BYTES};
 use crate::rdb::Body;
 use engine::hash::{Field, FieldDeadline, FieldEdit};
 use engine::{Change, Effect, Meta, OwnedItem, State};
+use protocol::args::Args;
 
 /// What stands before records that belong together, and after them.
 pub const TOGETHER: [&[u8]; 2] = [b"*1\r\n$5\r\nMULTI\r\n", b"*1\r\n$4\r\nEXEC\r\n"];
@@ -59,6 +60,15 @@ pub fn unlink<'a>(keys: impl ExactSizeIterator<Item = &'a [u8]>, out: &mut Vec<u
     head(keys.len() + 1, out);
     arg(b"UNLINK", out);
     keys.for_each(|key| arg(key, out));
+}
+
+/// Appends a record that was read, with what stood before it.
+pub(super) fn write_again(args: Args<'_>, beside: Option<&Extra>, out: &mut Vec<u8>) {
+    if let Some(extra) = beside {
+        note(extra, out);
+    }
+    head(args.len(), out);
+    args.iter().for_each(|bytes| arg(bytes, out));
 }
 
 /// Appends lines that belong to the record after them.

@@ -54,6 +54,11 @@ fn keys() -> impl Iterator<Item = Vec<u8>> {
     (0..12).map(|i| format!("key:{i}").into_bytes())
 }
 
+/// Their names.
+pub(super) fn key_names() -> Vec<String> {
+    keys().map(|key| String::from_utf8(key).unwrap()).collect()
+}
+
 /// All that a store holds, to be compared.
 pub(super) fn shown(store: &mut Held) -> String {
     let mut all = String::new();
@@ -78,7 +83,7 @@ pub(super) fn shown(store: &mut Held) -> String {
 }
 
 /// Applies a random effect, and appends its records if it could be applied.
-fn random_effect(rng: &mut Rng, store: &mut Held, db: &mut usize, out: &mut Vec<u8>) {
+pub(super) fn random_effect(rng: &mut Rng, store: &mut Held, db: &mut usize, out: &mut Vec<u8>) {
     let name = format!("key:{}", rng.below(12)).into_bytes();
     let key = Key::new(&SECRET, &name);
     let deadline = (rng.below(2) == 0).then(|| 2_000 + rng.below(1 << 41));

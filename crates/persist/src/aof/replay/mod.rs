@@ -19,10 +19,11 @@ pub use trust::Trust;
 
 use super::Record;
 use super::read::leaves;
+use super::record::write_again;
 use crate::dump;
 use crate::extra::{Extra, tag};
 use engine::hash::{FieldEdit, SipKey};
-use engine::limits::{KEY_MAX, VALUE_MAX};
+use engine::limits::{DATABASES_MAX, KEY_MAX, VALUE_MAX};
 use engine::{Change, Effect, Full, HashKey, Key, Kind, Meta, OwnedItem, OwnedValue, State};
 use protocol::args::{Args, OwnedArgs};
 use protocol::resp::{parse_i64, parse_u64};
@@ -54,6 +55,28 @@ pub trait Store {
 
     /// From now on a key is one of them, or isn't.
     fn set_missing(&mut self, _db: usize, _key: &[u8], _missing: bool) {}
+
+    /// Whether to go on without a record that no store of this kind could apply, and without what is
+    /// under the keys that it names. If so, this is all that will be heard of it.
+    fn leave_out(&mut self, _unfit: &Unfit<'_>) -> bool {
+        false
+    }
+}
+
+/// A record that can't be applied.
+#[derive(Debug)]
+pub struct Unfit<'a> {
+    /// Why, and where it stands.
+    pub error: &'a ReplayError,
+    args: Args<'a>,
+    note: Option<&'a Extra>,
+}
+
+impl Unfit<'_> {
+    /// Appends the record as it stands in its file.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        write_again(self.args, self.note, out);
+    }
 }
 
 /// Why a record can't be applied.
@@ -79,14 +102,23 @@ pub enum ReplayProblem {
     Value,
     /// The time isn't absolute.
     Relative,
-    /// A database that there isn't.
+    /// A database that no store has.
     Database,
+    /// A database that this store doesn't have.
+    Databases,
     /// The payload can't be restored.
     Payload(dump::Error),
     /// The key or the value is longer than what is kept.
     TooLong,
     /// There is no room.
     Full,
+}
+
+impl ReplayError {
+    /// Whether another store could apply the record: one with more memory, or more databases.
+    pub const fn is_of_the_store(&self) -> bool {
+        matches!(self.problem, ReplayProblem::Full | ReplayProblem::Databases)
+    }
 }
 
 impl fmt::Display for ReplayError {
@@ -98,6 +130,9 @@ impl fmt::Display for ReplayError {
             ReplayProblem::Value => f.write_str("the key holds another kind of value")?,
             ReplayProblem::Relative => f.write_str("its time isn't absolute")?,
             ReplayProblem::Database => f.write_str("there is no such database")?,
+            ReplayProblem::Databases => {
+                f.write_str("there is no such database, see `databases`")?;
+            }
             ReplayProblem::Payload(error) => write!(f, "{error}")?,
             ReplayProblem::TooLong => f.write_str("the key or the value is too long")?,
             ReplayProblem::Full => f.write_str("there is no room")?,
@@ -200,48 +235,66 @@ impl Replay {
         store: &mut dyn Store,
     ) -> Result<(), ReplayError> {
         let name = args.at(0);
-        let done = if name.eq_ignore_ascii_case(b"select") {
-            self.found_its_way();
-            self.database(args.at(1)).map(|db| self.db = db)
-        } else {
-            let mut rows = tables().flatten();
-            let row = rows.find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()));
-            match (row, self.trust.take()) {
-                (None, trust) => {
-                    self.trust = trust;
-                    Err(ReplayProblem::Unknown)
-                }
-                (Some(row), trust) if args.len() < row.least => {
-                    self.trust = trust;
-                    Err(ReplayProblem::Arguments)
-                }
-                (Some(row), None) if store.misses_some() => {
-                    let mut trust = Trust::in_all_but_missing();
-                    let done = self.run_known(&mut trust, row, (args, note), store);
-                    self.missed += trust.skipped();
-                    done
-                }
-                (Some(row), None) => (row.run)(&mut Turn { replay: self, note, store }, args),
-                (Some(row), Some(mut trust)) => {
-                    let done = self.run_doubting(&mut trust, row, (args, note), store);
-                    self.trust = Some(trust);
-                    done
-                }
-            }
-        };
-        if self.dry && matches!(done, Err(ReplayProblem::Value)) {
+        let row = tables().flatten().find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()));
+        let Err(problem) = self.try_run(row, (args, note), store) else { return Ok(()) };
+        if self.dry && matches!(problem, ReplayProblem::Value) {
             return Ok(());
         }
-        done.map_err(|problem| {
-            let command = name.get(..name.len().min(64)).unwrap_or_default();
-            ReplayError { offset, command: command.escape_ascii().to_string(), problem }
-        })
+        let command = name.get(..name.len().min(64)).unwrap_or_default();
+        let command = command.escape_ascii().to_string();
+        let error = ReplayError { offset, command, problem };
+        if error.is_of_the_store() || !store.leave_out(&Unfit { error: &error, args, note }) {
+            return Err(error);
+        }
+        self.leave_out(row, args, store).map_err(|problem| ReplayError { problem, ..error })
+    }
+
+    fn try_run(
+        &mut self,
+        row: Option<&Row>,
+        (args, note): (Args<'_>, Option<&Extra>),
+        store: &mut dyn Store,
+    ) -> Result<(), ReplayProblem> {
+        let Some(row) = row else {
+            if !chooses(args) {
+                return Err(ReplayProblem::Unknown);
+            }
+            self.db = self.database(args.at(1))?;
+            self.found_its_way();
+            return Ok(());
+        };
+        if args.len() < row.least {
+            return Err(ReplayProblem::Arguments);
+        }
+        match self.trust.take() {
+            None if store.misses_some() => {
+                let mut trust = Trust::in_all_but_missing();
+                let done = self.run_known(&mut trust, row, (args, note), store);
+                self.missed += trust.skipped();
+                trust.let_miss(store);
+                done
+            }
+            None => (row.run)(&mut Turn { replay: self, note, store }, args),
+            Some(mut trust) => {
+                let done = self.run_known(&mut trust, row, (args, note), store);
+                self.trust = Some(trust);
+                done
+            }
+        }
     }
 
     fn database(&self, number: &[u8]) -> Result<usize, ReplayProblem> {
-        let db = parse_u64(number).and_then(|db| usize::try_from(db).ok());
-        db.filter(|db| *db < self.databases).ok_or(ReplayProblem::Database)
+        match parse_u64(number).and_then(|db| usize::try_from(db).ok()) {
+            Some(db) if db < self.databases => Ok(db),
+            Some(db) if db < DATABASES_MAX => Err(ReplayProblem::Databases),
+            _ => Err(ReplayProblem::Database),
+        }
     }
+}
+
+/// Whether a record says which database those after it belong to.
+fn chooses(args: Args<'_>) -> bool {
+    args.at(0).eq_ignore_ascii_case(b"select")
 }
 
 /// One record and what it's applied to.

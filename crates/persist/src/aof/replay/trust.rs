@@ -5,11 +5,13 @@
 //! key known. What isn't known stays as it last was, or goes.
 //! What always holds: a key has a value that it had at some moment, or none; what a record that can
 //! be read removes is removed. Values of different keys may be of different moments: a transaction
-//! may be there in part.
+//! may be there in part. Of a record that can't be applied the keys go that it names, and aren't
+//! known; where it can't be told what it did, nothing is.
 //! Not for: finding out what is lost. Whoever reads says so.
 
-use super::{Replay, ReplayError, ReplayProblem, Row, Store, Turn};
+use super::{Replay, ReplayError, ReplayProblem, Row, Store, Turn, chooses};
 use crate::extra::{Extra, tag};
+use engine::limits::KEY_MAX;
 use engine::{Cause, Change, Effect, Key, State};
 use protocol::args::Args;
 use std::collections::HashSet;
@@ -45,8 +47,10 @@ pub struct Trust {
     known: HashSet<(usize, Vec<u8>)>,
     /// Databases of which each key is known, since they were emptied.
     whole: HashSet<usize>,
-    /// Each key is known that isn't missing.
+    /// Each key is known that isn't missing, nor one of `lost`.
     all: bool,
+    /// Keys that aren't known, whatever else is.
+    lost: HashSet<(usize, Vec<u8>)>,
     /// What is in the store is known: only what isn't there may have been lost.
     present: bool,
     /// The database that records belong to isn't known.
@@ -66,37 +70,49 @@ impl Trust {
         self.skipped
     }
 
-    /// Nothing of the log is lost; what was evicted meanwhile isn't known.
+    /// Nothing of the log is lost yet; what was evicted meanwhile isn't known.
     pub(super) fn in_all_but_missing() -> Self {
         Self { all: true, ..Self::default() }
     }
 
     fn knows(&self, db: usize, key: &[u8], store: &mut dyn Store) -> bool {
-        if self.astray || store.misses(db, key) {
+        let named = (db, key.to_vec());
+        if self.astray || self.lost.contains(&named) || store.misses(db, key) {
             return false;
         }
         self.all
             || self.whole.contains(&db)
-            || self.known.contains(&(db, key.to_vec()))
+            || self.known.contains(&named)
             || self.present && store.kind(db, key).is_some()
     }
 
     fn learn(&mut self, db: usize, key: &[u8], store: &mut dyn Store) {
         if !self.astray {
             store.set_missing(db, key, false);
+            let named = (db, key.to_vec());
+            self.lost.remove(&named);
             if !self.all {
-                self.known.insert((db, key.to_vec()));
+                self.known.insert(named);
             }
         }
     }
 
     /// A key holds what nobody can say; it has to be removed.
-    fn forget(&mut self, db: usize, key: &[u8], store: &mut dyn Store) {
-        if self.all {
-            store.set_missing(db, key, true);
-        }
-        self.whole.remove(&db);
-        self.known.remove(&(db, key.to_vec()));
+    fn forget(&mut self, db: usize, key: &[u8]) {
+        let named = (db, key.to_vec());
+        self.known.remove(&named);
+        self.lost.insert(named);
+    }
+
+    /// What was forgotten is missing, for whoever comes after this.
+    pub(super) fn let_miss(self, store: &mut dyn Store) {
+        self.lost.iter().for_each(|(db, key)| store.set_missing(*db, key, true));
+    }
+
+    /// A database was emptied.
+    fn clear(&mut self, db: usize) {
+        self.whole.insert(db);
+        self.lost.retain(|(of, _)| *of != db);
     }
 
     fn swap(&mut self, a: usize, b: usize) {
@@ -109,8 +125,10 @@ impl Trust {
                 db
             }
         };
-        let known = std::mem::take(&mut self.known);
-        self.known = known.into_iter().map(|(db, key)| (other(db), key)).collect();
+        for keys in [&mut self.known, &mut self.lost] {
+            let moved = std::mem::take(keys);
+            *keys = moved.into_iter().map(|(db, key)| (other(db), key)).collect();
+        }
         self.whole = self.whole.iter().map(|db| other(*db)).collect();
     }
 }
@@ -123,9 +141,16 @@ impl Replay {
 
     /// Some of the log is lost here: from now on nothing is known.
     pub fn doubt(&mut self) {
-        let skipped = self.trust.take().map_or(0, |trust| trust.skipped);
-        self.trust = Some(Trust { skipped, astray: true, ..Trust::default() });
+        self.know_nothing();
+        self.trust.iter_mut().for_each(|trust| trust.astray = true);
         self.waiting = None;
+    }
+
+    /// From now on no key is known.
+    fn know_nothing(&mut self) {
+        let (skipped, astray) =
+            self.trust.take().map_or((0, false), |trust| (trust.skipped, trust.astray));
+        self.trust = Some(Trust { skipped, astray, ..Trust::default() });
     }
 
     /// What is known in the end; `None` if nothing was ever lost.
@@ -145,6 +170,35 @@ impl Replay {
         removed.map_err(|problem| ReplayError { offset: 0, command: String::new(), problem })
     }
 
+    /// Goes on without a record that can't be applied. What stands under the keys that it names goes:
+    /// it may have removed them.
+    pub(super) fn leave_out(
+        &mut self,
+        row: Option<&Row>,
+        args: Args<'_>,
+        store: &mut dyn Store,
+    ) -> Result<(), ReplayProblem> {
+        if chooses(args) {
+            self.doubt();
+            return Ok(());
+        }
+        let touch = row.map(|row| row.touch);
+        if matches!(touch, None | Some(Touch::Database | Touch::Everything | Touch::Swaps)) {
+            self.know_nothing();
+        }
+        let mut trust = self.trust.take().unwrap_or_else(Trust::in_all_but_missing);
+        let elsewhere = matches!(touch, None | Some(Touch::Copies | Touch::Leaves));
+        let all = if elsewhere || trust.astray { 0..self.databases } else { self.db..self.db + 1 };
+        let done = named(touch, args).try_for_each(|key| {
+            all.clone().try_for_each(|db| {
+                trust.forget(db, key);
+                self.remove(db, key, store)
+            })
+        });
+        self.trust = Some(trust);
+        done
+    }
+
     /// A database was chosen.
     pub(super) const fn found_its_way(&mut self) {
         if let Some(trust) = &mut self.trust {
@@ -152,25 +206,7 @@ impl Replay {
         }
     }
 
-    /// Applies a record as far as what is known allows. One that doesn't fit what is there, which
-    /// nobody can explain, leaves nothing under its key.
-    pub(super) fn run_doubting(
-        &self,
-        trust: &mut Trust,
-        row: &Row,
-        (args, note): (Args<'_>, Option<&Extra>),
-        store: &mut dyn Store,
-    ) -> Result<(), ReplayProblem> {
-        match self.run_known(trust, row, (args, note), store) {
-            Err(ReplayProblem::Value | ReplayProblem::Arguments | ReplayProblem::Payload(_)) => {
-                trust.skipped += 1;
-                trust.forget(self.db, args.at(1), store);
-                self.remove(self.db, args.at(1), store)
-            }
-            done => done,
-        }
-    }
-
+    /// Applies a record as far as what is known allows.
     pub(super) fn run_known(
         &self,
         trust: &mut Trust,
@@ -227,13 +263,13 @@ impl Replay {
                 self.take_along(trust, row, (args, note), store)
             }
             Touch::Database if !trust.astray => {
-                trust.whole.insert(db);
+                trust.clear(db);
                 self.apply(row, args, note, store)
             }
             Touch::Database | Touch::Everything => {
                 // Of an unknown database: each may be the one.
                 if row.touch == Touch::Everything {
-                    trust.whole.extend(0..self.databases);
+                    (0..self.databases).for_each(|db| trust.clear(db));
                 }
                 let mut clear = (0..self.databases).map(|db| Effect::Clear { db });
                 clear.try_for_each(|effect| store.apply(&effect).map_err(|_| ReplayProblem::Full))
@@ -267,13 +303,13 @@ impl Replay {
         trust.skipped += 1;
         let goes = row.touch != Touch::Copies;
         if trust.astray {
-            trust.forget(to_db, to, store);
+            trust.forget(to_db, to);
             self.remove_everywhere(to, store)?;
             return if goes { self.remove_everywhere(from, store) } else { Ok(()) };
         }
         self.remove(to_db, to, store)?;
         // After it: a key that was removed is one that isn't there.
-        trust.forget(to_db, to, store);
+        trust.forget(to_db, to);
         if goes {
             trust.learn(db, from, store);
             self.remove(db, from, store)?;
@@ -309,6 +345,22 @@ impl Replay {
         let effect = Effect::Key { db, key, change: Change::Remove(Cause::Deleted) };
         store.apply(&effect).map_err(|_| ReplayProblem::Full)
     }
+}
+
+/// The keys that a record names, as far as its command is known.
+fn named<'a>(touch: Option<Touch>, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> {
+    let (step, most) = match touch {
+        None | Some(Touch::Removes) => (1, usize::MAX),
+        // Where one is missing, nobody knows which ones are keys.
+        Some(Touch::Pairs) if args.len().is_multiple_of(2) => (1, usize::MAX),
+        Some(Touch::Pairs) => (2, usize::MAX),
+        Some(Touch::Whole | Touch::Part | Touch::Leaves) => (1, 1),
+        Some(Touch::Moves | Touch::Copies) => (1, 2),
+        Some(Touch::Database | Touch::Everything | Touch::Swaps) => (1, 0),
+    };
+    let keys = (1..args.len()).step_by(step).take(most).map(move |at| args.at(at));
+    // There is none that is longer.
+    keys.filter(|key| key.len() <= KEY_MAX)
 }
 
 /// Whether a session begins: what is said of it is all that there is.

@@ -1,5 +1,7 @@
 //! Damage of all kinds to logs in memory, and what can be had from them.
 
+mod unfit;
+
 use super::super::tests::{DATABASES, Held, SECRET, SEGMENTS, Sample, sample, shard, shown, small};
 use super::super::{Framer, Replay, TOGETHER, Trust, select, unlink};
 use super::{Error, Problem, Stop, Survey, replay, survey};
