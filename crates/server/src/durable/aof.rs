@@ -125,19 +125,29 @@ impl Files {
     ) -> Result<Found, String> {
         let parts = self.manifest.base.iter().chain(&self.manifest.increments);
         parts.for_each(|part| progress.expect(&self.folder.file(&part.name)));
-        let mut found = Found::default();
+        self.load_into(&mut Loading::into(node), began_ms, truncate, progress)
+    }
+
+    /// As [`Files::load`], into a store that may leave out what can't be applied.
+    pub(super) fn load_into(
+        &self,
+        store: &mut Loading<'_>,
+        began_ms: u64,
+        truncate: bool,
+        progress: &Progress,
+    ) -> Result<Found, String> {
+        let (mut found, node) = (Found::default(), store.node());
         for number in 0..node.shard_count() {
             node.with_shard(number, |shard| shard.set_began(began_ms));
         }
-        let mut store = Loading::into(node);
         if let Some(base) = &self.manifest.base {
-            self.load_base(base, &mut store, began_ms, progress, &mut found)?;
+            self.load_base(base, store, began_ms, progress, &mut found)?;
         }
         let last = last_written(&self.manifest, |name| self.folder.file(name));
         for (i, part) in self.manifest.increments.iter().enumerate() {
             let synced = if i < last { u64::MAX } else { 0 };
             let file = self.opened(part, progress)?;
-            self.load_increment((part, file), &mut store, synced, truncate, &mut found)?;
+            self.load_increment((part, file), store, synced, truncate, &mut found)?;
         }
         store.tell();
         Ok(found)
@@ -321,13 +331,20 @@ impl Files {
             // The killed process may not have: what is loaded now must not be lost later.
             file.file().sync_all().map_err(|error| wrong(error.to_string()))?;
         }
+        if let Some(aside) = &mut store.aside {
+            aside.begin(&part.name)?;
+        }
         let mut reader = Reader::new(file, synced);
         let mut replay = store.replay();
         loop {
             match reader.next() {
                 Ok(Some(record)) => {
                     let done = replay.record(&record, store);
-                    done.map_err(|error| wrong(load::why(store.node(), &error)))?;
+                    let ours = reader.tail().is_some() && store.aside.is_none();
+                    done.map_err(|error| {
+                        let advice = if ours && !error.is_of_the_store() { SALVAGE } else { "" };
+                        wrong(store.why(&error) + advice)
+                    })?;
                     found.records += 1;
                 }
                 Ok(None) => break,
@@ -346,7 +363,7 @@ impl Files {
                 }
             }
         }
-        store.missed += replay.missed();
+        store.applied(replay);
         if let (Some((count, offset)), Some(_)) = (reader.unchecked(), reader.tail()) {
             say::warning(format_args!(
                 "{}: {count} records without a checksum, the first at byte {offset}",

@@ -45,7 +45,7 @@ pub(super) fn load(
     } else {
         found.records = records(file, 0, apply)?;
     }
-    store.missed += replay.missed();
+    store.applied(replay);
     Ok(found)
 }
 

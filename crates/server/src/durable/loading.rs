@@ -7,13 +7,14 @@
 //! key that isn't there, a new one, too.
 //! What always holds: no key has a value that it never had.
 
+use super::aside::Aside;
 use super::keeper::lock;
-use super::load::LONG_AGO_MS;
+use super::load::{LONG_AGO_MS, why};
 use crate::limits::MISSING_KEYS;
 use crate::log as say;
 use engine::{Cause, Change, Effect, Full, Journal, Key, KeyHash, Kind, OwnedItem, Shard};
 use node::Node;
-use persist::aof::{Replay, Store};
+use persist::aof::{Replay, ReplayError, Store, Trust, Unfit};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,7 +24,11 @@ pub(super) struct Loading<'n> {
     node: &'n Node,
     missing: Arc<Missing>,
     /// Records that weren't applied for that.
-    pub(super) missed: u64,
+    missed: u64,
+    /// What is known of the keys, if some of the log is lost.
+    pub(super) trust: Option<Trust>,
+    /// Where records go that can't be applied, if they may be left out.
+    pub(super) aside: Option<Aside>,
 }
 
 impl<'n> Loading<'n> {
@@ -34,7 +39,7 @@ impl<'n> Loading<'n> {
             let tap = Box::new(Tap(Arc::clone(&missing)));
             node.with_shard(number, |shard| shard.set_journal(Some(tap)));
         }
-        Self { node, missing, missed: 0 }
+        Self { node, missing, missed: 0, trust: None, aside: None }
     }
 
     /// The node.
@@ -42,9 +47,22 @@ impl<'n> Loading<'n> {
         self.node
     }
 
-    /// What applies an increment to it.
-    pub(super) const fn replay(&self) -> Replay {
-        Replay::new(self.node.secret(), self.node.databases())
+    /// What applies an increment to it, after those before.
+    pub(super) fn replay(&mut self) -> Replay {
+        let replay = Replay::new(self.node.secret(), self.node.databases());
+        replay.trusting(self.trust.take())
+    }
+
+    /// An increment was applied.
+    pub(super) fn applied(&mut self, replay: Replay) {
+        self.missed += replay.missed();
+        self.trust = replay.into_trust();
+    }
+
+    /// Why a record can't be applied, or couldn't be left out.
+    pub(super) fn why(&self, error: &ReplayError) -> String {
+        let failure = self.aside.as_ref().and_then(Aside::failure);
+        failure.map_or_else(|| why(self.node, error), str::to_owned)
     }
 
     /// Says in the log what had to go.
@@ -131,6 +149,10 @@ impl Store for Loading<'_> {
 
     fn set_missing(&mut self, db: usize, key: &[u8], missing: bool) {
         self.missing.set(db, Key::new(&self.node.secret(), key).hash, missing);
+    }
+
+    fn leave_out(&mut self, unfit: &Unfit<'_>) -> bool {
+        self.aside.as_mut().is_some_and(|aside| aside.keep(unfit))
     }
 }
 

@@ -11,6 +11,7 @@
 //! Not for: what the bytes mean.
 
 pub mod aof;
+mod aside;
 mod base;
 pub mod check;
 mod due;

@@ -9,7 +9,7 @@ use super::folder::Folder;
 use super::keeper::{Durable, lock};
 use super::load;
 use super::log::{Log, Policy};
-use super::salvage::{self, Summary};
+use super::salvage::{self, Loaded};
 use crate::config::Config;
 use crate::log as say;
 use crate::os::heap;
@@ -109,13 +109,18 @@ impl Durable {
                 "aof-use-rdb-preamble no has no effect: the log's bases are always RDB"
             ));
         }
-        let (mut files, salvaged) = self.open_files_of(config, folder, now_ms)?;
+        let (mut files, loaded) = self.open_files_of(config, folder, now_ms)?;
+        let mut salvaged = None;
         let keys = if files.is_new() {
             not_beside_an_old_log(config)?;
             self.load_snapshot(config, now_ms)?
         } else {
+            let found;
+            (found, salvaged) = match loaded {
+                Some(loaded) => loaded,
+                None => (files.load(&self.node, now_ms, truncate, &self.progress)?, None),
+            };
             if salvaged.is_none() {
-                let found = files.load(&self.node, now_ms, truncate, &self.progress)?;
                 let (keys, records) = (found.keys, found.records);
                 lock(&self.facts).loaded_keys = keys;
                 say::notice(format_args!("{keys} keys in the base, {records} records"));
@@ -147,14 +152,13 @@ impl Durable {
         Ok(keys)
     }
 
-    /// The log's files; if they are damaged and the start is to salvage, what can be had of them is
-    /// loaded.
+    /// The log's files; if the start is to salvage, what can be had of them is loaded.
     fn open_files_of(
         &self,
         config: &Config,
         folder: Folder,
         now_ms: u64,
-    ) -> Result<(Files, Option<Summary>), String> {
+    ) -> Result<(Files, Option<Loaded>), String> {
         let (name, latency) = (&config.appendfilename, &self.common.latency);
         if !self.store.salvage() {
             return Ok((Files::open(folder, name, latency)?, None));
@@ -164,13 +168,13 @@ impl Durable {
             // What the manifest named never counted: what there is of it is only kept.
             if let Some(what) = damage {
                 say::warning(format_args!("the log is damaged: {what}"));
-                files.set_aside(now_ms)?;
+                files.aside(now_ms).copy()?;
             }
             return Ok((files, None));
         }
         let damage = (config.aof_load_truncated, damage);
-        let salvaged = files.salvage(&self.node, now_ms, damage, &self.progress)?;
-        Ok((files, salvaged))
+        let loaded = files.salvage(&self.node, now_ms, damage, &self.progress)?;
+        Ok((files, Some(loaded)))
     }
 
     /// Starts the threads of the log, which is set already: a worker that comes meanwhile is rung

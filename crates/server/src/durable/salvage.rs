@@ -1,9 +1,11 @@
 //! `--salvage`: what can be had from a damaged log, once.
 //!
 //! ```text
-//! look through all files -> nothing damaged: a start as any other
+//! look through all files -> nothing damaged: load all -> all can be applied: a start as any other
 //! copy the folder aside, to the disk -> load what is right -> a new base, a new manifest
 //! ```
+//!
+//! What can't be applied is found as it's loaded, and kept in the copy ([`Aside`]).
 //!
 //! What always holds: nothing is changed before all of the folder is on the disk a second time; the
 //! manifest names the damaged files until it names the new base; no key gets a value that it never
@@ -11,6 +13,7 @@
 //! Not for: files that can't be read, or that a later version wrote; those are refused.
 
 use super::aof::{Files, Found, last_written, manifest_in, part_named};
+use super::aside::{Aside, Kept};
 use super::base::{self, NO_SALVAGE};
 use super::folder::{Folder, is_temporary};
 use super::load;
@@ -20,7 +23,7 @@ use super::snapshot::FOLLOWS;
 use crate::latency::Latency;
 use crate::log as say;
 use node::Node;
-use persist::aof::salvage::{self, Survey};
+use persist::aof::salvage::{self, Stop, Survey};
 use persist::aof::{Manifest, Part, Trust, base_name, increment_name, manifest_name};
 use persist::patch::{Patch, Patched};
 use persist::rdb::{self, Mend, Others, Reader as RdbReader, Stretches};
@@ -59,10 +62,13 @@ enum Base {
     Parts(Vec<Range<u64>>),
 }
 
+/// What was loaded, and what is told of it if something was wrong.
+pub(super) type Loaded = (Found, Option<Summary>);
+
 /// What is told in the end.
 #[derive(Debug)]
 pub(super) struct Summary {
-    copy: PathBuf,
+    kept: Kept,
     first: String,
     found: Found,
     mended: usize,
@@ -72,7 +78,14 @@ pub(super) struct Summary {
 impl Summary {
     /// Tells what became of the log that has so many keys now.
     pub(super) fn tell(&self, keys: u64) {
-        let Self { copy, first, found, mended, skipped } = self;
+        let Self { kept, first, found, mended, skipped } = self;
+        let left_out = match kept.left_out {
+            0 => String::new(),
+            count => format!(
+                "{count} records can't be applied and were left out, with what was under the keys \
+                 that they name (see *.left-out there); "
+            ),
+        };
         let rest = match skipped {
             None => "nothing is lost".to_owned(),
             Some(skipped) => format!(
@@ -82,11 +95,11 @@ impl Summary {
         };
         say::warning(format_args!(
             "salvaged: {keys} keys; {} keys in the base and {} records were read, {mended} changed \
-             bytes mended; the first damage: {first}; {rest}; the damaged files are in {}; start \
-             without --salvage from now on",
+             bytes mended; the first damage: {first}; {left_out}{rest}; the damaged files are in {}; \
+             start without --salvage from now on",
             found.keys,
             found.records,
-            copy.display()
+            kept.copy.display()
         ));
     }
 }
@@ -111,19 +124,14 @@ impl Files {
         Ok((Self::with(folder, prefix, latency, manifest), what))
     }
 
-    /// Copies the folder, to the disk; which copy.
-    ///
-    /// # Errors
-    /// A sentence; nothing was changed then.
-    pub(super) fn set_aside(&self, began_ms: u64) -> Result<PathBuf, String> {
-        let folder = self.folder.path();
-        let files = files_of(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        set_aside(folder, &files, began_ms / 1000)
+    /// What keeps things aside before they are changed.
+    pub(super) fn aside(&self, began_ms: u64) -> Aside {
+        Aside::of(self.folder.path(), began_ms)
     }
 
     /// Loads what can be had, and begins the log anew; the next base has to follow. `truncate`:
-    /// whether a torn end is no damage; `damage`: what is wrong with the manifest. `None` if nothing
-    /// is damaged: nothing was done then.
+    /// whether a torn end is no damage; `damage`: what is wrong with the manifest. No summary if
+    /// nothing is wrong: all was loaded then as it is without a salvage.
     ///
     /// # Errors
     /// A sentence that names the file and what is wrong with it; nothing was changed then.
@@ -133,26 +141,37 @@ impl Files {
         began_ms: u64,
         (truncate, damage): (bool, Option<String>),
         progress: &Progress,
-    ) -> Result<Option<Summary>, String> {
+    ) -> Result<Loaded, String> {
         say::notice(format_args!("looking through the log for damage (--salvage)"));
         for part in self.manifest.base.iter().chain(&self.manifest.increments) {
             // It's read twice.
             (0..2).for_each(|_| progress.expect(&self.folder.file(&part.name)));
         }
         let findings = self.look_through(truncate, progress)?;
-        let Some(first) = damage.or_else(|| findings.first.clone()) else {
-            say::notice(format_args!("there is nothing to salvage: the log is whole"));
-            return Ok(None);
+        let damage = damage.or_else(|| findings.first.clone());
+        let (mut store, mut aside) = (Loading::into(node), self.aside(began_ms));
+        if let Some(first) = &damage {
+            say::warning(format_args!("the log is damaged: {first}"));
+            aside.copy()?;
+        }
+        store.aside = Some(aside);
+        let found = if damage.is_some() {
+            self.load_rest(&mut store, began_ms, &findings, progress)?
+        } else {
+            self.load_into(&mut store, began_ms, truncate, progress)?
         };
-        say::warning(format_args!("the log is damaged: {first}"));
-        let copy = self.set_aside(began_ms)?;
-        let (found, trust) = self.load_rest(node, began_ms, &findings, progress)?;
+        let kept = store.aside.take().map_or(Ok(None), Aside::end)?;
+        let Some(kept) = kept else {
+            say::notice(format_args!("there is nothing to salvage: the log is whole"));
+            return Ok((found, None));
+        };
         self.begin_anew();
+        let first = damage.or_else(|| kept.first.clone()).unwrap_or_default();
         let surveys = findings.increments.iter().flatten();
         let in_base = usize::from(matches!(findings.base, Base::Mended(_)));
         let mended = in_base + surveys.map(|one| one.patches.len()).sum::<usize>();
-        let skipped = trust.map(|trust| trust.skipped());
-        Ok(Some(Summary { copy, first, found, mended, skipped }))
+        let skipped = store.trust.take().map(|trust| trust.skipped());
+        Ok((found, Some(Summary { kept, first, found, mended, skipped })))
     }
 
     fn look_through(&self, truncate: bool, progress: &Progress) -> Result<Findings, String> {
@@ -211,22 +230,21 @@ impl Files {
 
     fn load_rest(
         &self,
-        node: &Node,
+        store: &mut Loading<'_>,
         began_ms: u64,
         findings: &Findings,
         progress: &Progress,
-    ) -> Result<(Found, Option<Trust>), String> {
-        let mut found = Found::default();
+    ) -> Result<Found, String> {
+        let (mut found, node) = (Found::default(), store.node());
         for number in 0..node.shard_count() {
             node.with_shard(number, |shard| shard.set_began(began_ms));
         }
-        let mut store = Loading::into(node);
         if let Some(part) = &self.manifest.base {
             let path = self.folder.file(&part.name);
             let wrong = |what: String| format!("{}: {what}", path.display());
             let loaded = if base::has_records(&part.name) && path.exists() {
                 let file = progress.open(&path).map_err(|error| wrong(error.to_string()))?;
-                base::load(&mut store, file, began_ms)
+                base::load(store, file, began_ms)
             } else {
                 load_base(node, began_ms, &findings.base, from(&path, progress))
             };
@@ -234,25 +252,32 @@ impl Files {
             loaded.warn(&part.name);
             (found.keys, found.records) = (loaded.keys, loaded.records);
         }
-        let is_lost = matches!(findings.base, Base::Parts(_));
-        let mut trust = is_lost.then(Trust::in_what_is_there);
+        if matches!(findings.base, Base::Parts(_)) {
+            store.trust = Some(Trust::in_what_is_there());
+        }
         for (part, survey) in self.manifest.increments.iter().zip(&findings.increments) {
             let path = self.folder.file(&part.name);
-            let mut replay = store.replay().trusting(trust.take());
+            if let Some(aside) = &mut store.aside {
+                aside.begin(&part.name)?;
+            }
+            let mut replay = store.replay();
             match survey {
                 None => replay.doubt(),
                 Some(survey) => {
                     let file = from(&path, progress);
-                    let read = salvage::replay(file, survey, &mut replay, &mut store);
-                    found.records +=
-                        read.map_err(|error| format!("{}: {error}", path.display()))?;
+                    let read = salvage::replay(file, survey, &mut replay, store);
+                    let why = |stop: Stop| match stop {
+                        Stop::Read(error) => error.to_string(),
+                        Stop::Replay(error) => store.why(&error),
+                    };
+                    let wrong = |stop| format!("{}: {}", path.display(), why(stop));
+                    found.records += read.map_err(wrong)?;
                 }
             }
-            store.missed += replay.missed();
-            trust = replay.into_trust();
+            store.applied(replay);
         }
         store.tell();
-        Ok((found, trust))
+        Ok(found)
     }
 }
 
@@ -418,7 +443,11 @@ fn from<'p>(
 }
 
 /// Copies files to a new folder beside what is damaged, to the disk; which one.
-fn set_aside(what: &Path, files: &[(PathBuf, u64)], now_s: u64) -> Result<PathBuf, String> {
+pub(super) fn set_aside(
+    what: &Path,
+    files: &[(PathBuf, u64)],
+    now_s: u64,
+) -> Result<PathBuf, String> {
     let failed = |copy: &Path, error: io::Error| {
         format!("nothing was changed: no copy can be made in {}: {error}", copy.display())
     };
@@ -469,7 +498,7 @@ fn above(path: &Path) -> &Path {
 }
 
 /// The files of a folder with their bytes, but what is being written and the lock.
-fn files_of(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+pub(super) fn files_of(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

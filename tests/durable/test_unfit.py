@@ -1,0 +1,109 @@
+"""`--salvage`: logs that are right by their checksums and can't be loaded."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from durable_servers import LOG, check, command_of, everything, ours, running
+from servers import free_port
+from test_salvage import SALVAGE, content, copies, largest, logs, make_sessions, refused
+from test_salvage import sessions as loaded
+
+
+def record(*words):
+    parts = [str(word).encode() for word in words]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
+
+
+@pytest.fixture
+def log(folder):
+    """The increment of a log with sessions and strings, and what was in the store."""
+    with running(ours(folder, *LOG)) as client:
+        make_sessions(client)
+        client.mset({f"text:{n}": n for n in range(9)})
+        before, known = everything(client), loaded(client)
+    return largest(folder, "incr.aof"), before, known
+
+
+def salvaged(folder, path, added):
+    """What is there after a salvage of a log to which this was added, and what the server said."""
+    whole = path.read_bytes()
+    with path.open("ab") as file:
+        file.write(added)
+    kept = content(logs(folder))
+    told = refused(folder, *LOG)
+    assert path.name in told and "at byte" in told and "--salvage" in told
+    assert content(logs(folder)) == kept, "nothing was changed"
+    server = ours(folder, *SALVAGE)
+    with running(server) as client:
+        after, sessions = everything(client), loaded(client)
+    (copy,) = copies(folder)
+    aside = content(copy)
+    left_out = aside.pop(f"{path.name}.left-out")
+    assert aside == kept
+    assert check(logs(folder))[1]
+    with running(ours(folder, *LOG)) as client:
+        assert everything(client) == after
+    assert not (path.exists() and path.read_bytes() == kept[path.name])
+    return after, sessions, server.log.read_text(), left_out, len(whole)
+
+
+def test_a_record_that_does_not_fit_costs_its_key_alone(folder, log):
+    path, before, known = log
+    unfit = record("HSET", "text:1", "f", "v")
+    added = record("SELECT", 0) + unfit + record("APPEND", "text:1", "x")
+    added += record("APPEND", "text:2", "x") + record("UNLINK", "session:2")
+    after, sessions, told, left_out, at = salvaged(folder, path, added)
+    del before[0, b"text:1"], before[0, b"session:2"]
+    assert after == {**before, (0, b"text:2"): (b"2x", False)}
+    assert sessions == {**known, "session:2": None}
+    at += len(record("SELECT", 0))
+    what = f"command 'HSET': the key holds another kind of value (at byte {at})"
+    assert f"{path.name}: {what}; left out" in told
+    assert "1 records can't be applied and were left out" in told and "1 records behind it" in told
+    assert left_out == f"# {what}\r\n".encode() + unfit
+
+
+def test_behind_an_unknown_command_sessions_end_and_nothing_is_wrong(folder, log):
+    path, before, known = log
+    unfit = record("LATER", "session:4", "once")
+    added = record("SELECT", 0) + unfit + record("APPEND", "text:1", "x")
+    added += record("SET", "text:2", "whole") + record("UNLINK", "session:5")
+    after, sessions, told, left_out, _ = salvaged(folder, path, added)
+    del before[0, b"session:4"], before[0, b"session:5"]
+    assert after == {**before, (0, b"text:2"): (b"whole", False)}
+    assert sessions == {**known, "session:4": None, "session:5": None}
+    assert "command 'LATER': it isn't known" in told and left_out.endswith(unfit)
+
+
+def test_behind_damage_an_unfit_record_is_left_out_too(folder, log):
+    path, before, known = log
+    data = path.read_bytes()
+    at = data.index(b"text:3") - 40
+    path.write_bytes(data[:at] + bytes(9) + data[at + 9 :])
+    unfit = record("INCR", "word")
+    added = record("SELECT", 0) + record("SET", "word", "a") + unfit + record("SET", "whole", 1)
+    after, sessions, told, left_out, _ = salvaged(folder, path, added)
+    texts = [(0, b"text:%d" % n) for n in range(9)]
+    assert after == {
+        **{key: value for key, value in before.items() if key not in texts},
+        (0, b"whole"): (b"1", False),
+    }
+    assert sessions == known
+    assert left_out.endswith(unfit) and "right again from byte" in told
+
+
+def test_what_cannot_be_kept_is_not_left_out(folder, log):
+    path, _, _ = log
+    with path.open("ab") as file:
+        file.write(record("LATER", "x"))
+    kept = content(logs(folder))
+    quiet = ["strace", "-f", "-o", "/dev/null", "--seccomp-bpf"]
+    for fault in ("copy_file_range:error=ENOSPC", "mkdir,mkdirat:error=EROFS"):
+        calls = ["-e", f"trace={fault.partition(':')[0]}", "-e", f"inject={fault}"]
+        command = [*quiet, *calls, *command_of(folder, free_port(), *SALVAGE)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        assert done.returncode == 1 and "nothing was changed: " in done.stderr, done.stderr
+    assert content(logs(folder)) == kept and not copies(folder)
