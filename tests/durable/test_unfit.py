@@ -1,12 +1,14 @@
-"""`--salvage`: logs that are right by their checksums and can't be loaded."""
+"""`--salvage`: logs and bases that are right by their checksums and can't be loaded."""
 
 from __future__ import annotations
 
+import random
+import re
 import subprocess
 
 import pytest
 
-from durable_servers import LOG, check, command_of, everything, ours, running
+from durable_servers import LOG, check, command_of, everything, ours, rewritten, running, theirs
 from servers import free_port
 from test_salvage import SALVAGE, content, copies, largest, logs, make_sessions, refused
 from test_salvage import sessions as loaded
@@ -106,4 +108,72 @@ def test_what_cannot_be_kept_is_not_left_out(folder, log):
         command = [*quiet, *calls, *command_of(folder, free_port(), *SALVAGE)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
         assert done.returncode == 1 and "nothing was changed: " in done.stderr, done.stderr
+    assert content(logs(folder)) == kept and not copies(folder)
+
+
+CRC = []
+for byte in range(256):
+    rest = byte
+    for _ in range(8):
+        rest = rest >> 1 ^ (0x95AC9329AC4BC9B5 if rest & 1 else 0)
+    CRC.append(rest)
+
+
+def crc64(data):
+    """Redis's: Jones' polynomial, reflected."""
+    crc = 0
+    for byte in data:
+        crc = CRC[(crc ^ byte) & 255] ^ crc >> 8
+    return crc.to_bytes(8, "little")
+
+
+def spoilt(data, key):
+    """A base in which the compressed value of a key can't be read; all its checksums are right."""
+    at = data.index(key) + len(key)
+    assert data[at] == 0xC3 and data[at + 1] < 64
+    value = at + (3 if data[at + 2] < 64 else 4)
+    # What is repeated stands before the value's beginning.
+    data = data[:value] + b"\xff" + data[value + 1 :]
+    seeds = re.findall(rb"sessile-seed\x10([0-9a-f]{16})", data)
+    for mark in re.finditer(rb"sessile-mark\x32([0-9a-f]{16}) ([0-9a-f]{16}) ", data):
+        start, end = (int(number, 16) for number in mark.groups())
+        if start <= at < end:
+            numbers = int(seeds[0], 16).to_bytes(8, "little") + start.to_bytes(8, "little")
+            total = int.from_bytes(crc64(numbers + data[start:end]), "little")
+            data = data[: mark.end()] + b"%016x" % total + data[mark.end() + 16 :]
+    return data[:-8] + crc64(data[:-8])
+
+
+def test_of_a_base_with_a_value_that_cannot_be_read_the_other_stretches_are_there(folder):
+    values = {f"large:{n}": random.Random(n).randbytes(90_000) for n in range(50)}
+    with running(ours(folder, *LOG)) as client:
+        client.mset(values)
+        client.set("zipped", b"ab" * 100)
+        rewritten(client)
+        client.append("zipped", "more")
+        for name in values:
+            client.append(name, b" and more")
+    path = largest(folder, "base.rdb")
+    path.write_bytes(spoilt(path.read_bytes(), b"zipped"))
+    kept = content(logs(folder))
+    assert "a compressed string is damaged" in refused(folder, *LOG)
+    server = ours(folder, *SALVAGE)
+    with running(server) as client:
+        found = {name: value for name in values if (value := client.get(name)) is not None}
+        assert 20 < len(found) < 50 and client.dbsize() == len(found)
+        assert all(value == values[name] + b" and more" for name, value in found.items())
+    assert "bytes can be read" in server.log.read_text()
+    assert content(copies(folder)[0]) == kept
+    with running(ours(folder, *LOG)) as client:
+        assert client.dbsize() == len(found)
+
+
+def test_a_base_of_redis_that_is_right_and_cannot_be_read_is_refused(folder):
+    with running(theirs(folder, *LOG)) as client:
+        client.set("zipped", b"ab" * 100)
+        rewritten(client)
+    path = largest(folder, "base.rdb")
+    path.write_bytes(spoilt(path.read_bytes(), b"zipped"))
+    kept = content(logs(folder))
+    assert path.name in refused(folder, *SALVAGE)
     assert content(logs(folder)) == kept and not copies(folder)

@@ -34,6 +34,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// What can be had of bytes that a checksum is for.
+const KNOWN: &str = "are known to be right";
 /// How many places of a file are told one by one.
 const TOLD: usize = 20;
 /// Copies of one folder within a second.
@@ -379,29 +381,55 @@ fn look_at_base(path: &Path, progress: &Progress) -> Result<(Base, Option<String
         return Err(error.to_string());
     }
     let length = path.metadata().map_err(said)?.len();
-    match rdb::mend(open(0).map_err(said)?, length).map_err(said)? {
-        // It's as it was written, by a later version say.
-        Mend::Right => return Err(error.to_string()),
+    let right = match rdb::mend(open(0).map_err(said)?, length).map_err(said)? {
+        // It's as it was written.
+        Mend::Right if is_of_another(&error) => return Err(error.to_string()),
+        Mend::Right => "can be read",
         Mend::Byte(patch) => {
             let mended = Patched::new(open(0).map_err(said)?, 0, vec![patch]);
             if read_through(mended).is_ok() {
                 let what = format!("{error}; byte {} was mended", patch.at);
                 return Ok((Base::Mended(patch), Some(what)));
             }
+            KNOWN
         }
-        Mend::No => {}
-    }
-    let parts = rdb::right_stretches(&mut open, length).map_err(said)?;
-    if let rdb::Problem::Version(_) | rdb::Problem::Kind { .. } | rdb::Problem::NotRdb =
-        error.problem
-        && parts.is_empty()
-    {
+        Mend::No => KNOWN,
+    };
+    let parts = parts_of(&mut open, length)?;
+    let is_foreign = matches!(
+        error.problem,
+        rdb::Problem::Version(_) | rdb::Problem::Kind { .. } | rdb::Problem::NotRdb
+    );
+    if parts.is_empty() && (is_foreign || right != KNOWN) {
         // More likely another program's than damaged.
         return Err(error.to_string());
     }
-    let right: u64 = parts.iter().map(|part| part.end - part.start).sum();
-    let what = format!("{error}; {right} of its {length} bytes are known to be right");
+    let bytes: u64 = parts.iter().map(|part| part.end - part.start).sum();
+    let what = format!("{error}; {bytes} of its {length} bytes {right}");
     Ok((Base::Parts(parts), Some(what)))
+}
+
+/// The stretches of a base that are right and can be read.
+fn parts_of<R: io::Read>(
+    mut open: impl FnMut(u64) -> io::Result<R>,
+    length: u64,
+) -> Result<Vec<Range<u64>>, String> {
+    let mut parts = rdb::right_stretches(&mut open, length).map_err(|error| error.to_string())?;
+    let mut failure = None;
+    parts.retain(|part| match read_through(Stretches::new(&mut open, vec![part.clone()])) {
+        Err(error) if matches!(error.problem, rdb::Problem::Io(_)) || is_of_another(&error) => {
+            failure.get_or_insert_with(|| error.to_string());
+            false
+        }
+        read => read.is_ok(),
+    });
+    failure.map_or(Ok(parts), Err)
+}
+
+/// Whether a right file can't be read since another program wrote it, or a later version.
+const fn is_of_another(error: &rdb::Error) -> bool {
+    use rdb::Problem::{ExtraTag, Kind, NotRdb, Unknown, Version};
+    matches!(error.problem, Version(_) | Kind { .. } | NotRdb | ExtraTag(_) | Unknown(_))
 }
 
 /// Loads what there is of a base.
