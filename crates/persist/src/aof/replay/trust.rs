@@ -230,13 +230,15 @@ impl Replay {
                 let note = if trust.all { note } else { left };
                 self.apply(row, args, note, store)
             }
-            Touch::Whole
-                if trust.astray || keeps_deadline(args) && !trust.knows(db, key, store) =>
-            {
+            Touch::Whole | Touch::Pairs | Touch::Part if trust.astray => {
                 trust.skipped += 1;
+                // What was known of an emptied database isn't any more of what is passed over.
+                for db in trust.whole.clone() {
+                    named(Some(row.touch), args).for_each(|key| trust.forget(db, key));
+                }
                 Ok(())
             }
-            Touch::Pairs if trust.astray => {
+            Touch::Whole if keeps_deadline(args) && !trust.knows(db, key, store) => {
                 trust.skipped += 1;
                 Ok(())
             }
@@ -249,7 +251,7 @@ impl Replay {
                 self.apply(row, args, note, store)
             }
             Touch::Part if trust.knows(db, key, store) => self.apply(row, args, note, store),
-            Touch::Part if !trust.astray && note.is_some_and(is_fresh) => {
+            Touch::Part if note.is_some_and(is_fresh) => {
                 // What is there instead was removed by what is lost.
                 self.remove(db, key, store)?;
                 trust.learn(db, key, store);

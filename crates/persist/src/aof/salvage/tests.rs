@@ -182,6 +182,9 @@ fn without_a_database_removals_count_in_all_of_them() {
     assert_eq!(held(&state), Vec::<String>::new());
     let (_, state, _) = salvaged(&file(&[log[0], log[1], "FLUSHALL;SELECT 0;APPEND key:4 v"], 1));
     assert_eq!(held(&state), ["0 key:4 v"]);
+    let passed_over = "FLUSHALL;APPEND key:4 v;SET key:1 v;SELECT 0;APPEND key:4 v;APPEND key:1 v";
+    let (_, state, trust) = salvaged(&file(&[log[0], log[1], passed_over], 1));
+    assert_eq!((held(&state), trust.unwrap().skipped()), (Vec::new(), 4));
 }
 
 #[test]
