@@ -260,4 +260,5 @@ def test_keys_are_theirs_however_many_were_read_before(length):
 def test_a_key_that_is_no_text_is_left_to_python():
     use("native")
     for _ in range(2):
+        assert NATIVE.decode({b"a": b"1 0", b"\xff": b"1 1"}) is None
         assert NATIVE.decode({b"\xc3\xa9": b'"\xc3\xa9" 0'})[0] == {"é": "é"}
