@@ -47,7 +47,7 @@ lost-updates:  ## what overlapping requests lose and revive, ours and others: UP
 test:  ## every test: cargo, corpus, transcripts, hostile input, real clients, Django's own suites
 	@$(PYTHON) tools/suites.py test
 
-test-all:  ## the same, and what takes long: primaries that are lost, more Pythons, source archives that build
+test-all:  ## the same, and what takes long: primaries that are lost, Django's suites on every engine, more Pythons, source archives that build
 	@$(PYTHON) tools/suites.py test-all
 
 crash:  ## kill a server that is written to, over and over: ROUNDS=200, SEED=N repeats a run

@@ -85,7 +85,8 @@ TESTS = [
 ]
 TEST = [*TESTS, guarantees("python")]
 ALL = [
-    *(suite for suite in TESTS if suite.name != "pythons"),
+    *(suite for suite in TESTS if suite.name not in ("pythons", "django-sessions")),
+    Suite("django-sessions", (PY, "tests/django/sessions.py", "--all")),
     Suite("python-fleet", (*PYTEST, "-m", "fleet", REPORT.format("python-fleet"), "python/tests")),
     Suite("pythons", (PY, "tests/pythons/run.py")),
     Suite("archives-builds", (*PYTEST, "--timeout=0", "-m", "builds", "tests/archives")),
