@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 
@@ -299,6 +300,18 @@ def test_a_killed_connection_comes_back(client: redis.Redis, store) -> None:
         assert killer.client_kill_filter(_id=ident) == 1
     assert client.ping() is True
     assert client.client_id() != ident
+
+
+def test_a_limit_of_idleness_is_for_those_who_are_idle_already(store) -> None:
+    quiet = socket.create_connection((store.host, store.port), timeout=60)
+    with quiet, redis.Redis(host=store.host, port=store.port) as other:
+        quiet.sendall(b"PING\r\n")
+        assert quiet.recv(100) == b"+PONG\r\n"
+        other.config_set("timeout", 1)
+        try:
+            assert quiet.recv(100) == b""
+        finally:
+            other.config_set("timeout", 0)
 
 
 def test_server_commands_that_clients_read(client: redis.Redis) -> None:

@@ -284,6 +284,17 @@ impl Registry {
         self.find(id).map(|entry| entry.kill()).is_some()
     }
 
+    /// Wakes each worker that has a connection, so that it looks at the settings again.
+    pub fn wake(&self) {
+        let mut rung: Vec<Arc<Wake>> = Vec::new();
+        for entry in self.entries() {
+            if !rung.iter().any(|wake| Arc::ptr_eq(wake, &entry.wake)) {
+                entry.wake.ring();
+                rung.push(Arc::clone(&entry.wake));
+            }
+        }
+    }
+
     fn table(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Entry>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }

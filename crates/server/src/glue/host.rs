@@ -155,6 +155,8 @@ impl ServerHost {
         self.worth_noting_us.store(slow.min(latency), Ordering::Relaxed);
         self.common.latency.set_threshold(config.latency_monitor_threshold_ms);
         self.durable.settings_changed(&config);
+        // Who sleeps until something happens has to learn of new deadlines.
+        self.common.registry.wake();
     }
 
     /// One more worker counts its commands.
