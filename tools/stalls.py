@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
+
+PRESSURE = Path("/proc/pressure/cpu")
 
 
 class Stalls:
@@ -16,6 +19,8 @@ class Stalls:
         """Lateness of all ticks that were later than another TICK."""
         self.late: list[tuple[float, float]] = []
         """Of each of them when it came (Unix time), and how late."""
+        self.waited: list[tuple[float, float]] = []
+        """For how long somebody on this machine waited for a processor, and when that was noted."""
         self._until = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -31,12 +36,32 @@ class Stalls:
         """Seconds of stalls that reach into a span of Unix time."""
         return sum(late for came, late in self.late if came >= begun and came - late <= ended)
 
+    def waiting(self, begun: float, ended: float) -> float:
+        """Seconds of a span of Unix time in which somebody waited for a processor.
+
+        That may have been whom a test is about: an upper bound for how long it was held up. 0 where
+        the kernel doesn't tell.
+        """
+        total = sum(seconds for at, seconds in self.waited if begun <= at <= ended + self.TICK)
+        return min(total, ended - begun)
+
     def _run(self) -> None:
-        last = time.monotonic()
+        last, waited = time.monotonic(), pressure()
         while not self._until.wait(self.TICK):
             now = time.monotonic()
             late = now - last - self.TICK
             if late > self.TICK:
                 self.seconds += late
                 self.late.append((time.time(), late))
-            last = now
+            last, before, waited = now, waited, pressure()
+            if waited > before:
+                self.waited.append((time.time(), waited - before))
+
+
+def pressure() -> float:
+    """Seconds since the machine started in which somebody waited for a processor."""
+    try:
+        some = PRESSURE.read_text().partition("\n")[0]
+        return int(some.rpartition("total=")[2]) / 1e6
+    except (OSError, ValueError):
+        return 0.0

@@ -201,7 +201,10 @@ class Recording:
             latest = max(one.since[-1] for one in told if one.since)
             earliest = min(lost)
             self.longest = max(self.longest, latest - earliest)
-            most = LOST_MOST + self.stalls.within(earliest, latest)
+            held_up = max(
+                who(earliest, latest) for who in (self.stalls.within, self.stalls.waiting)
+            )
+            most = LOST_MOST + held_up
             assert latest - earliest <= most, f"{latest - earliest:.2f} s of steps are gone"
 
     def moments(self, count: int, rng: random.Random) -> dict[int, int]:
