@@ -2,8 +2,8 @@
 //!
 //! An application's sessions have the same few keys over and over. A string that is there already
 //! needs neither room nor, as it knows its hash, to be hashed again. What always holds: a key is
-//! what its bytes say, whoever read it first; nothing waits for the store, who finds it in use
-//! does without. Long keys, which may well be data, aren't kept.
+//! what its bytes say, whoever read it first; nobody waits for the cache, and a thread that finds it
+//! in use goes without. Not for long keys, which may well be data.
 
 use crate::limits::{KEPT_KEY_MAX, KEPT_KEYS};
 use crate::stop::Stop;
@@ -15,7 +15,7 @@ type Slot = Option<(Box<[u8]>, Py<PyString>)>;
 
 static SLOTS: Mutex<Vec<Slot>> = Mutex::new(Vec::new());
 
-/// The keys, for one document.
+/// The cache, for one document.
 pub(crate) struct Keys(Option<MutexGuard<'static, Vec<Slot>>>);
 
 impl Keys {
