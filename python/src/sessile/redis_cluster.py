@@ -163,9 +163,9 @@ class ClusterPlans(Plans):
         token: bytes | None,
     ) -> Plan[int | None]:
         once = token or token_for(changes, expected)
-        indexed: bytes | None = None
+        indexed = b""
         for _ in range(TRIES):
-            words = save_words(self.within, changes, life, expected, user, once, indexed or b"0")
+            words = save_words(self.within, changes, life, expected, user, once, indexed)
             try:
                 reply = yield from self.script(scripts.SAVE, [key], words, None)
             except Reindex as found:

@@ -133,7 +133,7 @@ class Plans:
         reply = yield from self.script(
             scripts.SAVE,
             [key],
-            save_words(self.within, changes, life, expected, user, once, b"1"),
+            save_words(self.within, changes, life, expected, user, once),
             lambda view: rules.save(view, key, changes, life, expected, user, once),
         )
         return version_of(reply)
@@ -280,7 +280,7 @@ class Plans:
 
 
 def version_of(reply: Any) -> int | None:
-    """Scripts answer the version with the user before, rules the version alone."""
+    """The script of ROTATE answers the version with the user before, all else the version alone."""
     version: int | None = reply[0] if isinstance(reply, list) else reply
     return version
 
@@ -337,10 +337,9 @@ def save_words(
     expected: int | None,
     user: str | None,
     token: bytes | None,
-    indexed: bytes,
+    indexed: bytes = b"",
 ) -> list[Word]:
-    """The arguments of SAVE. `indexed`: the key that a cluster's engine has indexed, or 0; 1 where
-    the script does it."""
+    """The arguments of SAVE. `indexed`: the key that a cluster's engine has indexed."""
     return [
         prefix,
         *life_words(life),

@@ -527,7 +527,7 @@ local function create(prefix, key, user, life, limit, token)
   join(prefix, key, f)
   write(key, f, dirty)
   slide(key, f, '', false)
-  return {tonumber(f['\\!v']), ''}
+  return tonumber(f['\\!v'])
 end
 """
 
@@ -538,11 +538,10 @@ CREATE = Script(
     + MERGE
     + r"""
 -- KEYS[1]; ARGV: prefix, idle, max, exat, user, limit, token, fields. A user is '' or '=name'.
--- Answers the version and nothing, or nil if the key exists.
+-- Answers the version, or nil if the key exists.
 local prefix, life, user, limit, token = word(), {word(), word(), word()}, word(), word(), word()
 if redis.call('EXISTS', KEYS[1]) == 1 then
-  local again = answered(read(KEYS[1]), token)
-  return again and {again, ''} or false
+  return answered(read(KEYS[1]), token) or false
 end
 return create(prefix, KEYS[1], user, life, limit, token)
 """,
@@ -554,22 +553,22 @@ SAVE = Script(
     + INDEX
     + MERGE
     + r"""
--- KEYS[1]; ARGV: prefix, idle, max, exat, user, token, expected version or '', '1' if the user will
--- be indexed here or else the key that was, patch. Answers the version and the user before, or nil;
--- USER with the key if the user changes and it isn't indexed: an alias may lead to another by now.
+-- KEYS[1]; ARGV: prefix, idle, max, exat, user, token, expected version or '', the key that a
+-- cluster's engine has put into the index or '', patch. Answers the version, or nil; USER with the
+-- key if the user changes and it's another than that: an alias may lead elsewhere by now.
 local prefix, life, user, token = word(), {word(), word(), word()}, word(), word()
 local expected, indexed = word(), word()
 local key, f = resolve(KEYS[1])
 if not f['\\!v'] then return false end
 local before = f['\\!u'] or ''
 local again = answered(f, token)
-if again then return {again, ''} end
+if again then return again end
 if expected ~= '' and expected ~= f['\\!v'] then return redis.error_reply('CONFLICT changed') end
 local dirty = {}
 local changed, problem = merge(key, f, dirty)
 if problem then return redis.error_reply('REFUSED ' .. problem) end
 local owner = user == '' and before or string.sub(user, 2)
-if owner ~= before and owner ~= '' and indexed ~= '1' and indexed ~= key then
+if owner ~= before and owner ~= '' and prefix == '' and indexed ~= key then
   return redis.error_reply('USER ' .. key)
 end
 if owner ~= before then
@@ -582,7 +581,7 @@ if changed then advance(f, dirty, token) end
 if owner ~= before then join(prefix, key, f) end
 write(key, f, dirty)
 slide(key, f, prefix, not changed)
-return {tonumber(f['\\!v']), before}
+return tonumber(f['\\!v'])
 """,
 )
 
@@ -611,7 +610,7 @@ end
 local fallback = word() == '1'
 if not f['\\!v'] then
   if not fallback then return false end
-  return create(prefix, new, user, life, limit, token)
+  return {create(prefix, new, user, life, limit, token), ''}
 end
 if fallback then words(2) end
 if expected ~= '' and expected ~= f['\\!v'] then return redis.error_reply('CONFLICT changed') end
