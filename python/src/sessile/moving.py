@@ -32,7 +32,7 @@ from sessile.document import Base
 from sessile.errors import ConfigurationError, DocumentError, SessileError, SessionGone
 from sessile.ids import mark_of, name_of
 from sessile.plans import Plan, Step
-from sessile.session import SELF, Action, Session, Standing
+from sessile.session import GONE, SELF, Action, Session, Standing
 from sessile.settings import Settings
 
 __all__ = ["Moving", "Old", "Source", "Way"]
@@ -387,7 +387,8 @@ class Mirrored(Moved):
                     return
                 LOG.info("session %s was ended by the old engine", name_of(key))
                 yield methodcaller("end", key)
-                raise self._lost()
+                self._lose()
+                raise SessionGone(GONE)
             written, new = latest, False
 
     def _note_written(self, key: bytes, found: Loaded) -> Plan[None]:
@@ -462,7 +463,8 @@ class Shadowed(Moved):
         id, chosen, data = self._id, self._next, self.data
         there = yield self.ask("write", chosen or id, data, self._seconds(), chosen is not None)
         if not there:
-            raise self._lost()
+            self._lose()
+            raise SessionGone(GONE)
         if chosen is not None:
             yield self.ask("remove", id)
             yield from self._beside(methodcaller("end", *self._keys(id)))

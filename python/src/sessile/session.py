@@ -38,6 +38,7 @@ __all__ = ["DEVICE", "QUIET", "SELF", "Action", "Session", "Standing", "session_
 
 TRIES = 3
 """Ids tried for a new session. With 128 random bits the second one is never needed."""
+GONE = "the session ended while this request was being served"
 REPLACED = "the session has another id by now; send the request again"
 ANSWERED = "the browser can't be told a new id any more: write before its answer begins"
 RENEWING = "another task is giving the session its id at this moment"
@@ -226,7 +227,8 @@ class Session(State):
         else:
             version = yield ask(expected=self._version if strict else None)
         if version is None:
-            raise self._lost()
+            self._lose()
+            raise SessionGone(GONE)
         owner = self._user if user is None else user
         self._settle(self._id, key, version, None, owner)
         return Action.SAVE if sent else Action.TOUCH
@@ -277,7 +279,8 @@ class Session(State):
             create=fallback,
         )
         if version is None:
-            raise self._lost()
+            self._lose()
+            raise SessionGone(GONE)
         owner = user if changed else self._user
         self._log("rotated to %s", name_of(new_key))
         self._settle(new_id, new_key, version, None, owner)
@@ -288,7 +291,8 @@ class Session(State):
         for key in self.keys:
             if isinstance((yield methodcaller("load", key, slide=False)), Rotated):
                 telemetry.conflict(self.settings.url)
-                raise SessionConflict(REPLACED) from self._lost()
+                self._lose()
+                raise SessionConflict(REPLACED)
 
     def find(self) -> Plan[bytes]:
         """The key under which the session lives; asks only if there are several ID_KEYS."""

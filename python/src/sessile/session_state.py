@@ -22,7 +22,7 @@ from sessile import document, ids
 from sessile.contract import ROTATED, Changes, Life, Loaded, Rotated
 from sessile.cookies import COOKIE, is_due, note
 from sessile.encryption import SEAL
-from sessile.errors import EncryptionError, SessionGone
+from sessile.errors import EncryptionError
 from sessile.ids import mark_of, name_of
 from sessile.nested import appended, held, increased, overlaid, place_of
 from sessile.settings import Expiry, Settings
@@ -343,10 +343,9 @@ class State:
             self.standing = Standing.LIVE
             self._expiry = self.settings.expiry_of(self._data)
 
-    def _lost(self) -> SessionGone:
+    def _lose(self) -> None:
         """The store has no session under this id any more, so no browser is to be told it."""
         self._gone = True
-        return SessionGone("the session ended while this request was being served")
 
     # ---- small questions
 
