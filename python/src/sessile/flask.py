@@ -32,8 +32,8 @@ from sessile.web import (
     UNAVAILABLE,
     SessionMapping,
     closing,
+    make_refusal,
     refusal_of,
-    refuse,
     told,
 )
 
@@ -87,7 +87,7 @@ class SessileInterface(SessionInterface):
         try:
             run(self.settings.engine(), closing(state, response.status_code))
         except (SessionUnavailable, SessionConflict) as error:
-            refuse(response, *refusal_of(error))
+            make_refusal(response, *refusal_of(error))
             if state.tells_cookie:
                 self.set_cookie(app, state, response)
             return
@@ -231,5 +231,5 @@ def conflict(_: Exception) -> Any:
 
 def answer(status: int, text: str) -> Response:
     response: Response = current_app.response_class(status=status)
-    refuse(response, status, text)
+    make_refusal(response, status, text)
     return response

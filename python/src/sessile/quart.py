@@ -35,8 +35,8 @@ from sessile.web import (
     SessionMapping,
     closing,
     ended,
+    make_refusal,
     refusal_of,
-    refuse,
     told,
 )
 
@@ -115,7 +115,7 @@ class SessileInterface(SessionInterface):
         if response is None:
             return
         if refusal is not None:
-            refuse(response, *refusal)
+            make_refusal(response, *refusal)
             if state.tells_cookie:
                 self.tell(app, state, response, True)
             return
@@ -206,5 +206,5 @@ def is_static(app: Quart, path: str) -> bool:
 
 def answer(app: Quart, status: int, text: str) -> Response:
     response: Response = app.response_class(text, status=status)
-    refuse(response, status, text)
+    make_refusal(response, status, text)
     return response

@@ -225,8 +225,8 @@ class SessionMiddleware:
 
     async def refuse(self, send: Send, state: Session, status: int, text: str) -> None:
         """Answers instead of the app: no cookie changes, but what was written before is told."""
-        told = [self.cookie_for(state.written_id or "")] if state.tells_cookie else []
-        await refuse(send, status, text, *told)
+        cookies = [self.cookie_for(state.written_id or "")] if state.tells_cookie else []
+        await send_refusal(send, status, text, *cookies)
 
     def adopt(self, session: ServerSession, scope: Scope) -> None:
         """Takes what a framework has put in the place of the session's dict."""
@@ -249,7 +249,7 @@ class SessionMiddleware:
     async def turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The store doesn't answer, and reads as nobody aren't allowed."""
         if scope["type"] == "http":
-            await refuse(send, 503, UNAVAILABLE)
+            await send_refusal(send, 503, UNAVAILABLE)
         else:
             await receive()
             await send({"type": "websocket.close", "code": TRY_LATER})
@@ -376,7 +376,7 @@ def header_of(scope: Scope, name: bytes) -> str:
     return b"; ".join(found).decode("latin-1")
 
 
-async def refuse(send: Send, status: int, text: str, *cookies: bytes) -> None:
+async def send_refusal(send: Send, status: int, text: str, *cookies: bytes) -> None:
     """A response that says why nothing was done."""
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),

@@ -25,9 +25,9 @@ __all__ = [
     "SessionMapping",
     "closing",
     "ended",
+    "make_refusal",
     "parts",
     "refusal_of",
-    "refuse",
     "told",
 ]
 
@@ -198,7 +198,7 @@ def refusal_of(error: SessionConflict | SessionUnavailable) -> tuple[int, str]:
     return (409, CONFLICT) if isinstance(error, SessionConflict) else (503, UNAVAILABLE)
 
 
-def refuse(response: Any, status: int, text: str) -> None:
+def make_refusal(response: Any, status: int, text: str) -> None:
     """Makes a response of Flask's or Quart's into one that says why nothing was done."""
     response.status_code = status
     response.set_data(text)
