@@ -1,7 +1,7 @@
 """One session during one request, without any framework.
 
-A `Session` knows an id, the document that was loaded under it and what the request did to it; it
-does no I/O. What must be asked of the store is a plan, which `run` or `arun` carries out.
+A `Session` is a `State` (`session_state`: the id, the document, what the request did to it) with
+the plans that ask the store and write there. It does no I/O: `run` or `arun` carries a plan out.
 
     session = Session(settings, cookie_value)
     run(engine, session.load())          # no I/O if there is nothing to load
