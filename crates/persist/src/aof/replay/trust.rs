@@ -104,6 +104,14 @@ impl Trust {
         self.lost.insert(named);
     }
 
+    /// What a key holds in a database that isn't known is passed over: what was known of emptied
+    /// databases isn't any more of this key.
+    fn pass_over(&mut self, key: &[u8]) {
+        for db in self.whole.clone() {
+            self.forget(db, key);
+        }
+    }
+
     /// What was forgotten is missing, for whoever comes after this.
     pub(super) fn let_miss(self, store: &mut dyn Store) {
         self.lost.iter().for_each(|(db, key)| store.set_missing(*db, key, true));
@@ -232,10 +240,7 @@ impl Replay {
             }
             Touch::Whole | Touch::Pairs | Touch::Part if trust.astray => {
                 trust.skipped += 1;
-                // What was known of an emptied database isn't any more of what is passed over.
-                for db in trust.whole.clone() {
-                    named(Some(row.touch), args).for_each(|key| trust.forget(db, key));
-                }
+                named(Some(row.touch), args).for_each(|key| trust.pass_over(key));
                 Ok(())
             }
             Touch::Whole if keeps_deadline(args) && !trust.knows(db, key, store) => {
@@ -305,7 +310,7 @@ impl Replay {
         trust.skipped += 1;
         let goes = row.touch != Touch::Copies;
         if trust.astray {
-            trust.forget(to_db, to);
+            trust.pass_over(to);
             self.remove_everywhere(to, store)?;
             return if goes { self.remove_everywhere(from, store) } else { Ok(()) };
         }

@@ -188,6 +188,28 @@ fn without_a_database_removals_count_in_all_of_them() {
 }
 
 #[test]
+fn where_a_value_went_without_a_database_is_known_in_none() {
+    let goes = ["RENAME key:1 key:2", "COPY key:1 key:2", "COPY key:1 key:2 DB 1", "MOVE key:1 1"];
+    for (goes, before, after) in
+        goes.iter().flat_map(|goes| [(goes, 0, 0), (goes, 0, 1), (goes, 1, 0), (goes, 1, 1)])
+    {
+        let chunks = [
+            &format!("SELECT {before};SET key:3 v"),
+            "SELECT 2",
+            &format!("FLUSHALL;SET key:1 lost;{goes}"),
+            &format!("SELECT {after};APPEND key:1 v;APPEND key:2 v;APPEND key:3 v"),
+        ];
+        let (_, state, trust) = salvaged(&file(&chunks, 1));
+        // A key that a MOVE doesn't name is new.
+        let of_move: &[_] = if goes.starts_with("MOVE") { &["key:2"] } else { &[] };
+        let known: Vec<_> =
+            of_move.iter().chain(&["key:3"]).map(|key| format!("{after} {key} v")).collect();
+        assert_eq!(held(&state), known, "{goes}, {before}, {after}");
+        assert_eq!(trust.unwrap().skipped(), 5 - known.len() as u64, "{goes}, {before}, {after}");
+    }
+}
+
+#[test]
 fn what_is_there_after_a_lost_base_is_known_and_the_rest_is_not() {
     let log =
         file(&["SELECT 0;APPEND key:1 x;APPEND key:2 x;RENAME key:3 key:1;APPEND key:1 y"], 9);
