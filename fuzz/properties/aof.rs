@@ -1,8 +1,9 @@
 //! Any bytes read as a log the same however they arrive, and their records replay to an end or an
-//! error; a torn log that is cut where the error says is whole.
+//! error; a torn log that is cut where the error says is whole. A store that goes on without what
+//! can't be applied has the same of a log of which all can.
 
 use super::store::{SECRET, small};
-use persist::aof::{Error, Framer, Problem, Reader, Replay, Verdict, room};
+use persist::aof::{Error, Framer, Problem, Reader, Replay, ReplayError, Verdict, room};
 use std::io::{self, Read};
 
 const SEED: u64 = 0x0123_4567_89ab_cdef;
@@ -66,14 +67,27 @@ fn read(file: impl Read) -> (Vec<String>, Option<Error>) {
     }
 }
 
-/// Replays a file up to its first error, into a small store.
 fn replay(file: &[u8]) {
-    let mut store = small();
+    let (keys, error) = replayed(file, false);
+    let (more, unfit) = replayed(file, true);
+    if error.is_none() {
+        assert_eq!((keys, unfit), (more, None));
+    }
+}
+
+/// Replays a file up to its first error, into a small store: how many keys it has, and the store's
+/// error.
+fn replayed(file: &[u8], lenient: bool) -> ([u64; 2], Option<String>) {
+    let mut store = small(lenient);
     let (mut reader, mut replay) = (Reader::new(file, 0), Replay::new(SECRET, 2));
-    while let Ok(Some(record)) = reader.next() {
-        if replay.record(&record, &mut store).is_err() {
-            break;
-        }
+    let mut error = None;
+    while let (None, Ok(Some(record))) = (&error, reader.next()) {
+        error = replay.record(&record, &mut store).err();
     }
     assert_eq!(store.0.check(), Ok(()));
+    if lenient {
+        let of_the_store = error.as_ref().is_none_or(ReplayError::is_of_the_store);
+        assert!(of_the_store, "{error:?}");
+    }
+    ([0, 1].map(|db| store.0.len(db)), error.map(|error| error.to_string()))
 }

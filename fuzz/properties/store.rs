@@ -10,7 +10,9 @@ pub(crate) const SECRET: HashKey = HashKey([3, 5]);
 const NOW: u64 = 1_000;
 const SEGMENTS: usize = 24;
 
-pub(crate) struct Held(pub(crate) Shard);
+/// `.1`: whether it goes on without records that can't be applied, as a salvage does, or refuses
+/// them, as any other start.
+pub(crate) struct Held(pub(crate) Shard, bool);
 
 impl Store for Held {
     fn kind(&mut self, db: usize, key: &[u8]) -> Option<Kind> {
@@ -27,12 +29,12 @@ impl Store for Held {
 
     fn leave_out(&mut self, unfit: &Unfit<'_>) -> bool {
         unfit.write(&mut Vec::new());
-        true
+        self.1
     }
 }
 
-/// An empty one.
-pub(crate) fn small() -> Held {
+/// An empty one; `lenient`: whether it goes on without what can't be applied.
+pub(crate) fn small(lenient: bool) -> Held {
     let arena = Arc::new(Arena::new(Box::new(HeapBacking::new(SEGMENTS)), SEGMENTS));
     let config = ShardConfig {
         number: 0,
@@ -42,5 +44,5 @@ pub(crate) fn small() -> Held {
         first_version: 0,
         policy: Policy::NoEviction,
     };
-    Held(Shard::new(arena, config))
+    Held(Shard::new(arena, config), lenient)
 }
