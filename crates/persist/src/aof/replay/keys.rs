@@ -95,7 +95,7 @@ fn move_to(turn: &mut Turn<'_>, args: Args<'_>) -> Done {
     let db = turn.replay.database(args.at(2))?;
     let Some(item) = turn.item(args.at(1)) else { return Err(ReplayProblem::Value) };
     if db == turn.replay.db {
-        return Err(ReplayProblem::Database);
+        return Err(ReplayProblem::NoDatabase);
     }
     turn.change_in(db, args.at(1), Change::Install(&item))?;
     turn.change(args.at(1), Change::Remove(Cause::Deleted))

@@ -103,9 +103,9 @@ pub enum ReplayProblem {
     /// The time isn't absolute.
     Relative,
     /// A database that no store has.
-    Database,
-    /// A database that this store doesn't have.
-    Databases,
+    NoDatabase,
+    /// A database that this store doesn't have, and another with more of them may.
+    BeyondDatabases,
     /// The payload can't be restored.
     Payload(dump::Error),
     /// The key or the value is longer than what is kept.
@@ -117,7 +117,7 @@ pub enum ReplayProblem {
 impl ReplayError {
     /// Whether another store could apply the record: one with more memory, or more databases.
     pub const fn is_of_the_store(&self) -> bool {
-        matches!(self.problem, ReplayProblem::Full | ReplayProblem::Databases)
+        matches!(self.problem, ReplayProblem::Full | ReplayProblem::BeyondDatabases)
     }
 }
 
@@ -129,8 +129,8 @@ impl fmt::Display for ReplayError {
             ReplayProblem::Arguments => f.write_str("its arguments are wrong")?,
             ReplayProblem::Value => f.write_str("the key holds another kind of value")?,
             ReplayProblem::Relative => f.write_str("its time isn't absolute")?,
-            ReplayProblem::Database => f.write_str("there is no such database")?,
-            ReplayProblem::Databases => {
+            ReplayProblem::NoDatabase => f.write_str("there is no such database")?,
+            ReplayProblem::BeyondDatabases => {
                 f.write_str("there is no such database, see `databases`")?;
             }
             ReplayProblem::Payload(error) => write!(f, "{error}")?,
@@ -286,8 +286,8 @@ impl Replay {
     fn database(&self, number: &[u8]) -> Result<usize, ReplayProblem> {
         match parse_u64(number).and_then(|db| usize::try_from(db).ok()) {
             Some(db) if db < self.databases => Ok(db),
-            Some(db) if db < DATABASES_MAX => Err(ReplayProblem::Databases),
-            _ => Err(ReplayProblem::Database),
+            Some(db) if db < DATABASES_MAX => Err(ReplayProblem::BeyondDatabases),
+            _ => Err(ReplayProblem::NoDatabase),
         }
     }
 }

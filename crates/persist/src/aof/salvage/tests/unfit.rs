@@ -134,7 +134,7 @@ fn what_the_store_lacks_is_no_fault_of_the_record() {
         let done = replay(reading(&file), &found, &mut state, &mut store);
         let is_lacking = matches!(
             &done,
-            Err(Stop::Replay(error)) if matches!(error.problem, ReplayProblem::Databases)
+            Err(Stop::Replay(error)) if matches!(error.problem, ReplayProblem::BeyondDatabases)
         );
         assert_eq!((is_lacking, done.is_ok()), (lacks, !lacks), "{text}");
     }
