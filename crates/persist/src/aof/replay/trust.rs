@@ -76,32 +76,30 @@ impl Trust {
     }
 
     fn knows(&self, db: usize, key: &[u8], store: &mut dyn Store) -> bool {
-        let named = (db, key.to_vec());
-        if self.astray || self.lost.contains(&named) || store.misses(db, key) {
+        let place = (db, key.to_vec());
+        if self.astray || self.lost.contains(&place) || store.misses(db, key) {
             return false;
         }
         self.all
             || self.whole.contains(&db)
-            || self.known.contains(&named)
+            || self.known.contains(&place)
             || self.present && store.kind(db, key).is_some()
     }
 
     fn learn(&mut self, db: usize, key: &[u8], store: &mut dyn Store) {
-        if !self.astray {
-            store.set_missing(db, key, false);
-            let named = (db, key.to_vec());
-            self.lost.remove(&named);
-            if !self.all {
-                self.known.insert(named);
-            }
+        store.set_missing(db, key, false);
+        let place = (db, key.to_vec());
+        self.lost.remove(&place);
+        if !self.all {
+            self.known.insert(place);
         }
     }
 
     /// A key holds what nobody can say; it has to be removed.
     fn forget(&mut self, db: usize, key: &[u8]) {
-        let named = (db, key.to_vec());
-        self.known.remove(&named);
-        self.lost.insert(named);
+        let place = (db, key.to_vec());
+        self.known.remove(&place);
+        self.lost.insert(place);
     }
 
     /// What a key holds in a database that isn't known is passed over: what was known of emptied
@@ -219,62 +217,69 @@ impl Replay {
         &self,
         trust: &mut Trust,
         row: &Row,
-        (args, note): (Args<'_>, Option<&Extra>),
+        (args, mut note): (Args<'_>, Option<&Extra>),
         store: &mut dyn Store,
     ) -> Result<(), ReplayProblem> {
-        let db = self.db;
-        let key = args.at(1);
+        if trust.astray {
+            return self.run_astray(trust, row, (args, note), store);
+        }
+        let (db, key) = (self.db, args.at(1));
         match row.touch {
             Touch::Removes => {
-                let left = note.filter(|note| note.meta(None).slide.state() == State::Tombstone);
                 args.from(1).iter().for_each(|key| trust.learn(db, key, store));
-                if trust.astray {
-                    return args
-                        .from(1)
-                        .iter()
-                        .try_for_each(|key| self.remove_everywhere(key, store));
-                }
                 // What an alias stands for may be something else by now: it goes without one.
-                let note = if trust.all { note } else { left };
-                self.apply(row, args, note, store)
-            }
-            Touch::Whole | Touch::Pairs | Touch::Part if trust.astray => {
-                trust.skipped += 1;
-                named(Some(row.touch), args).for_each(|key| trust.pass_over(key));
-                Ok(())
+                let leaves = |note: &&Extra| note.meta(None).slide.state() == State::Tombstone;
+                note = note.filter(|note| trust.all || leaves(note));
             }
             Touch::Whole if keeps_deadline(args) && !trust.knows(db, key, store) => {
                 trust.skipped += 1;
-                Ok(())
+                return Ok(());
             }
-            Touch::Whole => {
-                trust.learn(db, key, store);
-                self.apply(row, args, note, store)
+            Touch::Whole | Touch::Pairs => {
+                named(Some(row.touch), args).for_each(|key| trust.learn(db, key, store));
             }
-            Touch::Pairs => {
-                (1..args.len()).step_by(2).for_each(|i| trust.learn(db, args.at(i), store));
-                self.apply(row, args, note, store)
-            }
-            Touch::Part if trust.knows(db, key, store) => self.apply(row, args, note, store),
+            Touch::Part if trust.knows(db, key, store) => {}
             Touch::Part if note.is_some_and(is_fresh) => {
                 // What is there instead was removed by what is lost.
                 self.remove(db, key, store)?;
                 trust.learn(db, key, store);
-                self.apply(row, args, note, store)
             }
             Touch::Part => {
                 trust.skipped += 1;
+                return Ok(());
+            }
+            Touch::Moves | Touch::Copies | Touch::Leaves => {
+                return self.take_along(trust, row, (args, note), store);
+            }
+            Touch::Database => trust.clear(db),
+            Touch::Everything => (0..self.databases).for_each(|db| trust.clear(db)),
+            Touch::Swaps => trust.swap(self.database(args.at(1))?, self.database(args.at(2))?),
+        }
+        self.apply(row, args, note, store)
+    }
+
+    /// The same where it isn't known in which database: what is removed is removed in each.
+    fn run_astray(
+        &self,
+        trust: &mut Trust,
+        row: &Row,
+        (args, note): (Args<'_>, Option<&Extra>),
+        store: &mut dyn Store,
+    ) -> Result<(), ReplayProblem> {
+        match row.touch {
+            Touch::Removes => {
+                args.from(1).iter().try_for_each(|key| self.remove_everywhere(key, store))
+            }
+            Touch::Whole | Touch::Pairs | Touch::Part => {
+                trust.skipped += 1;
+                named(Some(row.touch), args).for_each(|key| trust.pass_over(key));
                 Ok(())
             }
             Touch::Moves | Touch::Copies | Touch::Leaves => {
                 self.take_along(trust, row, (args, note), store)
             }
-            Touch::Database if !trust.astray => {
-                trust.clear(db);
-                self.apply(row, args, note, store)
-            }
             Touch::Database | Touch::Everything => {
-                // Of an unknown database: each may be the one.
+                // Any of them may be the one.
                 if row.touch == Touch::Everything {
                     (0..self.databases).for_each(|db| trust.clear(db));
                 }
@@ -297,10 +302,10 @@ impl Replay {
         store: &mut dyn Store,
     ) -> Result<(), ReplayProblem> {
         let db = self.db;
-        let (from, named) = (args.at(1), args.at(2));
+        let (from, second) = (args.at(1), args.at(2));
         let (to_db, to) = match row.touch {
-            Touch::Leaves => (self.database(named)?, from),
-            _ => (self.target_database(args)?, named),
+            Touch::Leaves => (self.database(second)?, from),
+            _ => (self.target_database(args)?, second),
         };
         if trust.knows(db, from, store) {
             trust.learn(to_db, to, store);
