@@ -121,8 +121,8 @@ impl Node {
         }
     }
 
-    /// Lifts the cap up to what the arena has, until [`Node::settle_cap`], where a policy leaves
-    /// keys alone, be it all or those without a deadline. Whether it does; else keys have to go.
+    /// Lifts the cap up to what the arena has, until [`Node::settle_cap`], if there are keys that
+    /// the policy never evicts: all of them, or those without a deadline. Whether it was lifted.
     pub(crate) fn lift_cap(&self) -> bool {
         let policy = self.policy();
         let takes_all =
