@@ -90,7 +90,7 @@ fn records<E: ToString>(
 }
 
 /// Whether a file begins as RDB does; the whole file again.
-fn begun<R: Read>(mut file: R) -> io::Result<(bool, impl Read)> {
+pub(super) fn begun<R: Read>(mut file: R) -> io::Result<(bool, impl Read)> {
     let mut head = Vec::new();
     (&mut file).take(6).read_to_end(&mut head)?;
     let is_rdb = head.starts_with(b"REDIS") || head.starts_with(b"VALKEY");

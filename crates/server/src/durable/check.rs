@@ -3,8 +3,9 @@
 //! A file is an RDB file, an increment of the log, a manifest (with the files that it names), or a
 //! folder with one. What always holds: files are read and nothing is changed, but that `fix` cuts the
 //! torn end of an increment off, which it keeps beside it; damage is never cut away.
-//! A file is whole if a start takes it for what it is: what the manifest says that names it, be it
-//! asked for or stand beside it. A record that no store could apply is damage.
+//! A file is whole if a start takes it for what it is. What it is, a manifest says that names it:
+//! the one that was asked for, or else one in the same folder. A record that no store could apply is
+//! damage.
 //! Not for: what a log's records do to a store; loading tells.
 
 use super::aof::last_written;
@@ -98,13 +99,13 @@ fn role_of(path: &Path) -> Option<Role> {
     let name = path.file_name()?.to_str()?;
     let folder = path.parent().filter(|at| *at != "").unwrap_or_else(|| Path::new("."));
     manifests(folder).ok()?.iter().find_map(|manifest| {
-        let manifest = Manifest::parse(&std::fs::read(manifest).ok()?).ok()?;
+        let manifest = manifest_at(manifest).ok()?;
         roles(folder, &manifest).into_iter().find(|(of, _)| *of == name).map(|(_, role)| role)
     })
 }
 
-/// The facts of a file that is whole, or what is wrong with it. `role`: what a manifest said that it
-/// is that was asked for.
+/// The facts of a file that is whole, or what is wrong with it. `role`: what it is, if a manifest
+/// was asked for and names it.
 fn facts(path: &Path, fix: bool, role: Option<Role>) -> Result<Facts, String> {
     let said = |error: std::io::Error| error.to_string();
     if role.is_none() && path.is_dir() {
@@ -115,16 +116,12 @@ fn facts(path: &Path, fix: bool, role: Option<Role>) -> Result<Facts, String> {
         return facts(manifest, fix, None);
     }
     if role.is_none() && path.extension().is_some_and(|end| end == "manifest") {
-        let bytes = std::fs::read(path).map_err(said)?;
-        let manifest = Manifest::parse(&bytes).map_err(|error| format!("damaged: {error}"))?;
+        let manifest = manifest_at(path)?;
         let folder = path.parent().unwrap_or_else(|| Path::new("")).to_owned();
         return Ok(Facts::Parts(folder, manifest));
     }
-    let mut head = Vec::new();
-    let file = File::open(path).map_err(said)?;
-    (&file).take(6).read_to_end(&mut head).map_err(said)?;
-    let is_rdb = head.starts_with(b"REDIS") || head.starts_with(b"VALKEY");
     let file = BufReader::new(File::open(path).map_err(said)?);
+    let (is_rdb, file) = base::begun(file).map_err(said)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let text = match role.or_else(|| role_of(path)) {
         Some(Role::Base) if !base::has_records(&name) => snapshot(file, false),
@@ -143,6 +140,11 @@ fn manifests(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let is_one = |name: &str| name.ends_with(".manifest") && !is_temporary(name);
     let found = entries.into_iter().filter(|entry| entry.file_name().to_str().is_some_and(is_one));
     Ok(found.map(|entry| entry.path()).collect())
+}
+
+fn manifest_at(path: &Path) -> Result<Manifest, String> {
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    Manifest::parse(&bytes).map_err(|error| format!("damaged: {error}"))
 }
 
 fn snapshot(file: impl Read, has_records: bool) -> Result<String, String> {

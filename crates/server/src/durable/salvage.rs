@@ -10,7 +10,7 @@
 //! What always holds: nothing is changed before all of the folder is on the disk a second time; the
 //! manifest names the damaged files until it names the new base; no key gets a value that it never
 //! had, and what a readable record removes is gone.
-//! Not for: files that can't be read, or that a later version wrote; those are refused.
+//! Not for: files that the disk doesn't give, or that a later version wrote; those are refused.
 
 use super::aof::{Files, Found, last_written, manifest_in, part_named};
 use super::aside::{Aside, Kept};
@@ -34,10 +34,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What can be had of bytes that a checksum is for.
-const KNOWN: &str = "are known to be right";
-/// How many places of a file are told one by one.
-const TOLD: usize = 20;
+/// How many places of a file are told one by one, and how many records that were left out.
+pub(super) const TOLD: usize = 20;
 /// Copies of one folder within a second.
 const COPIES_MAX: usize = 1000;
 
@@ -381,30 +379,25 @@ fn look_at_base(path: &Path, progress: &Progress) -> Result<(Base, Option<String
         return Err(error.to_string());
     }
     let length = path.metadata().map_err(said)?.len();
-    let right = match rdb::mend(open(0).map_err(said)?, length).map_err(said)? {
-        // It's as it was written.
-        Mend::Right if is_of_another(&error) => return Err(error.to_string()),
-        Mend::Right => "can be read",
-        Mend::Byte(patch) => {
-            let mended = Patched::new(open(0).map_err(said)?, 0, vec![patch]);
-            if read_through(mended).is_ok() {
-                let what = format!("{error}; byte {} was mended", patch.at);
-                return Ok((Base::Mended(patch), Some(what)));
-            }
-            KNOWN
-        }
-        Mend::No => KNOWN,
-    };
+    let mended = rdb::mend(open(0).map_err(said)?, length).map_err(said)?;
+    if let Mend::Byte(patch) = mended
+        && read_through(Patched::new(open(0).map_err(said)?, 0, vec![patch])).is_ok()
+    {
+        let what = format!("{error}; byte {} was mended", patch.at);
+        return Ok((Base::Mended(patch), Some(what)));
+    }
+    let as_written = matches!(mended, Mend::Right);
+    if as_written && is_of_another(&error, true) {
+        return Err(error.to_string());
+    }
     let parts = parts_of(&mut open, length)?;
-    let is_foreign = matches!(
-        error.problem,
-        rdb::Problem::Version(_) | rdb::Problem::Kind { .. } | rdb::Problem::NotRdb
-    );
-    if parts.is_empty() && (is_foreign || right != KNOWN) {
-        // More likely another program's than damaged.
+    // It's more likely another program's than damaged; or it's as it was written, and its program
+    // may read it.
+    if parts.is_empty() && (as_written || is_of_another(&error, false)) {
         return Err(error.to_string());
     }
     let bytes: u64 = parts.iter().map(|part| part.end - part.start).sum();
+    let right = if as_written { "can be read" } else { "are known to be right" };
     let what = format!("{error}; {bytes} of its {length} bytes {right}");
     Ok((Base::Parts(parts), Some(what)))
 }
@@ -417,7 +410,9 @@ fn parts_of<R: io::Read>(
     let mut parts = rdb::right_stretches(&mut open, length).map_err(|error| error.to_string())?;
     let mut failure = None;
     parts.retain(|part| match read_through(Stretches::new(&mut open, vec![part.clone()])) {
-        Err(error) if matches!(error.problem, rdb::Problem::Io(_)) || is_of_another(&error) => {
+        Err(error)
+            if matches!(error.problem, rdb::Problem::Io(_)) || is_of_another(&error, true) =>
+        {
             failure.get_or_insert_with(|| error.to_string());
             false
         }
@@ -426,10 +421,16 @@ fn parts_of<R: io::Read>(
     failure.map_or(Ok(parts), Err)
 }
 
-/// Whether a right file can't be read since another program wrote it, or a later version.
-const fn is_of_another(error: &rdb::Error) -> bool {
+/// Whether a file can't be read since another program wrote it, or a later version. `as_written`:
+/// whether its bytes are what was written; elsewhere any byte that was damaged may look like a tag
+/// or an item that isn't known.
+const fn is_of_another(error: &rdb::Error, as_written: bool) -> bool {
     use rdb::Problem::{ExtraTag, Kind, NotRdb, Unknown, Version};
-    matches!(error.problem, Version(_) | Kind { .. } | NotRdb | ExtraTag(_) | Unknown(_))
+    match error.problem {
+        Version(_) | Kind { .. } | NotRdb => true,
+        ExtraTag(_) | Unknown(_) => as_written,
+        _ => false,
+    }
 }
 
 /// Loads what there is of a base.
