@@ -82,8 +82,8 @@ impl Durable {
         while !self.ending.load(Ordering::Acquire) {
             std::thread::sleep(std::time::Duration::from_millis(TICK_MS));
             let now = self.common.clock.now().ms;
-            if let Some(load) = self.how_far() {
-                tell(&load, &mut told_ms, now);
+            if let Some(how_far) = self.how_far() {
+                tell(&how_far, &mut told_ms, now);
                 continue;
             }
             let evicted = self.node.evicted_sessions();
@@ -176,12 +176,12 @@ fn tell_of(began: Result<Begun, String>) {
 }
 
 /// Says now and then how far loading has come.
-fn tell(load: &HowFar, told_ms: &mut u64, now_ms: u64) {
+fn tell(how_far: &HowFar, told_ms: &mut u64, now_ms: u64) {
     if now_ms.saturating_sub(*told_ms) < TELL_MS {
         return;
     }
     *told_ms = now_ms;
-    let (percent, left) = (load.percent(), load.seconds_left(now_ms));
+    let (percent, left) = (how_far.percent(), how_far.seconds_left(now_ms));
     say::notice(format_args!("loading: {percent:.0} %, {left} s left"));
 }
 

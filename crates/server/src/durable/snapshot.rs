@@ -65,8 +65,8 @@ impl Kept {
 type Tray = Arc<Mutex<Vec<Kept>>>;
 
 /// All trays, what lies on them, and how much may.
-struct Load {
-    trays: Vec<Tray>,
+struct Trays {
+    each: Vec<Tray>,
     bytes: AtomicUsize,
     /// So much may lie there.
     most: usize,
@@ -75,20 +75,20 @@ struct Load {
     page: AtomicUsize,
     /// It was too much once.
     gave_way: AtomicBool,
-    /// What lay there then is being forgotten.
-    forgotten: AtomicBool,
+    /// Somebody was told to forget what lay there then.
+    forgets: AtomicBool,
 }
 
-impl Load {
+impl Trays {
     fn new(maxmemory: u64, shards: usize) -> Self {
         let cap = if maxmemory == 0 { usize::MAX } else { maxmemory as usize };
         Self {
-            trays: (0..shards).map(|_| Tray::default()).collect(),
+            each: (0..shards).map(|_| Tray::default()).collect(),
             bytes: AtomicUsize::new(0),
             most: (cap / TRAYS_PART).clamp(TRAYS_LEAST, TRAYS_MOST),
             page: AtomicUsize::new(0),
             gave_way: AtomicBool::new(false),
-            forgotten: AtomicBool::new(false),
+            forgets: AtomicBool::new(false),
         }
     }
 
@@ -118,11 +118,11 @@ impl Load {
     /// Has a thread of its own take off and free what lies on all trays: whoever finds that it's too
     /// much holds a shard's lock, for which others wait, and the one who writes waits for the disk.
     fn forget(self: &Arc<Self>) {
-        if self.forgotten.swap(true, Ordering::Relaxed) {
+        if self.forgets.swap(true, Ordering::Relaxed) {
             return;
         }
-        let load = Arc::clone(self);
-        let forget = move || load.trays.iter().for_each(|tray| drop(taken(tray)));
+        let trays = Arc::clone(self);
+        let forget = move || trays.each.iter().for_each(|tray| drop(taken(tray)));
         // Without a thread it goes when the snapshot does.
         let _ = Builder::new().name("forget".to_owned()).spawn(forget);
     }
@@ -135,7 +135,7 @@ fn taken(tray: &Tray) -> Vec<Kept> {
 
 /// Puts a shard's items on its tray. Once there are too many on all of them, the disk doesn't
 /// follow: nothing is kept any more, what was is forgotten, and the snapshot fails.
-struct Waiter(Tray, Arc<Load>);
+struct Waiter(Tray, Arc<Trays>);
 
 impl Keeper for Waiter {
     fn keep(&mut self, db: usize, key: &[u8], entry: Entry<'_>) {
@@ -160,14 +160,14 @@ pub fn write<W: Write>(
     out: W,
     cut: impl FnOnce(),
 ) -> io::Result<u64> {
-    let load = Arc::new(Load::new(node.maxmemory(), node.shard_count()));
-    let take = |number: usize| load.trays.get(number).map(Arc::clone).unwrap_or_default();
-    let waiter = |number| Box::new(Waiter(take(number), Arc::clone(&load)));
+    let trays = Arc::new(Trays::new(node.maxmemory(), node.shard_count()));
+    let take = |number: usize| trays.each.get(number).map(Arc::clone).unwrap_or_default();
+    let waiter = |number| Box::new(Waiter(take(number), Arc::clone(&trays)));
     options.latency.timed(Event::SnapshotCut, || {
         node.begin_snapshot(options.aof_base, |number| waiter(number) as Box<dyn Keeper>)
     });
     cut();
-    let written = write_trays(node, options, &load, out);
+    let written = write_trays(node, options, &trays, out);
     for number in 0..node.shard_count() {
         drop(node.with_shard(number, engine::Shard::end_snapshot));
     }
@@ -177,7 +177,7 @@ pub fn write<W: Write>(
 fn write_trays<W: Write>(
     node: &Node,
     options: Options<'_>,
-    load: &Load,
+    trays: &Trays,
     out: W,
 ) -> io::Result<u64> {
     let follows = options.follows.map(|number| number.to_string());
@@ -199,15 +199,16 @@ fn write_trays<W: Write>(
     if let Some(seed) = options.seed {
         file.writer.begin_marks(seed)?;
     }
-    for number in 0..load.trays.len() {
+    for number in 0..trays.each.len() {
         // Others may wait for the shard, but not bring more because this does.
-        let step = |shard: &mut engine::Shard| load.walk(|| shard.step_snapshot(1, options.now_ms));
+        let step =
+            |shard: &mut engine::Shard| trays.walk(|| shard.step_snapshot(1, options.now_ms));
         while node.with_shard(number, step).unwrap_or(false) {
-            load.trays.iter().try_for_each(|tray| file.empty(tray, load))?;
+            trays.each.iter().try_for_each(|tray| file.empty(tray, trays))?;
             schedule::let_others_go();
         }
     }
-    load.trays.iter().try_for_each(|tray| file.empty(tray, load))?;
+    trays.each.iter().try_for_each(|tray| file.empty(tray, trays))?;
     file.writer.finish()?;
     Ok(file.keys)
 }
@@ -223,13 +224,13 @@ struct File<W: Write> {
 
 impl<W: Write> File<W> {
     /// Writes what lies on a tray.
-    fn empty(&mut self, tray: &Tray, load: &Load) -> io::Result<()> {
-        if load.has_given_way() {
+    fn empty(&mut self, tray: &Tray, trays: &Trays) -> io::Result<()> {
+        if trays.has_given_way() {
             return Err(io::Error::other("more changes than the disk takes meanwhile"));
         }
         let items = taken(tray);
         self.pieces.clear();
-        load.bytes.fetch_sub(items.iter().map(Kept::bytes).sum(), Ordering::Relaxed);
+        trays.bytes.fetch_sub(items.iter().map(Kept::bytes).sum(), Ordering::Relaxed);
         for Kept { db, key, item } in items {
             if self.db.replace(db) != Some(db) {
                 Encoder::select(db, &mut self.pieces);
@@ -260,13 +261,17 @@ impl<W: Write> File<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::{
+        Arena, Change, Effect, HashKey, HeapBacking, Key, Meta, Policy, Shard, ShardConfig,
+    };
+    use std::time::{Duration, Instant};
 
     #[test]
     fn trays_hold_a_part_of_all_memory() {
         let room = |maxmemory, bytes| {
-            let load = Load::new(maxmemory, 1);
-            load.bytes.store(bytes, Ordering::Relaxed);
-            load.takes_more()
+            let trays = Trays::new(maxmemory, 1);
+            trays.bytes.store(bytes, Ordering::Relaxed);
+            trays.takes_more()
         };
         assert!(room(0, TRAYS_MOST) && !room(0, TRAYS_MOST + 1));
         assert!(room(64 << 30, TRAYS_MOST) && !room(64 << 30, TRAYS_MOST + 1));
@@ -276,41 +281,55 @@ mod tests {
 
     #[test]
     fn a_page_of_large_values_is_no_stalled_disk() {
-        let load = Load::new(64 << 20, 1);
-        load.walk(|| {
-            load.bytes.store(100 << 20, Ordering::Relaxed);
-            assert!(load.takes_more());
+        let trays = Trays::new(64 << 20, 1);
+        trays.walk(|| {
+            trays.bytes.store(100 << 20, Ordering::Relaxed);
+            assert!(trays.takes_more());
         });
-        load.bytes.store((100 << 20) + TRAYS_LEAST, Ordering::Relaxed);
-        assert!(load.takes_more(), "what changes meanwhile");
-        load.bytes.store((100 << 20) + TRAYS_LEAST + 1, Ordering::Relaxed);
-        assert!(!load.takes_more());
+        trays.bytes.store((100 << 20) + TRAYS_LEAST, Ordering::Relaxed);
+        assert!(trays.takes_more(), "what changes meanwhile");
+        trays.bytes.store((100 << 20) + TRAYS_LEAST + 1, Ordering::Relaxed);
+        assert!(!trays.takes_more());
     }
 
     #[test]
     fn what_gave_way_once_never_goes_on() {
-        let load = Load::new(256 << 20, 1);
-        load.bytes.store(TRAYS_MOST, Ordering::Relaxed);
-        assert!(!load.takes_more());
-        load.bytes.store(0, Ordering::Relaxed);
-        assert!(!load.takes_more() && load.has_given_way());
+        let trays = Trays::new(256 << 20, 1);
+        trays.bytes.store(TRAYS_MOST, Ordering::Relaxed);
+        assert!(!trays.takes_more());
+        trays.bytes.store(0, Ordering::Relaxed);
+        assert!(!trays.takes_more() && trays.has_given_way());
     }
 
     #[test]
-    fn what_gave_way_is_forgotten_on_every_tray_while_the_disk_stalls() {
-        let load = Arc::new(Load::new(256 << 20, 3));
-        for tray in &load.trays {
-            let item = OwnedItem {
-                value: engine::OwnedValue::String(b"v".to_vec()),
-                meta: engine::Meta::default(),
-                user: Vec::new(),
-            };
-            tray.lock().unwrap().push(Kept { db: 0, key: b"k".to_vec(), item });
-        }
-        load.bytes.store(TRAYS_MOST, Ordering::Relaxed);
-        load.takes_more();
-        load.forget();
-        while load.trays.iter().any(|tray| !tray.lock().unwrap().is_empty()) {
+    fn once_it_is_too_much_what_lies_on_every_tray_is_forgotten_while_the_disk_stalls() {
+        let arena = Arc::new(Arena::new(Box::new(HeapBacking::new(24)), 24));
+        let secret = HashKey([1, 2]);
+        let config = ShardConfig {
+            number: 0,
+            databases: 1,
+            bands: 1,
+            secret,
+            first_version: 0,
+            policy: Policy::NoEviction,
+        };
+        let mut shard = Shard::new(arena, config);
+        let key = Key::new(&secret, b"k");
+        let change = Change::Put { value: b"v", meta: Meta::default() };
+        shard.apply(&Effect::Key { db: 0, key, change }, 1).unwrap();
+        let trays = Arc::new(Trays::new(256 << 20, 3));
+        let keep_on_each = || {
+            for tray in &trays.each {
+                let entry = shard.peek(0, &key, 1).unwrap();
+                Waiter(Arc::clone(tray), Arc::clone(&trays)).keep(0, b"k", entry);
+            }
+            trays.each.iter().map(|tray| tray.lock().unwrap().len()).sum::<usize>()
+        };
+        assert_eq!(keep_on_each(), 3);
+        trays.bytes.store(TRAYS_MOST, Ordering::Relaxed);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while keep_on_each() > 0 {
+            assert!(Instant::now() < deadline, "what lies there stays there");
             std::thread::yield_now();
         }
     }

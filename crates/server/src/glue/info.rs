@@ -145,15 +145,15 @@ fn persistence(host: &ServerHost, tally: &Tally, out: &mut String) {
     let seconds = |took: Option<u64>| took.map_or(-1, |ms| (ms / 1000) as i64);
     let so_far = |on: bool| seconds(on.then(|| now_ms.saturating_sub(facts.began_ms)));
     out.push_str("# Persistence\r\n");
-    let loading = host.durable.how_far();
-    line(out, "loading", u8::from(loading.is_some()));
+    let how_far = host.durable.how_far();
+    line(out, "loading", u8::from(how_far.is_some()));
     line(out, "async_loading", 0);
-    if let Some(loading) = loading {
-        line(out, "loading_start_time", loading.began_ms / 1000);
-        line(out, "loading_total_bytes", loading.total);
-        line(out, "loading_loaded_bytes", loading.read);
-        line(out, "loading_loaded_perc", format_args!("{:.2}", loading.percent()));
-        line(out, "loading_eta_seconds", loading.seconds_left(host.now().ms));
+    if let Some(how_far) = how_far {
+        line(out, "loading_start_time", how_far.began_ms / 1000);
+        line(out, "loading_total_bytes", how_far.total);
+        line(out, "loading_loaded_bytes", how_far.read);
+        line(out, "loading_loaded_perc", format_args!("{:.2}", how_far.percent()));
+        line(out, "loading_eta_seconds", how_far.seconds_left(host.now().ms));
     }
     line(
         out,
