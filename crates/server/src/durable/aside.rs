@@ -9,15 +9,12 @@
 //! What always holds: a record is left out only after the copy is on the disk.
 //! Not for: which records can't be applied.
 
-use super::salvage::{files_of, set_aside};
+use super::salvage::{TOLD, files_of, set_aside};
 use crate::log as say;
 use persist::aof::Unfit;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-
-/// How many records are told one by one.
-const TOLD: u64 = 20;
 
 /// A folder, its copy if one was needed, and what was left out of its files.
 #[derive(Debug)]
@@ -26,7 +23,7 @@ pub(super) struct Aside {
     now_s: u64,
     copy: Option<PathBuf>,
     /// The increment that is read, and what keeps its records.
-    part: Option<(String, Option<BufWriter<File>>)>,
+    part: Option<(String, Option<File>)>,
     left_out: u64,
     first: Option<String>,
     failure: Option<String>,
@@ -87,15 +84,18 @@ impl Aside {
     pub(super) fn keep(&mut self, unfit: &Unfit<'_>) -> bool {
         let Some((name, _)) = &self.part else { return false };
         let what = format!("{}: {}", self.folder.join(name).display(), unfit.error);
-        if self.left_out < TOLD {
+        let copied = self.copy().map(drop);
+        let kept = copied.and_then(|()| self.write(unfit).map_err(|error| self.said(&error)));
+        if let Err(failure) = kept {
+            self.failure = Some(failure);
+            return false;
+        }
+        if self.left_out < TOLD as u64 {
             say::warning(format_args!("{what}; left out"));
         }
         self.left_out += 1;
         self.first.get_or_insert(what);
-        let copied = self.copy().map(drop);
-        let kept = copied.and_then(|()| self.write(unfit).map_err(|error| self.said(&error)));
-        self.failure = kept.err();
-        self.failure.is_none()
+        true
     }
 
     /// Why a record that may be left out otherwise couldn't be.
@@ -118,20 +118,18 @@ impl Aside {
         let out = match out {
             Some(out) => out,
             None => {
-                let file = File::create_new(copy.join(format!("{name}.left-out")))?;
-                out.insert(BufWriter::new(file))
+                let path = copy.join(format!("{name}.left-out"));
+                out.insert(File::create_new(path)?)
             }
         };
-        let mut record = Vec::new();
-        unfit.write(&mut record);
-        write!(out, "# {}\r\n", unfit.error)?;
-        out.write_all(&record)
+        let mut text = format!("# {}\r\n", unfit.error).into_bytes();
+        unfit.write(&mut text);
+        out.write_all(&text)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let Some((_, Some(mut out))) = self.part.take() else { return Ok(()) };
-        out.flush()?;
-        out.get_ref().sync_all()?;
+        let Some((_, Some(out))) = self.part.take() else { return Ok(()) };
+        out.sync_all()?;
         self.copy.as_ref().map_or(Ok(()), |copy| File::open(copy)?.sync_all())
     }
 
