@@ -16,7 +16,16 @@ import pytest
 
 from sessile import DocumentError
 from sessile.contract import Push
-from sessile.document import LEAVES_MAX, Base, Codec, Intents, decode, encode, encode_changes
+from sessile.document import (
+    LEAVES_MAX,
+    Base,
+    Codec,
+    Intents,
+    _Walk,
+    decode,
+    encode,
+    encode_changes,
+)
 from sessile.merge import merge
 from sessile.paths import join, split
 from sessile.values import Atomic, Opaque
@@ -253,6 +262,16 @@ def test_two_changes_that_open_a_gap_move_nothing_behind_it(before, value):
     meanwhile = {**fields, b"seen": fields[b"seen"].replace(b"[1]", b"[1,2]")}
     again, _ = decode(merge(meanwhile, changes))
     assert same(again, {**document, "seen": [1, 2]})
+
+
+def test_a_key_moved_to_the_front_of_many_dicts_costs_a_look_or_two_at_each(monkeypatch):
+    many = 500
+    document, base = decode(encode({**{str(n): {"a": n} for n in range(many)}, "z": 1}))
+    asked, look = [], _Walk.old_place
+    monkeypatch.setattr(_Walk, "old_place", lambda *of: asked.append(of) or look(*of))
+    z = document.pop("z")
+    changes = encode_changes(base, {"z": z, **document})
+    assert len(changes.set) == many and len(asked) <= 4 * many
 
 
 @pytest.mark.parametrize("after", [{"a": {}}, {"a": {"b": {}}}, {"a": {"b": {"c": {}}}}])

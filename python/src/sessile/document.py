@@ -332,6 +332,7 @@ class _Walk:
             raise DocumentError(f"{show(path)} contains itself")
         self.above.add(id(value))
         row: list[tuple[bytes, Place]] = []
+        floors: list[Place] = []  # of the row, as far as was asked; see `anchored`
         last = _START
         for key, item in value.items():
             if type(key) is not str and (type(key) is not int):
@@ -342,7 +343,7 @@ class _Walk:
             first = self.names[start]
             if self.seen and (first == name or first not in self.known):
                 place = self.inherited(name, start, place, last)
-            if place <= last and not self.anchored(row, place):
+            if place <= last and not self.anchored(row, floors, place):
                 place = self.restamp(start)
             row.append((name, place))
             if place[0] < _UNORDERED:  # nothing can stand behind what has no stamp
@@ -389,29 +390,37 @@ class _Walk:
             return old[0], self.names[start]
         return place
 
-    def anchored(self, row: list[tuple[bytes, Place]], limit: Place) -> bool:
+    def anchored(self, row: list[tuple[bytes, Place]], floors: list[Place], limit: Place) -> bool:
         """Whether what slid behind `limit` could be held where it stood.
 
         A first leaf that is written anyway takes the old stamp; a dict gets a marker with it.
+        All up to a child fit, or can be held, before whatever is above its floor: so nobody walks
+        back through a long row in vain. To hold some of them changes no floor.
         """
-        held: list[tuple[int, dict[bytes, int], Place]] = []
+        for child, place in row[len(floors) :]:
+            where = self.held_at(child, place)
+            holds = where is not None and (not floors or floors[-1] < where)
+            floors.append(min(where, place) if where is not None and holds else place)
+        if floors and not floors[-1] < limit:
+            return False
         for at in range(len(row) - 1, -1, -1):
             name, place = row[at]
             if place < limit:
                 break
-            old, first = self.old_place(name), place[1]
-            is_new = first in self.texts and first not in self.known
-            if old is None or (name in self.texts and not is_new):
-                return False
-            where = (old[0], first if is_new else name)
-            if not where < limit:
-                return False
-            limit = where
-            held.append((at, self.stamps if is_new else self.anchors, where))
-        for at, stamps, where in held:
+            where = self.held_at(name, place)
+            assert where is not None  # or the floor were above the limit
+            stamps = self.anchors if where[1] == name and name not in self.texts else self.stamps
             stamps[where[1]] = where[0]
-            row[at] = (row[at][0], where)
+            row[at], limit = (name, where), where
         return True
+
+    def held_at(self, name: bytes, place: Place) -> Place | None:
+        """Where a child that is at `place` would be held; `None` if nothing can hold it."""
+        old, first = self.old_place(name), place[1]
+        is_new = first in self.texts and first not in self.known
+        if old is None or (name in self.texts and not is_new):
+            return None
+        return old[0], first if is_new else name
 
     def old_place(self, name: bytes) -> Place | None:
         """Where a leaf, or the first of all below it, stood in the base."""
