@@ -62,6 +62,11 @@ pub mod tag {
     pub const VERSION: u8 = 128;
     /// In the log, of [`SESSION_CHANGE`]: nothing was under the key before. No bytes.
     pub const FRESH: u8 = 129;
+    /// Of the first record of a base made of records: the number of the increment that follows, 0 for
+    /// none; 8 bytes.
+    pub const BASE: u8 = 130;
+    /// Of its last record: how many keys it has; 8 bytes.
+    pub const BASE_END: u8 = 131;
 }
 
 /// Tagged bytes beside an item.
@@ -142,7 +147,9 @@ impl Extra {
                 | tag::ABSOLUTE
                 | tag::CREATED
                 | tag::ROTATED
-                | tag::VERSION => value.len() == 8,
+                | tag::VERSION
+                | tag::BASE
+                | tag::BASE_END => value.len() == 8,
                 _ => true,
             };
             if !right {

@@ -34,6 +34,8 @@ pub const RECORD_MAX: u64 = 2 * STRING_MAX + (64 << 20);
 pub const RECORD_BYTES: usize = 16 << 20;
 /// Bytes of the records of one chunk of the log.
 pub const CHUNK_MAX: u64 = 4 << 30;
+/// Bytes of records after which a chunk of a base ends.
+pub const BASE_CHUNK: usize = 1 << 20;
 /// Lines in a stretch that isn't right of which it isn't known yet whether they begin a chunk.
 pub const CLAIMS_MAX: usize = 1 << 18;
 /// Arguments of one record of the log.

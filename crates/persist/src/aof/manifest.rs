@@ -199,6 +199,11 @@ pub fn base_name(prefix: &str, sequence: u64) -> String {
     format!("{prefix}.{sequence}.base.rdb")
 }
 
+/// The name of a base made of records.
+pub fn records_base_name(prefix: &str, sequence: u64) -> String {
+    format!("{prefix}.{sequence}.base.aof")
+}
+
 /// The name of an increment.
 pub fn increment_name(prefix: &str, sequence: u64) -> String {
     format!("{prefix}.{sequence}.incr.aof")

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! appendonly.aof.manifest      names a base and the increments after it, in order
-//! appendonly.aof.1.base.rdb    an RDB file (crate::rdb)
+//! appendonly.aof.1.base.rdb    an RDB file (crate::rdb), or
+//! appendonly.aof.1.base.aof    records, as in an increment ([`BaseWriter`])
 //! appendonly.aof.1.incr.aof    commands of Redis that state results:
 //!
 //! #sessile 1 <seed>                                      the opening line
@@ -24,6 +25,7 @@
 //! records and a transaction are within one; it begins with the choice of its database, so that it can
 //! be read where the chunks before it are lost ([`salvage`]).
 
+mod base;
 mod chunk;
 mod manifest;
 mod mend;
@@ -33,8 +35,11 @@ mod replay;
 pub mod room;
 pub mod salvage;
 
+pub use base::{BaseFacts, BaseWriter, HEAD, is_ours};
 pub use chunk::{ChunkLine, Framer, Tail};
-pub use manifest::{Manifest, ManifestError, Part, base_name, increment_name, manifest_name};
+pub use manifest::{
+    Manifest, ManifestError, Part, base_name, increment_name, manifest_name, records_base_name,
+};
 pub use mend::mend;
 pub use read::{Error, Fault, Problem, Reader, Record, Verdict};
 pub use record::{TOGETHER, note, record, select, unlink};

@@ -137,7 +137,8 @@ fn deadline(key: &[u8], at: Option<u64>, out: &mut Vec<u8>) {
     }
 }
 
-fn install(key: &[u8], item: &OwnedItem, out: &mut Vec<u8>) {
+/// Appends all of what a key holds from now on, whatever it held.
+pub(super) fn install(key: &[u8], item: &OwnedItem, out: &mut Vec<u8>) {
     let hash = match Body::of(&item.value) {
         Body::String(value) => return put(key, value, &item.meta, out),
         Body::Hash(hash) => hash,
@@ -149,8 +150,12 @@ fn install(key: &[u8], item: &OwnedItem, out: &mut Vec<u8>) {
         return session(key, (&item.meta, &item.user), &edits, (true, false), out);
     }
     unlink(std::iter::once(key), out);
-    let edits: Vec<FieldEdit<'_>> = hash.iter(0).map(set).collect();
-    fields(key, &edits, None, out);
+    // A hash may have millions of fields: never a list of all of them.
+    let mut rest = hash.iter(0).map(set).peekable();
+    while rest.peek().is_some() {
+        let edits: Vec<FieldEdit<'_>> = rest.by_ref().take(FIELDS_PER_RECORD).collect();
+        fields(key, &edits, None, out);
+    }
     if !extra.is_empty() {
         note(&extra, out);
         deadline(key, item.meta.deadline, out);

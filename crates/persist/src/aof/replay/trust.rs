@@ -65,6 +65,12 @@ impl Trust {
         Self { present: true, ..Self::default() }
     }
 
+    /// The same after so many records that weren't applied.
+    #[must_use]
+    pub fn having_skipped(self, skipped: u64) -> Self {
+        Self { skipped, ..self }
+    }
+
     /// Records that weren't applied, since what they change isn't known.
     pub const fn skipped(&self) -> u64 {
         self.skipped
