@@ -94,6 +94,7 @@ class Crash:
             *("--io-threads", self.rng.choice("123")),
             *("--auto-aof-rewrite-min-size", smallest),
             *("--session-revocation-fsync", self.rng.choice(("yes", "no"))),
+            *("--aof-use-rdb-preamble", self.rng.choice(("yes", "no"))),
         ]
 
     def round(self) -> None:

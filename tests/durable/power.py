@@ -106,6 +106,7 @@ class Recording:
         revoked = rng.choice(("yes", "yes", "no"))
         self.holds_revocations = revoked == "yes"
         options = (*LOG, "--appendfsync", policy, "--session-revocation-fsync", revoked)
+        options = (*options, "--aof-use-rdb-preamble", rng.choice(("yes", "no")))
         server = Traced(folder, *options, slow_ms=slow)
         try:
             self.stalls.__enter__()

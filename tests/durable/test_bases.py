@@ -87,10 +87,8 @@ def test_a_base_without_rdb_is_loaded(folder):
         before[0, b"after"] = (b"1", False)
     assert list((folder / "appendonlydir").glob("*.base.aof"))
     assert check(folder / "appendonlydir")[1]
-    server = ours(folder, *options)
-    with running(server) as client:
+    with running(ours(folder, *options)) as client:
         assert everything(client) == before
-    assert "aof-use-rdb-preamble no has no effect" in server.log.read_text()
 
 
 def test_a_log_of_an_older_redis_beside_the_folder_is_not_passed_over(folder):

@@ -24,7 +24,7 @@ use crate::os::machine;
 use node::{Format, Node};
 use persist::aof::{
     self, Framer, Manifest, Part, Problem, Reader, Verdict, base_name, increment_name,
-    manifest_name, room,
+    manifest_name, records_base_name, room,
 };
 use persist::limits::{CHUNK_MAX, PARTS_MAX, ROOM_LINE};
 use std::fs::OpenOptions;
@@ -255,7 +255,8 @@ impl Files {
         cut: impl FnOnce(),
     ) -> io::Result<u64> {
         let sequence = self.manifest.next_base();
-        let name = base_name(&self.prefix, sequence);
+        let named = if options.records { records_base_name } else { base_name };
+        let name = named(&self.prefix, sequence);
         let last = self.unnamed.as_ref().or_else(|| self.manifest.increments.last());
         let follows = last.map(|last| last.sequence);
         let options = Options { aof_base: true, follows, ..options };
@@ -306,10 +307,15 @@ impl Files {
     ) -> Result<(), String> {
         let path = self.folder.file(&part.name);
         let file = self.opened(part, progress)?;
-        let (loaded, advice) = if base::has_records(&part.name) {
-            (base::load(store, file, began_ms), NO_SALVAGE)
-        } else {
+        let (loaded, advice) = if !base::has_records(&part.name) {
             (load::rdb(store.node(), file, began_ms), SALVAGE)
+        } else if base::is_ours(&path) {
+            if let Some(aside) = &mut store.aside {
+                aside.begin(&part.name)?;
+            }
+            (base::load(store, file, began_ms), SALVAGE)
+        } else {
+            (base::load(store, file, began_ms), NO_SALVAGE)
         };
         let loaded = loaded.map_err(|what| format!("{}: {what}{advice}", path.display()))?;
         loaded.warn(&part.name);
@@ -414,12 +420,10 @@ fn is_part(prefix: &str, name: &str) -> bool {
 /// Whether a part of the log that has this name is a base, and its number.
 pub(super) fn part_named(prefix: &str, name: &str) -> Option<(bool, u64)> {
     let rest = name.strip_prefix(prefix)?.strip_prefix('.')?;
-    let base = rest.strip_suffix(".base.rdb").and_then(|rest| rest.parse::<u64>().ok());
-    let increment = rest.strip_suffix(".incr.aof").and_then(|rest| rest.parse::<u64>().ok());
-    let exact =
-        base.map(|n| base_name(prefix, n)).or_else(|| increment.map(|n| increment_name(prefix, n)));
-    exact.filter(|exact| exact == name)?;
-    Some((base.is_some(), base.or(increment)?))
+    let (number, _) = rest.split_once('.')?;
+    let number = number.parse().ok()?;
+    let is_base = [base_name, records_base_name].iter().any(|named| named(prefix, number) == name);
+    (is_base || increment_name(prefix, number) == name).then_some((is_base, number))
 }
 
 /// A base, or an increment that was written to: there was a log.

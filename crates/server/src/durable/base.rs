@@ -7,20 +7,44 @@
 //! ```
 //!
 //! What always holds: all of it is loaded, or it's an error. Records of Redis have no checksums, so
-//! nothing but a whole file is taken for right.
+//! nothing but a whole file is taken for right; those that are written here have them.
 
 use super::load::{Found, rdb_part, why};
 use super::loading::Loading;
-use persist::aof::{DryRun, Reader, Record};
+use engine::Shard;
+use node::Node;
+use persist::aof::{self, BaseFacts, DryRun, Reader, Record};
 use persist::rdb::{self, Others, Reader as RdbReader};
+use std::fs::File;
 use std::io::{self, Cursor, Read};
+use std::path::Path;
 
+/// What is wrong with one of ours whose last chunks are missing.
+pub(super) const CUT: &str = "it isn't all there: its end is missing";
 /// What an operator is told of such a file that isn't whole.
 pub(super) const NO_SALVAGE: &str = " (Redis wrote it, without checksums: see its redis-check-aof)";
 
 /// Whether a base of that name may have records.
 pub(super) fn has_records(name: &str) -> bool {
     !name.ends_with(".rdb")
+}
+
+/// Whether a base that may have records is one that was written here.
+pub(super) fn is_ours(path: &Path) -> bool {
+    let head = File::open(path).and_then(|file| {
+        let mut head = Vec::new();
+        file.take(aof::HEAD.len() as u64).read_to_end(&mut head)?;
+        Ok(head)
+    });
+    head.is_ok_and(|head| aof::is_ours(&head))
+}
+
+/// The number of the increment that follows such a base, if it says so.
+pub(super) fn followed_by(path: &Path) -> Option<u64> {
+    let mut reader = Reader::new(File::open(path).ok()?, u64::MAX);
+    let mut facts = BaseFacts::default();
+    facts.note(&reader.next().ok()??);
+    facts.follows()
 }
 
 /// Loads a base that may have records.
@@ -46,7 +70,26 @@ pub(super) fn load(
         found.records = records(file, 0, apply)?;
     }
     store.applied(replay);
+    found.keys = keys(node);
     Ok(found)
+}
+
+/// How many keys a node has.
+pub(super) fn keys(node: &Node) -> u64 {
+    let of = |shard: &mut Shard| (0..node.databases()).map(|db| shard.len(db)).sum::<u64>();
+    (0..node.shard_count()).filter_map(|number| node.with_shard(number, of)).sum()
+}
+
+/// Whether records that are right, each of them, begin as a base of ours and don't end as one.
+///
+/// # Errors
+/// They can't be read.
+pub(super) fn is_cut(file: impl Read) -> Result<bool, String> {
+    let (mut reader, mut facts) = (Reader::new(file, u64::MAX), BaseFacts::default());
+    while let Some(record) = reader.next().map_err(|error| error.to_string())? {
+        facts.note(&record);
+    }
+    Ok(facts.is_cut(reader.tail().is_some()))
 }
 
 /// Reads such a base through; how many records it has.
@@ -81,12 +124,13 @@ fn records<E: ToString>(
     mut each: impl FnMut(&Record<'_>) -> Result<(), E>,
 ) -> Result<u64, String> {
     let mut reader = Reader::resume(file, offset, None, None);
-    let mut count = 0;
+    let (mut count, mut facts) = (0, BaseFacts::default());
     while let Some(record) = reader.next().map_err(|error| error.to_string())? {
         each(&record).map_err(|error| error.to_string())?;
+        facts.note(&record);
         count += 1;
     }
-    Ok(count)
+    if facts.is_cut(reader.tail().is_some()) { Err(CUT.to_owned()) } else { Ok(count) }
 }
 
 /// Whether a file begins as RDB does; the whole file again.

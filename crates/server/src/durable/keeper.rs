@@ -343,6 +343,7 @@ impl Durable {
             latency: &self.common.latency,
             compress: config.rdbcompression,
             aof_base: false,
+            records: !config.aof_use_rdb_preamble,
             follows: None,
             now_ms: self.common.clock.now().ms,
             used_memory: heap::used() + self.node.arena_bytes(),

@@ -287,6 +287,7 @@ mod tests {
             latency,
             compress: true,
             aof_base: false,
+            records: false,
             follows: None,
             now_ms: NOW,
             used_memory: 0,

@@ -104,11 +104,6 @@ impl Durable {
         drop(self.folder_of(config)?);
         let folder = Folder::take(&Path::new(&config.dir).join(&config.appenddirname))?;
         let truncate = config.aof_load_truncated;
-        if !config.aof_use_rdb_preamble {
-            say::warning(format_args!(
-                "aof-use-rdb-preamble no has no effect: the log's bases are always RDB"
-            ));
-        }
         let (mut files, loaded) = self.open_files_of(config, folder, now_ms)?;
         let mut salvaged = None;
         let keys = if files.is_new() {

@@ -24,7 +24,9 @@ use crate::latency::Latency;
 use crate::log as say;
 use node::Node;
 use persist::aof::salvage::{self, Stop, Survey};
-use persist::aof::{Manifest, Part, Trust, base_name, increment_name, manifest_name};
+use persist::aof::{
+    Manifest, Part, Replay, Trust, base_name, increment_name, manifest_name, records_base_name,
+};
 use persist::patch::{Patch, Patched};
 use persist::rdb::{self, Mend, Others, Reader as RdbReader, Stretches};
 use std::fs::{DirBuilder, File};
@@ -60,6 +62,8 @@ enum Base {
     Mended(Patch),
     /// These stretches.
     Parts(Vec<Range<u64>>),
+    /// Records that were written here: what is wrong with them, and whether the end is missing.
+    Records(Survey, bool),
 }
 
 /// What was loaded, and what is told of it if something was wrong.
@@ -168,7 +172,11 @@ impl Files {
         self.begin_anew();
         let first = damage.or_else(|| kept.first.clone()).unwrap_or_default();
         let surveys = findings.increments.iter().flatten();
-        let in_base = usize::from(matches!(findings.base, Base::Mended(_)));
+        let in_base = match &findings.base {
+            Base::Whole | Base::Parts(_) => 0,
+            Base::Mended(_) => 1,
+            Base::Records(survey, _) => survey.patches.len(),
+        };
         let mended = in_base + surveys.map(|one| one.patches.len()).sum::<usize>();
         let skipped = store.trust.take().map(|trust| trust.skipped());
         Ok((found, Some(Summary { kept, first, found, mended, skipped })))
@@ -179,7 +187,9 @@ impl Files {
         if let Some(base) = &self.manifest.base {
             let path = self.folder.file(&base.name);
             let wrong = |what: String| format!("{}: {what}", path.display());
-            let looked = if base::has_records(&base.name) && path.exists() {
+            let looked = if base::has_records(&base.name) && base::is_ours(&path) {
+                self.look_at_records(base, progress)
+            } else if base::has_records(&base.name) && path.exists() {
                 let file = progress.open(&path).map_err(|error| wrong(error.to_string()))?;
                 let read = base::read_through(file).map_err(|what| format!("{what}{NO_SALVAGE}"));
                 read.map(|_| (Base::Whole, None))
@@ -214,6 +224,28 @@ impl Files {
         Ok(findings)
     }
 
+    /// What there is of a base of records that was written here, and what is wrong with it.
+    fn look_at_records(
+        &self,
+        part: &Part,
+        progress: &Progress,
+    ) -> Result<(Base, Option<String>), String> {
+        let path = self.folder.file(&part.name);
+        let survey = salvage::survey(from(&path, progress), u64::MAX);
+        let survey = survey.map_err(|error| error.to_string())?;
+        let mut told = told(&survey);
+        let file = progress.open(&path).map_err(|error| error.to_string())?;
+        let mended = Patched::new(file, 0, survey.patches.clone());
+        let cut = survey.damages.is_empty() && base::is_cut(mended)?;
+        told.extend(cut.then(|| base::CUT.to_owned()));
+        let what = told.join("; ");
+        Ok(if what.is_empty() {
+            (Base::Whole, None)
+        } else {
+            (Base::Records(survey, cut), Some(what))
+        })
+    }
+
     fn look_at(
         &self,
         part: &Part,
@@ -242,7 +274,9 @@ impl Files {
         if let Some(part) = &self.manifest.base {
             let path = self.folder.file(&part.name);
             let wrong = |what: String| format!("{}: {what}", path.display());
-            let loaded = if base::has_records(&part.name) && path.exists() {
+            let loaded = if let Base::Records(survey, cut) = &findings.base {
+                self.load_records(part, (survey, *cut), store, progress)
+            } else if base::has_records(&part.name) && path.exists() {
                 let file = progress.open(&path).map_err(|error| wrong(error.to_string()))?;
                 base::load(store, file, began_ms)
             } else {
@@ -264,13 +298,8 @@ impl Files {
             match survey {
                 None => replay.doubt(),
                 Some(survey) => {
-                    let file = from(&path, progress);
-                    let read = salvage::replay(file, survey, &mut replay, store);
-                    let why = |stop: Stop| match stop {
-                        Stop::Read(error) => error.to_string(),
-                        Stop::Replay(error) => store.why(&error),
-                    };
-                    let wrong = |stop| format!("{}: {}", path.display(), why(stop));
+                    let read = replayed(from(&path, progress), survey, &mut replay, store);
+                    let wrong = |what| format!("{}: {what}", path.display());
                     found.records += read.map_err(wrong)?;
                 }
             }
@@ -279,6 +308,42 @@ impl Files {
         store.tell();
         Ok(found)
     }
+
+    /// Loads what there is of a base of records that was written here.
+    fn load_records(
+        &self,
+        part: &Part,
+        (survey, cut): (&Survey, bool),
+        store: &mut Loading<'_>,
+        progress: &Progress,
+    ) -> Result<load::Found, String> {
+        if let Some(aside) = &mut store.aside {
+            aside.begin(&part.name)?;
+        }
+        let mut replay = store.replay();
+        let path = self.folder.file(&part.name);
+        let records = replayed(from(&path, progress), survey, &mut replay, store)?;
+        store.applied(replay);
+        if cut || !survey.damages.is_empty() {
+            // Each key stands there once: what is there is all that the base had of it.
+            let skipped = store.trust.take().map_or(0, |trust| trust.skipped());
+            store.trust = Some(Trust::in_what_is_there().having_skipped(skipped));
+        }
+        Ok(load::Found { keys: base::keys(store.node()), records, ..load::Found::default() })
+    }
+}
+
+/// Applies what can be had of records; how many.
+fn replayed<R: io::Read>(
+    file: impl FnMut(u64) -> io::Result<R>,
+    survey: &Survey,
+    replay: &mut Replay,
+    store: &mut Loading<'_>,
+) -> Result<u64, String> {
+    salvage::replay(file, survey, replay, store).map_err(|stop| match stop {
+        Stop::Read(error) => error.to_string(),
+        Stop::Replay(error) => store.why(&error),
+    })
 }
 
 /// The manifest of a folder in which it can't be read: mended, or what the files say of themselves.
@@ -305,7 +370,11 @@ fn found_manifest(folder: &Folder, prefix: &str) -> Result<Manifest, String> {
     };
     let newest = |base| parts.iter().filter(move |part| part.0 == base).map(|part| part.1).max();
     let base = newest(true).ok_or_else(|| unsure("there is no base".to_owned()))?;
-    let name = base_name(prefix, base);
+    let named = [base_name, records_base_name].map(|named| named(prefix, base));
+    let name = match named.map(|name| Some(name).filter(|name| folder.file(name).exists())) {
+        [Some(rdb), Some(records)] => return Err(unsure(format!("there is {rdb} and {records}"))),
+        [rdb, records] => rdb.or(records).unwrap_or_default(),
+    };
     let first = followed_by(&folder.file(&name));
     let first = first.ok_or_else(|| unsure(format!("{name} doesn't say what follows it")))?;
     let last = newest(false).unwrap_or(0).max(first);
@@ -319,6 +388,9 @@ fn found_manifest(folder: &Folder, prefix: &str) -> Result<Manifest, String> {
 
 /// The number of the increment that follows a base, if it says so.
 fn followed_by(path: &Path) -> Option<u64> {
+    if path.to_str().is_some_and(base::has_records) {
+        return base::followed_by(path);
+    }
     let mut reader = RdbReader::new(File::open(path).ok()?, Others::Skip, [1, 2]).ok()?;
     while let Ok(Some(rdb::Event::Aux { name, value })) = reader.next() {
         if name == FOLLOWS.as_bytes() {
@@ -441,7 +513,7 @@ fn load_base<'p>(
     mut open: impl FnMut(u64) -> io::Result<Counted<'p>>,
 ) -> Result<load::Found, String> {
     let patches = match base {
-        Base::Whole => Vec::new(),
+        Base::Whole | Base::Records(..) => Vec::new(),
         Base::Mended(patch) => vec![*patch],
         Base::Parts(parts) => {
             return load::rdb(node, Stretches::new(open, parts.clone()), began_ms);

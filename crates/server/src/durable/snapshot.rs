@@ -1,4 +1,5 @@
-//! Snapshots: the store as it was at one moment, as an RDB file, while it goes on.
+//! Snapshots: the store as it was at one moment, as an RDB file or a base made of records, while it
+//! goes on.
 //!
 //! ```text
 //! cut of all shards -> for each: a page of its index, locked for as long as it takes to copy
@@ -15,6 +16,7 @@ use crate::limits::{TRAYS_LEAST, TRAYS_MOST, TRAYS_PART};
 use crate::os::schedule;
 use engine::{Entry, Keeper, OwnedItem};
 use node::Node;
+use persist::aof::BaseWriter;
 use persist::extra::Extra;
 use persist::rdb::{Encoder, Facts, Writer};
 use std::io::{self, Write};
@@ -36,6 +38,8 @@ pub struct Options<'a> {
     pub compress: bool,
     /// Whether the file is the base of a log.
     pub aof_base: bool,
+    /// Whether such a base is made of records instead of RDB.
+    pub records: bool,
     /// The number of the increment that follows such a base.
     pub follows: Option<u64>,
     /// When it's written, Unix milliseconds.
@@ -180,63 +184,95 @@ fn write_trays<W: Write>(
     trays: &Trays,
     out: W,
 ) -> io::Result<u64> {
-    let follows = options.follows.map(|number| number.to_string());
-    let more = follows.as_ref().map(|number| (FOLLOWS, number.as_bytes()));
-    let facts = Facts {
-        version: "7.0.15",
-        ctime: options.now_ms / 1000,
-        used_memory: options.used_memory,
-        aof_base: options.aof_base,
-        more: more.as_slice(),
+    let mut file = if options.aof_base && options.records {
+        let seed = options.seed.ok_or_else(|| io::Error::other("no random number for a seed"))?;
+        File::Records(BaseWriter::new(out, seed, options.follows)?)
+    } else {
+        File::Rdb(Box::new(Rdb::begin(options, out)?))
     };
-    let mut file = File {
-        writer: Writer::new(out, &facts, options.compress)?,
-        encoder: Encoder::new(options.compress),
-        pieces: Vec::new(),
-        db: None,
-        keys: 0,
-    };
-    if let Some(seed) = options.seed {
-        file.writer.begin_marks(seed)?;
-    }
+    let mut keys = 0;
     for number in 0..trays.each.len() {
         // Others may wait for the shard, but not bring more because this does.
         let step =
             |shard: &mut engine::Shard| trays.walk(|| shard.step_snapshot(1, options.now_ms));
         while node.with_shard(number, step).unwrap_or(false) {
-            trays.each.iter().try_for_each(|tray| file.empty(tray, trays))?;
+            for tray in &trays.each {
+                keys += file.empty(tray, trays)?;
+            }
             schedule::let_others_go();
         }
     }
-    trays.each.iter().try_for_each(|tray| file.empty(tray, trays))?;
-    file.writer.finish()?;
-    Ok(file.keys)
+    for tray in &trays.each {
+        keys += file.empty(tray, trays)?;
+    }
+    match file {
+        File::Rdb(rdb) => drop(rdb.writer.finish()?),
+        File::Records(writer) => drop(writer.finish()?),
+    }
+    Ok(keys)
 }
 
 /// The file on its way.
-struct File<W: Write> {
-    writer: Writer<W>,
-    encoder: Encoder,
-    pieces: Vec<u8>,
-    db: Option<usize>,
-    keys: u64,
+enum File<W: Write> {
+    Rdb(Box<Rdb<W>>),
+    Records(BaseWriter<W>),
 }
 
 impl<W: Write> File<W> {
-    /// Writes what lies on a tray.
-    fn empty(&mut self, tray: &Tray, trays: &Trays) -> io::Result<()> {
+    /// Writes what lies on a tray; how many keys.
+    fn empty(&mut self, tray: &Tray, trays: &Trays) -> io::Result<u64> {
         if trays.has_given_way() {
             return Err(io::Error::other("more changes than the disk takes meanwhile"));
         }
         let items = taken(tray);
-        self.pieces.clear();
+        let keys = items.len() as u64;
         trays.bytes.fetch_sub(items.iter().map(Kept::bytes).sum(), Ordering::Relaxed);
+        match self {
+            Self::Rdb(rdb) => rdb.put(items)?,
+            Self::Records(writer) => {
+                for Kept { db, key, item } in items {
+                    writer.item(db, &key, &item)?;
+                }
+            }
+        }
+        Ok(keys)
+    }
+}
+
+/// A file of RDB on its way.
+struct Rdb<W: Write> {
+    writer: Writer<W>,
+    encoder: Encoder,
+    pieces: Vec<u8>,
+    db: Option<usize>,
+}
+
+impl<W: Write> Rdb<W> {
+    fn begin(options: Options<'_>, out: W) -> io::Result<Self> {
+        let follows = options.follows.map(|number| number.to_string());
+        let more = follows.as_ref().map(|number| (FOLLOWS, number.as_bytes()));
+        let facts = Facts {
+            version: "7.0.15",
+            ctime: options.now_ms / 1000,
+            used_memory: options.used_memory,
+            aof_base: options.aof_base,
+            more: more.as_slice(),
+        };
+        let mut writer = Writer::new(out, &facts, options.compress)?;
+        if let Some(seed) = options.seed {
+            writer.begin_marks(seed)?;
+        }
+        let encoder = Encoder::new(options.compress);
+        Ok(Self { writer, encoder, pieces: Vec::new(), db: None })
+    }
+
+    fn put(&mut self, items: Vec<Kept>) -> io::Result<()> {
+        self.pieces.clear();
         for Kept { db, key, item } in items {
             if self.db.replace(db) != Some(db) {
                 Encoder::select(db, &mut self.pieces);
             }
             self.encoder.owned(&key, &item, &Extra::default(), &mut self.pieces);
-            self.keys += 1;
             if self.pieces.len() >= PIECES {
                 self.append()?;
             }

@@ -42,11 +42,11 @@ pub(super) const ROWS: &[Row] = &[
     Row::live("dbfilename", Kind::Path, "dump.rdb", "The file of snapshots, in 'dir'.").protected(),
     Row::live("rdbcompression", Kind::Bool, "yes", "Compress strings in snapshots."),
     Row::start("rdbchecksum", Kind::Bool, "yes", "Always done; accepted for compatibility."),
-    Row::start(
+    Row::live(
         "aof-use-rdb-preamble",
         Kind::Bool,
         "yes",
-        "Always done; no is accepted, and a line of the log says that it has no effect.",
+        "Whether the log's next base is RDB; no: records, as in its increments.",
     ),
     Row::live(
         "no-appendfsync-on-rewrite",
