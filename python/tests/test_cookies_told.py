@@ -310,7 +310,9 @@ def test_a_view_that_raises_tells_what_it_has_written(
 
 
 @pytest.mark.parametrize("within", [True, False])
-def test_what_a_view_raises_reaches_whoever_stands_outside(store: Hiccups, within: bool) -> None:
+def test_what_a_view_raises_reaches_whoever_stands_outside(
+    store: Hiccups, passes: Callable[[float], None], within: bool
+) -> None:
     """The app's own page of errors goes out with the cookie only where it passes through ours."""
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
@@ -325,6 +327,7 @@ def test_what_a_view_raises_reaches_whoever_stands_outside(store: Hiccups, withi
     async def view(request: Any) -> Any:
         if request.path_params["page"] == "save":
             request.session["user_id"] = "7"
+            request.session.incr("x")
             await request.session.save()
         raise RuntimeError("a bug")
 
@@ -332,7 +335,7 @@ def test_what_a_view_raises_reaches_whoever_stands_outside(store: Hiccups, withi
         raised.append(error)
         return PlainTextResponse("sorry", 500)
 
-    options: dict[str, Any] = {"url": "memory:told", "dev": True}
+    options: dict[str, Any] = {"url": "memory:told", "dev": True, "max_age": AGE}
     ours = [Middleware(SessionMiddleware, **options)] if within else []
     routes, handlers = [Route("/{page}", view)], {Exception: page}
     app: Any = Starlette(routes=routes, middleware=ours, exception_handlers=handlers)
@@ -344,6 +347,11 @@ def test_what_a_view_raises_reaches_whoever_stands_outside(store: Hiccups, withi
         assert (found.status_code, found.text) == (500, text)
         assert ("session" in found.cookies) == (path == "/save")
     assert len(raised) == 4, "its handler is called in any case"
+    client = TestClient(app, raise_server_exceptions=False)
+    client.get("/save")
+    for now in (AGE * 0.3, AGE * 0.4):  # the same id, whose cookie's end moves
+        passes(now)
+        assert client.get("/save").text == "sorry"
 
 
 # answers that are lost

@@ -187,6 +187,11 @@ class State:
         return self._told and self.may_set_cookie
 
     @property
+    def tells_new_id(self) -> bool:
+        """Whether that is an id which the browser doesn't have, so that it's signed out without."""
+        return self._issued and self.tells_cookie
+
+    @property
     def cookie_is_due(self) -> bool:
         """Whether the cookie would have to be set again; never once this request has told it."""
         if self._told or self._data is None:

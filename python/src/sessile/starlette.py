@@ -193,8 +193,9 @@ class SessionMiddleware:
             await self.refuse(send, state, *refusal_of(error))
             return
         except Exception:
-            # Who answers for this stands outside of us, and can set no cookie of ours.
-            if state.tells_cookie and not started:
+            # Who answers for this stands outside of us, and can set no cookie of ours. Only
+            # an id is worth the app's own page: an end that isn't told is told once more.
+            if state.tells_new_id and not started:
                 await self.refuse(send, state, 500, FAILED)
             raise
         if started and not refused and state.differs:
