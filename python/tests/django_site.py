@@ -172,7 +172,8 @@ def expire(request: HttpRequest) -> HttpResponse:
 
 
 def save(request: HttpRequest) -> HttpResponse:
-    """Saves by itself, with another id if asked for, without a look at the rest if `blind`."""
+    """Saves by itself, with another id if asked for, without a look at the rest if `blind`.
+    What is `odd` can't be saved afterwards."""
     if "blind" not in request.GET:
         request.session["hits"] = request.session.get("hits", 0) + 1
     if "cycle" in request.GET:
@@ -180,6 +181,8 @@ def save(request: HttpRequest) -> HttpResponse:
     request.session.save()
     if "then" in request.GET:
         request.session[request.GET["then"]] = True
+    if "odd" in request.GET:
+        request.session["odd"] = object()
     return HttpResponse(status=int(request.GET.get("status", "200")))
 
 

@@ -312,6 +312,30 @@ def test_a_refusal_tells_what_was_saved_before(
     assert tabs.get("/read").json() == {"hits": 1, "user": "ada"}
 
 
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_a_last_save_that_fails_in_another_way_tells_what_was_saved_before(way: str) -> None:
+    """What stands in the document then can't be stored: Django's own page, with the cookie."""
+    tabs = Tabs()
+    tabs.get("/sign_in?name=ada")
+    old = tabs.jar["sessionid"]
+
+    async def coroutine(path: str) -> Any:
+        client = AsyncClient(raise_request_exception=False)
+        client.cookies["sessionid"] = old
+        try:
+            return await client.get(path)
+        finally:
+            await configured().async_engine().close()
+
+    send = tabs.send if way == "sync" else lambda path: asyncio.run(coroutine(path))
+    answer = send("/save?odd")
+    assert (answer.status_code, "sessionid" in answer.cookies) == (500, False)
+    answer = tabs.keep(send("/save?cycle&odd"))
+    assert (answer.status_code, answer["Cache-Control"]) == (500, "private, no-store")
+    assert tabs.jar["sessionid"] != old
+    assert tabs.get("/read").json() == {"hits": 2, "user": "ada"}
+
+
 @pytest.mark.parametrize("status", [200, 500])
 def test_an_id_is_told_though_nobody_can_say_how_old_it_gets(
     monkeypatch: pytest.MonkeyPatch, status: int

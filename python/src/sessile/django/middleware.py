@@ -4,7 +4,7 @@ What it does beyond Django's: a request whose session got another id in the mean
 store doesn't answer, changes no cookie, so that it can't sign out what another request signed in;
 an id that the browser has is told again only once a tenth of its cookie's age is over, so that an
 answer that arrives late brings no old id back (`sessile.cookies`); what a view saved by itself is
-told even if it fails then, or a later save does; SessionConflict is answered with 409,
+told even if it fails then, or a later save does, however; SessionConflict is answered with 409,
 SessionUnavailable with 503; `Vary: Cookie` where the session was looked at, and `Cache-Control:
 private, no-store` where the session cookie is set or somebody's session was read, unless the view
 set a Cache-Control of its own. What always holds: a response of 500 or more writes and rotates
@@ -21,6 +21,7 @@ from django.conf import settings
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoMiddleware
+from django.core.handlers.exception import response_for_exception
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
@@ -49,7 +50,12 @@ class SessionMiddleware(DjangoMiddleware):
         session = getattr(request, "session", None)
         if not isinstance(session, SessionStore):
             return super().process_response(request, response)
-        return run(session._state.settings.engine(), closing(request, session, response))
+        try:
+            return run(session._state.settings.engine(), closing(request, session, response))
+        except Exception as error:
+            if not session._state.tells_new_id:
+                raise
+            return telling(response_for_exception(request, error), session)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         self.process_request(request)
@@ -59,7 +65,13 @@ class SessionMiddleware(DjangoMiddleware):
             foreign = sync_to_async(super().process_response, thread_sensitive=True)
             return await foreign(request, response)
         engine = session._state.settings.async_engine()
-        return await arun(engine, closing(request, session, response))
+        try:
+            return await arun(engine, closing(request, session, response))
+        except Exception as error:
+            if not session._state.tells_new_id:
+                raise
+            respond = sync_to_async(response_for_exception, thread_sensitive=False)
+            return telling(await respond(request, error), session)
 
     def process_exception(
         self, request: HttpRequest, exception: Exception
@@ -135,6 +147,7 @@ def telling(response: HttpResponse, session: SessionStore) -> HttpResponse:
     """An answer instead of the view's, which tells the id that the view has written by itself."""
     if session._state.tells_cookie:
         add_cookie(response, session)
+        response.headers.setdefault("Cache-Control", "private, no-store")
     return response
 
 
