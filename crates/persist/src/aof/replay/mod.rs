@@ -10,6 +10,7 @@
 mod dry;
 mod hashes;
 mod keys;
+mod past;
 mod strings;
 mod trust;
 

@@ -54,9 +54,9 @@ pub struct Trust {
     /// What is in the store is known: only what isn't there may have been lost.
     present: bool,
     /// The database that records belong to isn't known.
-    astray: bool,
+    pub(super) astray: bool,
     /// Records that weren't applied.
-    skipped: u64,
+    pub(super) skipped: u64,
 }
 
 impl Trust {
@@ -110,7 +110,7 @@ impl Trust {
 
     /// What a key holds in a database that isn't known is passed over: what was known of emptied
     /// databases isn't any more of this key.
-    fn pass_over(&mut self, key: &[u8]) {
+    pub(super) fn pass_over(&mut self, key: &[u8]) {
         for db in self.whole.clone() {
             self.forget(db, key);
         }
@@ -203,7 +203,10 @@ impl Replay {
         let all = if elsewhere || trust.astray { 0..self.databases } else { self.db..self.db + 1 };
         let done = named(touch, args).try_for_each(|key| {
             all.clone().try_for_each(|db| {
-                trust.forget(db, key);
+                // Where nothing is known, there is nothing to forget.
+                if touch.is_some() {
+                    trust.forget(db, key);
+                }
                 self.remove(db, key, store)
             })
         });
@@ -238,8 +241,7 @@ impl Replay {
                 note = note.filter(|note| trust.all || leaves(note));
             }
             Touch::Whole if keeps_deadline(args) && !trust.knows(db, key, store) => {
-                trust.skipped += 1;
-                return Ok(());
+                return self.pass_over(trust, row, (args, note), store);
             }
             Touch::Whole | Touch::Pairs => {
                 named(Some(row.touch), args).for_each(|key| trust.learn(db, key, store));
@@ -251,8 +253,7 @@ impl Replay {
                 trust.learn(db, key, store);
             }
             Touch::Part => {
-                trust.skipped += 1;
-                return Ok(());
+                return self.pass_over(trust, row, (args, note), store);
             }
             Touch::Moves | Touch::Copies | Touch::Leaves => {
                 return self.take_along(trust, row, (args, note), store);
@@ -277,9 +278,7 @@ impl Replay {
                 args.from(1).iter().try_for_each(|key| self.remove_everywhere(key, store))
             }
             Touch::Whole | Touch::Pairs | Touch::Part => {
-                trust.skipped += 1;
-                named(Some(row.touch), args).for_each(|key| trust.pass_over(key));
-                Ok(())
+                self.pass_over(trust, row, (args, note), store)
             }
             Touch::Moves | Touch::Copies | Touch::Leaves => {
                 self.take_along(trust, row, (args, note), store)
@@ -366,7 +365,7 @@ impl Replay {
 }
 
 /// The keys that a record names, as far as its command is known.
-fn named<'a>(touch: Option<Touch>, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn named<'a>(touch: Option<Touch>, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> {
     let (step, most) = match touch {
         None | Some(Touch::Removes) => (1, usize::MAX),
         // Where one is missing, nobody knows which ones are keys.

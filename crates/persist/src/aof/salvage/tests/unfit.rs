@@ -5,7 +5,7 @@ use super::super::super::tests::{
 };
 use super::super::super::{Framer, Replay, ReplayProblem, Store, Unfit, note, select};
 use super::super::{Stop, replay, survey};
-use super::{command, file, held, names, reading};
+use super::{command, file, held, names, parts, reading};
 use crate::extra::{Extra, tag};
 use engine::{Effect, Full, Kind, OwnedItem, Rng};
 use std::collections::HashSet;
@@ -101,6 +101,55 @@ fn behind_an_unknown_command_only_what_is_whole_counts() {
 }
 
 #[test]
+fn what_is_passed_over_lets_nothing_last_longer() {
+    let log = [
+        "SELECT 0;SET key:1 a;SET key:2 a;SET key:3 a;PEXPIREAT key:3 1800000009000",
+        "SELECT 0;SADD key:9 m;PEXPIREAT key:1 1800000005000;EXPIREAT key:2 1800000007;PEXPIREAT key:3 1800000009001",
+        "SELECT 99;PEXPIREAT key:1 1800000004000;PERSIST key:2",
+    ];
+    let (mut store, skipped) = salvaged(&file(&log, usize::MAX));
+    let mut ends = |key: &str| store.item(0, key.as_bytes()).unwrap().meta.deadline;
+    let found = ["key:1", "key:2", "key:3"].map(|key| ends(key).unwrap());
+    assert_eq!((found, skipped), ([4000, 7000, 9000].map(|ms| 1_800_000_000_000 + ms), 5));
+}
+
+#[test]
+fn a_session_that_was_to_end_sooner_or_be_anothers_is_gone() {
+    let said = |user: &str, ends: u64| {
+        let mut extra = Extra::default();
+        extra.push(tag::SESSION, &[1]);
+        extra.push(tag::SESSION_CHANGE, &[1]);
+        extra.push(tag::EMPTY_DEADLINE, &(1_800_000_000_000 + ends).to_le_bytes());
+        if !user.is_empty() {
+            extra.push(tag::USER, user.as_bytes());
+        }
+        extra
+    };
+    let left = |text: &str, extra: Option<Extra>| {
+        let (mut log, mut records) = (Vec::new(), Vec::new());
+        let mut framer = Framer::open(7, &mut log);
+        select(0, &mut records);
+        note(&said("ann", 9000), &mut records);
+        records.extend(command("HSET s f v"));
+        records.extend(command("LATER x"));
+        extra.iter().for_each(|extra| note(extra, &mut records));
+        records.extend(command(text));
+        framer.frame(&records, 0, &mut log);
+        let (mut store, skipped) = salvaged(&log);
+        assert_eq!(skipped, 1, "{text}");
+        store.item(0, b"s").is_some()
+    };
+    for (user, ends, stays) in
+        [("ann", 9000, true), ("ann", 9001, true), ("ann", 8999, false), ("", 9000, false)]
+    {
+        assert_eq!(left("HSET s f w", Some(said(user, ends))), stays, "{user} {ends}");
+    }
+    assert!(left("PEXPIREAT s 1800000009500", None));
+    assert!(!left("PEXPIREAT s 1800000008000", None));
+    assert!(left("HSET s f w", None));
+}
+
+#[test]
 fn a_note_that_does_not_fit_its_record_costs_its_key_alone() {
     let (mut log, mut records) = (Vec::new(), Vec::new());
     let mut framer = Framer::open(7, &mut log);
@@ -179,7 +228,7 @@ fn no_unfit_record_gives_a_value_that_never_was_or_revives_what_was_removed() {
                     doubted.extend(keys.unwrap_or_else(key_names));
                 }
                 random_effect(&mut rng, &mut store, &mut db, &mut records);
-                ever.extend(super::lines(&shown(&mut store)).map(str::to_owned));
+                ever.extend(parts(&shown(&mut store)));
             }
             framer.frame(&records, 0, &mut file);
         }
@@ -187,7 +236,7 @@ fn no_unfit_record_gives_a_value_that_never_was_or_revives_what_was_removed() {
         let (mut found, _) = salvaged(&file);
         let state = shown(&mut found.held);
         let told = found.told;
-        let wrong: Vec<&str> = super::lines(&state).filter(|line| !ever.contains(*line)).collect();
+        let wrong: Vec<String> = parts(&state).filter(|part| !ever.contains(part)).collect();
         assert!(wrong.is_empty(), "round {round}: {wrong:?} after {told:?}");
         let back: Vec<_> = names(&state).difference(&names(&truth)).cloned().collect();
         assert!(back.is_empty(), "round {round}: {back:?} is back after {told:?}");
