@@ -181,8 +181,6 @@ def save(request: HttpRequest) -> HttpResponse:
     request.session.save()
     if "then" in request.GET:
         request.session[request.GET["then"]] = True
-    if "age" in request.GET:
-        request.session.set_expiry(int(request.GET["age"]))
     if "odd" in request.GET:
         request.session["odd"] = object()
     return HttpResponse(status=int(request.GET.get("status", "200")))

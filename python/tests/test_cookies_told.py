@@ -79,8 +79,6 @@ def step(session: Any, name: str) -> None:
         session["user_id"] = session["_user_id"] = "7"
     elif name == "permanent":
         session["_permanent"] = True
-    elif name == "brief":
-        session["_permanent"] = False
     elif name == "set":
         session["x"] = 1
     elif name == "unset":
@@ -282,17 +280,6 @@ def test_a_refusal_tells_what_was_written_before(
         assert browser.user() == "7"
     assert not browser.get(f"permanent-{step}")[2], "nothing was written"
     assert browser.user() == "7"
-
-
-@pytest.mark.parametrize("framework", ["flask", "quart"])
-@pytest.mark.parametrize("step", ["conflict", "outage", "fail"])
-def test_a_cookie_is_told_with_the_age_that_was_saved(
-    framework: str, store: Hiccups, step: str
-) -> None:
-    ask = APPS[framework]()
-    for page, aged in (("sign_in-save-permanent", False), ("sign_in-permanent-save-brief", True)):
-        _, _, (cookie,) = ask(f"/{page}-{step}", {})
-        assert (f"Max-Age={AGE};" in f"{cookie};") == aged, (page, cookie)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import time
 
 import pytest
@@ -84,6 +85,47 @@ def test_behind_an_unknown_command_sessions_end_and_nothing_is_wrong(folder, log
     assert after == {**before, (0, b"text:2"): (b"whole", False)}
     assert sessions == {**known, "session:4": None, "session:5": None}
     assert "command 'LATER': it isn't known" in told and left_out.endswith(unfit)
+
+
+def test_what_was_to_end_sooner_does_not_last_for_an_unknown_command(folder):
+    """A new deadline and another user stand in a chunk that is right, and are passed over."""
+    names = ("soon", "given-up", "stays")
+    with running(ours(folder, *LOG)) as client:
+        for name in names:
+            client.execute_command(
+                *("SESSION.CREATE", name, "IDLE", 600, "USER", "eve", "SET", 1, "f", 0)
+            )
+        client.set("text:soon", 1)
+    first = largest(folder, "incr.aof")
+    with running(ours(folder, *LOG)) as client:
+        ends = int(time.time() * 1000) + 600
+        client.execute_command("SESSION.SAVE", "soon", "EXAT", ends, "SET", 1, "f", 1)
+        client.execute_command("SESSION.SAVE", "given-up", "USER", "")
+        client.execute_command("SESSION.SAVE", "stays", "SET", 1, "f", 2)
+        client.pexpireat("text:soon", ends)
+    with first.open("ab") as file:
+        file.write(record("SELECT", 0) + record("LATER", "zz"))
+    server = ours(folder, *SALVAGE)
+    with running(server) as client:
+        while time.time() * 1000 <= ends:
+            time.sleep(0.01)
+        there = [client.execute_command("SESSION.LOAD", name) for name in names]
+        assert [found is not None for found in there] == [False, False, True]
+        assert [row[0] for row in client.execute_command("SESSION.LIST", "eve")] == [b"stays"]
+        assert client.get("text:soon") is None
+
+
+def test_what_was_put_back_from_its_copy_is_salvaged_again(folder, log):
+    path, _, known = log
+    salvaged(folder, path, record("LATER", "zz"))
+    (copy,) = copies(folder)
+    shutil.rmtree(logs(folder))
+    copy.rename(logs(folder))
+    server = ours(folder, *SALVAGE)
+    with running(server) as client:
+        assert loaded(client) == known
+    (copy,) = copies(folder)
+    assert {f"{path.name}.left-out", f"{path.name}.left-out.2"} <= content(copy).keys()
 
 
 def test_behind_damage_an_unfit_record_is_left_out_too(folder, log):

@@ -103,10 +103,11 @@ class SessileInterface(SessionInterface):
 
     def set_cookie(self, app: Flask, state: Session, response: Response) -> None:
         """Tells the browser the id."""
+        permanent = bool(state.data.get(PERMANENT))
         response.set_cookie(
             self.get_cookie_name(app),
             state.written_id or "",
-            max_age=state.saved_age or None,
+            max_age=app.permanent_session_lifetime if permanent else None,
             domain=self.get_cookie_domain(app),
             path=self.get_cookie_path(app),
             secure=self.get_cookie_secure(app),

@@ -131,10 +131,11 @@ class SessileInterface(SessionInterface):
             "samesite": self.get_cookie_samesite(app),
         }
         if tells:
+            age = app.permanent_session_lifetime if state.data.get(PERMANENT) else None
             response.set_cookie(
                 self.get_cookie_name(app),
                 state.written_id or "",
-                max_age=state.saved_age or None,
+                max_age=age,
                 **where,
             )
         elif state.may_delete_cookie:

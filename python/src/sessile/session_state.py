@@ -199,13 +199,6 @@ class State:
         due = is_due(self._known(COOKIE), self.settings.cookie_age(self._data), now_ms() // 1000)
         return due or self.settings.expiry_of(self._data) != self._expiry
 
-    @property
-    def saved_age(self) -> int:
-        """For how many seconds a browser keeps the cookie, by the document as it was loaded or
-        saved last; 0 until it's closed. What was refused counts for nothing."""
-        saved, _ = self.settings.codec.decode(self._base.fields())
-        return self.settings.cookie_age(saved)
-
     # ---- what a request does, without I/O
 
     def unchanged(self) -> None:

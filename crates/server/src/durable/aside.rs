@@ -13,8 +13,11 @@ use super::salvage::{TOLD, files_of, set_aside};
 use crate::log as say;
 use persist::aof::Unfit;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+
+/// Files of records left out of one increment, by one salvage after the other, at most.
+const COPIES_MAX: u32 = 1000;
 
 /// A folder, its copy if one was needed, and what was left out of its files.
 #[derive(Debug)]
@@ -117,10 +120,7 @@ impl Aside {
         let (Some(copy), Some((name, out))) = (&self.copy, &mut self.part) else { return Ok(()) };
         let out = match out {
             Some(out) => out,
-            None => {
-                let path = copy.join(format!("{name}.left-out"));
-                out.insert(File::create_new(path)?)
-            }
+            None => out.insert(created(&copy.join(format!("{name}.left-out")))?),
         };
         let mut text = format!("# {}\r\n", unfit.error).into_bytes();
         unfit.write(&mut text);
@@ -137,4 +137,18 @@ impl Aside {
         let at = self.copy.as_ref().unwrap_or(&self.folder);
         format!("nothing was changed: what is left out can't be kept in {}: {error}", at.display())
     }
+}
+
+/// A new file, with a number behind its name if there is one from an earlier salvage.
+fn created(path: &Path) -> io::Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    for number in 2.. {
+        match File::create_new(&name) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && number < COPIES_MAX => {}
+            done => return done,
+        }
+        name = path.as_os_str().to_owned();
+        name.push(format!(".{number}"));
+    }
+    Err(ErrorKind::AlreadyExists.into())
 }

@@ -109,7 +109,7 @@ def closing(
     except SessionUnavailable:
         return telling(unavailable(), session)
     if set_cookie:
-        add_cookie(response, session, saved=response.status_code >= 500)
+        add_cookie(response, session)
     if accessed or set_cookie:
         patch_vary_headers(response, ("Cookie",))
     if set_cookie or (accessed and state.is_read and user_of(state.data)):
@@ -146,21 +146,18 @@ def saving(request: HttpRequest, session: SessionStore, status: int) -> Plan[boo
 def telling(response: HttpResponse, session: SessionStore) -> HttpResponse:
     """An answer instead of the view's, which tells the id that the view has written by itself."""
     if session._state.tells_cookie:
-        add_cookie(response, session, saved=True)
+        add_cookie(response, session)
         response.headers.setdefault("Cache-Control", "private, no-store")
     return response
 
 
-def add_cookie(response: Any, session: SessionStore, *, saved: bool) -> None:
-    """Tells the browser the id, as Django does, or with the age of what was `saved` before the rest
-    wasn't. A session that couldn't be read says nothing of that: the cookie ends with the browser.
-    """
-    max_age = None
-    if session._state.is_read and saved:
-        max_age = session._state.saved_age or None
-    elif session._state.is_read and not session.get_expire_at_browser_close():
+def add_cookie(response: Any, session: SessionStore) -> None:
+    """Tells the browser the id, as Django does. A session that couldn't be read says nothing of
+    its cookie's age, so the cookie ends with the browser."""
+    max_age, expires = None, None
+    if session._state.is_read and not session.get_expire_at_browser_close():
         max_age = session.get_expiry_age()
-    expires = None if max_age is None else http_date(time.time() + max_age)
+        expires = http_date(time.time() + max_age)
     response.set_cookie(
         settings.SESSION_COOKIE_NAME,
         session._state.written_id,
