@@ -95,7 +95,8 @@ def patiently(call: Callable[[], Any]) -> Any:
 def test_failover_undoes_nothing_that_was_confirmed(
     request: pytest.FixtureRequest, fleet: Any, face: str, way: str
 ) -> None:
-    engine = engine_at(f"{fleet.url}?wait=1", face)
+    # A call that nobody confirms takes this long.
+    engine = engine_at(f"{fleet.url}?wait=1&timeout=2", face)
     request.addfinalizer(lambda: finish(engine))
     # One shard has them all; the indexes of users are anywhere.
     first = key_of(0)
