@@ -17,10 +17,11 @@ import pytest
 import platter
 from crash import POLICIES
 from model import Client
-from power import Power, Recording, Told, memory
+from power import Power, Recording, Told, TooMuchGone, memory
 from stalls import Stalls
 from tracing import Call
 
+TRIES = 3
 STATES = int(os.environ.get("STATES", 150))
 
 
@@ -37,11 +38,26 @@ def power_on(root, policy: str) -> Power:
     return Power(root, policy, seed)
 
 
+def held_out(root, policy: str) -> Power:
+    """A run in which nothing was lost; another one where a processor was waited for too long."""
+    for left in reversed(range(TRIES)):
+        power = power_on(root / f"left{left}", policy)
+        power.root.mkdir()
+        try:
+            power.run(STATES, recordings=2)
+            return power
+        except AssertionError as error:
+            why = error.__cause__
+            if not left or not isinstance(why, TooMuchGone) or not why.explained:
+                raise
+            print(error)
+    raise AssertionError("the last try answers or raises")
+
+
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_power_losses_take_nothing_that_had_to_last(root, policy):
-    power = power_on(root, policy)
-    power.run(STATES, recordings=2)
+    power = held_out(root, policy)
     print(power)
     assert power.states >= STATES - 1
     # Syncs that take seconds leave time for a few only.
@@ -129,5 +145,13 @@ def test_more_than_a_second_that_is_gone_would_be_seen():
     recording.stalls.late.append((9.9, 5.0))
     with pytest.raises(AssertionError, match=r"1\.40 s of steps are gone"):
         recording.lost([0])
+    # A processor that was waited for is a reason to try again, and none to let it pass.
+    recording.stalls.waited.append((11.0, 0.3))
+    with pytest.raises(TooMuchGone) as first:
+        recording.lost([0])
+    recording.stalls.waited.append((11.2, 0.2))
+    with pytest.raises(TooMuchGone) as second:
+        recording.lost([0])
+    assert (first.value.explained, second.value.explained) == (False, True)
     recording.stalls.late.append((11.3, 0.5))
     recording.lost([0])
