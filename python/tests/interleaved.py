@@ -14,6 +14,7 @@ from collections.abc import Coroutine, Generator, Iterable
 from random import Random
 from typing import Any
 
+from fake_memcached import Server
 from lost.judge import judged
 from lost.plans import Request, draw
 from lost.rounds import History, Sent
@@ -21,7 +22,6 @@ from lost.steps import carry_out
 from sessile.errors import SessileError
 from sessile.faces import AsyncFace
 from sessile.memcached import Plans
-from sessile.memcached_wire import Answer
 from sessile.memory import MemoryEngine
 from sessile.plans import arun
 from sessile.session import Session
@@ -48,46 +48,19 @@ class Stop:
         yield
 
 
-class Memcached:
-    """As much of memcached as the engine uses, to the letter of its replies."""
-
-    def __init__(self) -> None:
-        self.items: dict[bytes, tuple[bytes, int]] = {}
-        self.last = 0
-
-    def reply(self, data: bytes) -> Answer:
-        head, _, rest = data.partition(b"\r\n")
-        command, key, *flags = head.split(b" ")
-        value, cas = self.items.get(key, (b"", 0))
-        if command == b"mg":
-            return Answer(b"VA", value, b"%d" % cas) if cas else Answer(b"EN")
-        if b"ME" in flags and cas:
-            return Answer(b"NS")
-        asked = next((int(flag[1:]) for flag in flags if flag[:1] == b"C"), None)
-        if asked is not None and asked != cas:
-            return Answer(b"EX" if cas else b"NF")
-        if command == b"md":
-            del self.items[key]
-            return Answer(b"HD")
-        assert command == b"ms"
-        self.last += 1
-        self.items[key] = rest[: int(flags[0])], self.last
-        return Answer(b"HD", b"", b"%d" % self.last)
-
-
 class MemcachedEngine(AsyncFace):
     """The engine on memcached, with a stop around each request that goes out."""
 
     def __init__(self) -> None:
         self._plans = Plans()
-        self._server = Memcached()
+        self._server = Server()
 
     async def _run(self, plan: Any) -> Any:
         try:
             ask = next(plan)
             while True:
                 await Stop()
-                answer = self._server.reply(ask.data)
+                answer = self._server.answer(ask.data)
                 await Stop()
                 ask = plan.send(answer)
         except StopIteration as done:
