@@ -1,10 +1,11 @@
 """The engine on Redis and Valkey: `redis://`, `rediss://`, `valkey://`, over redis-py.
 
 A session is a hash, each write one small script (`sessile.redis_scripts`), a read one script
-that also slides. redis-py makes connections, logs in and reads replies; which node is asked,
-and how often, is ours (`sessile.redis_conduct`). What always holds: a connection on which
-anything went wrong, cancelling included, is never used again; connections belong to one process
-and one event loop; every wait has an end: `timeout` for a reply, `pool_wait` for a connection.
+that also slides. redis-py makes connections and logs in; which node is asked, and how often
+(`sessile.redis_conduct`), and the bytes after that (`sessile.redis_wire`) are ours. What always
+holds: a connection on which anything went wrong, cancelling included, is never used again;
+connections belong to one process and one event loop; every wait has an end: `timeout` for a reply,
+`pool_wait` for a connection.
 """
 
 from __future__ import annotations

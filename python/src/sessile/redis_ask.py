@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sessile.errors import DocumentError, SessileError, SessionConflict, SessionUnavailable
 
@@ -16,8 +16,7 @@ Address: TypeAlias = "tuple[str, int]"
 """Host and port; the path of a socket and 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """Commands to send at once, on one connection, to the node that holds a key."""
 
     commands: tuple[Command, ...]

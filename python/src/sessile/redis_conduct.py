@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sessile.errors import SessionUnavailable
 from sessile.redis_ask import Address, Ask, Command, Plan, Refused
@@ -33,8 +33,7 @@ ALLOWANCE = 1.8
 """How many timeouts an ask may take: with the 0.5 s that are usual, an error comes in a second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """Commands to send to a node, and as many replies to read."""
 
     address: Address

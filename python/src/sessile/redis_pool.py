@@ -17,23 +17,24 @@ import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from redis import ConnectionError as RedisConnectionError
-from redis import ResponseError, connection, exceptions
 from redis import TimeoutError as RedisTimeoutError
+from redis import connection
 from redis.asyncio import connection as async_connection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from sessile.busy import BusyPoll
 from sessile.errors import SessionUnavailable
-from sessile.redis_ask import Address, Command, Refused
+from sessile.redis_ask import Address, Command
 from sessile.redis_conduct import Exchange, Failure, Steps
 from sessile.redis_plan import ServerClock
 from sessile.redis_url import Settings
+from sessile.redis_wire import exchange, exchange_async, limit
 from sessile.waiting import within
 
 __all__ = ["AsyncPools", "Pools"]
@@ -43,18 +44,6 @@ T = TypeVar("T")
 FULL = "all {} connections are in use, and none came back in time"
 LEAST = 0.01
 """Seconds that there must be left for it to be worth asking."""
-CODES: dict[type[Exception], str] = {
-    exceptions.NoScriptError: "NOSCRIPT",
-    exceptions.NoPermissionError: "NOPERM",
-    exceptions.ReadOnlyError: "READONLY",
-    exceptions.OutOfMemoryError: "OOM",
-    exceptions.TryAgainError: "TRYAGAIN",
-    exceptions.MasterDownError: "MASTERDOWN",
-    exceptions.ClusterDownError: "CLUSTERDOWN",
-    exceptions.ExecAbortError: "EXECABORT",
-}
-
-
 KNOWN = inspect.signature(connection.AbstractConnection.__init__).parameters
 SILENT = {name: None for name in ("driver_info", "lib_name", "lib_version") if name in KNOWN}
 """What keeps redis-py from introducing itself, which costs two round trips per connection."""
@@ -69,33 +58,69 @@ class Pool:
         self.idle: list[Any] = []
         self._make = make
         self._limit = room
-        self._room = threading.BoundedSemaphore(room)
         self._patience = patience
+        self._used = 0
+        """Connections that somebody has or that are idle."""
+        self._waiting = 0
+        self._change = threading.Condition()
 
     def take(self, until: float) -> tuple[Any, bool]:
         """A connection, and whether it was used before. Raises SessionUnavailable."""
-        if not self._room.acquire(timeout=left(until, self._patience)):
-            raise SessionUnavailable(FULL.format(self._limit))
         try:
             return self.idle.pop(), True
         except IndexError:
+            return self._another(until)
+
+    def _another(self, until: float) -> tuple[Any, bool]:
+        """A new connection, or if there are enough of them one that comes back."""
+        with self._change:
+            ends = time.monotonic() + left(until, self._patience)
+            # Announced before looking, so that whoever gives one back sees us or we see it.
+            self._waiting += 1
+            try:
+                while self._used >= self._limit:
+                    with suppress(IndexError):
+                        return self.idle.pop(), True
+                    seconds = ends - time.monotonic()
+                    if seconds <= 0:
+                        raise SessionUnavailable(FULL.format(self._limit))
+                    self._change.wait(seconds)
+                self._used += 1
+            finally:
+                self._waiting -= 1
+        try:
             return self._make(), False
+        except BaseException:
+            self._left()
+            raise
 
     def give(self, connection: Any) -> None:
         """Takes back a connection in good order."""
         self.idle.append(connection)
-        self._room.release()
+        if self._waiting:
+            with self._change:
+                self._change.notify()
 
     def drop(self, connection: Any) -> None:
         """Closes a connection that isn't, and those that were kept: they may be no better."""
-        self._room.release()
+        self._left()
         connection.disconnect()
         self.clear()
+
+    def _left(self) -> None:
+        with self._change:
+            self._used -= 1
+            self._change.notify()
 
     def clear(self) -> None:
         """Closes the connections that nobody uses."""
         while self.idle:
-            self.idle.pop().disconnect()
+            try:
+                connection = self.idle.pop()
+            except IndexError:
+                return
+            self._left()
+            connection.disconnect()
 
 
 class Pools:
@@ -177,35 +202,6 @@ class Pools:
         if not step.role:
             busy_poll = self._settings.busy_poll
             self._greeting.heard(exchange(held, self._greeting.commands(), busy_poll))
-
-
-def exchange(held: Any, commands: tuple[Command, ...], busy_poll: int) -> list[Any]:
-    """Sends commands and reads their replies."""
-    held.send_packed_command(packed(held, commands), check_health=False)
-    busy_of(held, busy_poll).wait()
-    replies = []
-    for _ in commands:
-        try:
-            replies.append(held.read_response())
-        except ResponseError as error:
-            replies.append(refused(error))
-    return replies
-
-
-def busy_of(held: Any, micros: int) -> BusyPoll:
-    """How the replies of a connection are waited for; it may have connected anew."""
-    plug = getattr(held, "_sock", None)
-    known: BusyPoll | None = held.__dict__.get("sessile_busy")
-    if known is None or known.plug is not plug:
-        known = held.sessile_busy = BusyPoll(plug, micros)
-    return known
-
-
-def packed(held: Any, commands: tuple[Command, ...]) -> Any:
-    """The bytes of commands; redis-py packs a single one faster."""
-    if len(commands) == 1:
-        return held.pack_command(*commands[0])
-    return held.pack_commands(commands)
 
 
 class AsyncPool:
@@ -349,27 +345,6 @@ class AsyncPools:
             self._greeting.heard(await exchange_async(held, self._greeting.commands()))
 
 
-async def exchange_async(held: Any, commands: tuple[Command, ...]) -> list[Any]:
-    """Sends commands and reads their replies."""
-    # With a timeout of its own redis-py would use asyncio.wait_for, which loses cancellations.
-    seconds, held.socket_timeout = held.socket_timeout, None
-    try:
-        if not held.is_connected:
-            await within(seconds, held.connect())
-        await within(seconds, held.send_packed_command(packed(held, commands), check_health=False))
-    except asyncio.TimeoutError:
-        raise RedisTimeoutError("no connection, or one that takes nothing") from None
-    finally:
-        held.socket_timeout = seconds
-    replies = []
-    for _ in commands:
-        try:
-            replies.append(await held.read_response())
-        except ResponseError as error:
-            replies.append(refused(error))
-    return replies
-
-
 class Greeting:
     """What a new connection asks: the time, and once, whether sessions in use may be evicted."""
 
@@ -405,24 +380,11 @@ def hurry(held: Any, until: float, timeout: float) -> None:
     seconds = left(until, timeout)
     if held.socket_timeout != seconds:
         held.socket_timeout = held.socket_connect_timeout = seconds
-        plug = getattr(held, "_sock", None)
-        if plug is not None:
-            plug.settimeout(seconds)
+        if getattr(held, "_sock", None) is not None:
+            limit(held)
 
 
 def failure(error: Exception, used: bool) -> Failure:
     """What went wrong on a connection that had been used before, or not."""
-    late = isinstance(error, (RedisTimeoutError, TimeoutError))
+    late = isinstance(error, (RedisTimeoutError, TimeoutError, BlockingIOError))
     return Failure(f"{type(error).__name__}: {error}", late, used and not late)
-
-
-def refused(error: ResponseError) -> Refused:
-    """An error that the server answered. redis-py cuts off the codes that it knows."""
-    if isinstance(error, exceptions.AskError):  # MovedError is one of them
-        code = "MOVED" if isinstance(error, exceptions.MovedError) else "ASK"
-        return Refused(code, f"{error.slot_id} {error.host}:{error.port}")
-    for kind in type(error).__mro__:
-        if kind in CODES:
-            return Refused(CODES[kind], str(error))
-    code, _, text = str(error).partition(" ")
-    return Refused(code, text) if code.isupper() else Refused("ERR", str(error))

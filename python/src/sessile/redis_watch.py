@@ -32,24 +32,28 @@ Hash = dict[bytes, bytes]
 
 def loaded(found: Hash, now: int) -> Loaded | Rotated | None:
     """What a hash says at a moment by the server's clock; takes the hash over."""
-    version = found.pop(VERSION, None)
-    if version is None:
+    take = found.pop
+    told = take(VERSION, None)
+    if told is None:
         return ROTATED if MOVED in found else None
-    idle = found.pop(IDLE, None)
-    absolute = found.pop(ABSOLUTE, None)
-    user = found.pop(USER, None)
-    seen = found.pop(SEEN, None)
+    version = int(told)
+    idle, absolute, user = take(IDLE, None), take(ABSOLUTE, None), take(USER, None)
+    seen = take(SEEN, None)
     for name in OTHERS:
-        found.pop(name, None)
+        take(name, None)
     absolute_left = int(absolute) - now if absolute else None
     idle_left = None
     if idle:
+        last = version // 1000
+        if seen and (read := int(seen)) > last:
+            last = read
+        idle_left = last + int(idle) * 1000 - now
         # A clock that is a little off never shows a session as dead that the server has.
-        ends = max(int(version) // 1000, int(seen or 0)) + int(idle) * 1000
-        idle_left = max(1, ends - now)
-        if absolute_left is not None:
-            idle_left = min(idle_left, absolute_left)
-    return Loaded(int(version), found, user.decode() if user else "", idle_left, absolute_left)
+        if idle_left < 1:
+            idle_left = 1
+        if absolute_left is not None and absolute_left < idle_left:
+            idle_left = absolute_left
+    return Loaded(version, found, user.decode() if user else "", idle_left, absolute_left)
 
 
 class Missing(Exception):
@@ -166,8 +170,9 @@ def transact(prefix: bytes, home: bytes, work: Callable[[rules.View], T]) -> Pla
         done = checked((yield Ask(whole, home, repeat=False)))[-1]
         if done is not None:
             for reply in done:
-                if isinstance(reply, Exception):
-                    raise SessileError(f"the store refuses a part of the change: {reply}")
+                if isinstance(reply, Refused):
+                    why = f"{reply.code} {reply.text}"
+                    raise SessileError(f"the store refuses a part of the change: {why}")
             return answer
     raise SessionUnavailable("too many others change the same sessions")
 

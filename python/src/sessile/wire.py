@@ -6,7 +6,7 @@ than the bounds, raises ProtocolError, after which the connection is of no use.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sessile import native
@@ -59,6 +59,10 @@ class Replies:
     """Takes bytes in as they come, and gives replies out."""
 
     __slots__ = ("_data", "_needed")
+    status: Callable[[bytes], Any] = staticmethod(bytes.decode)
+    """What a status is given out as."""
+    error: Callable[[bytes], Any] = Refused
+    """What an error is given out as."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -129,7 +133,7 @@ class Replies:
                 items.append(item)
             return items, start
         if kind == 43:  # +
-            return data[at + 1 : end].decode(), start
+            return self.status(data[at + 1 : end]), start
         if kind == 45:  # -
-            return Refused(data[at + 1 : end]), start
+            return self.error(data[at + 1 : end]), start
         raise ValueError("no reply begins so")
