@@ -2,6 +2,7 @@
 //! stretches are found: those of a damaged base are those of the whole one.
 
 use persist::extra::Extra;
+use persist::limits::MARK_EVERY;
 use persist::rdb::{
     Body, Encoder, Event, Facts, Mend, Others, Reader, Stretches, Writer, mend, right_stretches,
 };
@@ -10,8 +11,6 @@ use std::io;
 const SIP: [u64; 2] = [3, 5];
 const FACTS: Facts<'_> =
     Facts { version: "7.0.15", ctime: 1, used_memory: 1, aof_base: true, more: &[] };
-/// Bytes of a value after which a mark is due.
-const MUCH: usize = 1 << 20;
 
 /// Looks through `data` as a file, and damages a base with it.
 pub(crate) fn check(data: &[u8]) {
@@ -39,7 +38,7 @@ fn base(data: &[u8]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), &FACTS, false).unwrap();
     writer.begin_marks(7).unwrap();
     let mut encoder = Encoder::new(false);
-    for (key, value) in [(b"much", vec![b'm'; MUCH]), (b"data", data.to_vec())] {
+    for (key, value) in [(b"much", vec![b'm'; MARK_EVERY as usize]), (b"data", data.to_vec())] {
         let mut piece = Vec::new();
         Encoder::select(0, &mut piece);
         let meta = engine::Meta::default();

@@ -64,7 +64,8 @@ pub const MEND_TRIES_BYTES: usize = 4 << 30;
 pub const MEND_BYTES: usize = 64 << 20;
 /// Places of one file at which that is done.
 pub const MENDS_MAX: usize = 1024;
-/// Bytes of an RDB file after which the next item has a mark before it.
-pub const MARK_EVERY: u64 = 1 << 20;
+/// Bytes of an RDB file after which the next item has a mark before it. A fuzzer, which looks through
+/// whole files again and again, has smaller ones.
+pub const MARK_EVERY: u64 = if cfg!(fuzzing) { 4 << 10 } else { 1 << 20 };
 /// Bytes between two marks when read: those and the largest item.
 pub const MARK_STRETCH_MAX: u64 = 2 << 30;
