@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """What durability costs, beside redis-server in one run.
 
-usage: measure_durable.py --sessile BIN [--rounds 5] [--sessions 1000000] [--json FILE] PART...
+usage: measure_durable.py --sessile BIN [--before BIN] [--rounds 5] [--sessions 1000000]
+                          [--json FILE] PART...
 
 everysec   SETs per second with the log under everysec, over those without a log
-always     SETs per second of 50 clients under always, over redis-server's, and syncs for them
+always     SETs per second of 50 clients under always, over redis-server's, and syncs for them;
+           with one worker, too, and by another build of ours if one is named
 slow       p99 of GETs that are due every 2 ms while 50 others write and each sync takes 3 s, over
            the p99 with syncs as the disk makes them; strace delays them
 files      seconds to write a snapshot of the sessions and to load it, over redis-server's
@@ -46,6 +48,7 @@ class Server:
     """A server in a folder of its own, up when this returns."""
 
     def __init__(self, command, folder):
+        self.command = command
         self.port = free_port()
         words = [*command, "--port", str(self.port), "--dir", str(folder)]
         begun = time.monotonic()
@@ -124,25 +127,32 @@ def everysec(options):
 
 def always(options):
     log = ["--appendonly", "yes", "--appendfsync", "always"]
+    ours = ["--memcached-port", "0", *log]
     commands = {
-        "sessile always": [options.sessile, "--memcached-port", "0", *log],
+        "sessile always": [options.sessile, *ours],
+        "sessile, one worker": [options.sessile, *ours, "--io-threads", "1"],
         "redis always": ["redis-server", "--save", "", *log],
     }
-    requests, syncs = 100_000, []
+    if options.before:
+        commands["sessile before"] = [options.before, *ours]
+    requests, syncs = 100_000, {name: [] for name in commands}
 
     def work(server):
+        name = next(name for name, command in commands.items() if command == server.command)
         before = server.client.info("persistence").get("sessile_aof_syncs")
         rate = benchmark(server.port, "set", requests, size=SIZE, clients=50)
         if before is not None:
             after = server.client.info("persistence")["sessile_aof_syncs"]
-            syncs.append((after - before) * 1000 / requests)
+            syncs[name].append((after - before) * 1000 / requests)
         return rate
 
     part = "always, 50 clients"
     found = compare(part, commands, "redis always", options.rounds, work)
     # redis-server doesn't tell of its own.
-    print(f"{part}: {statistics.median(syncs):.0f} syncs of sessile for 1,000 SETs")
-    return found | {"sessile syncs per 1,000": syncs}
+    for name, per_thousand in syncs.items():
+        if per_thousand:
+            print(f"{part}: {name:22} {statistics.median(per_thousand):.0f} syncs for 1,000 SETs")
+    return found | {"syncs per 1,000": syncs}
 
 
 def reads(port, seconds):
@@ -277,6 +287,7 @@ PARTS = {"everysec": everysec, "always": always, "slow": slow, "files": files}
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessile", required=True)
+    parser.add_argument("--before", help="another build of ours, for always")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sessions", type=int, default=1_000_000)
     parser.add_argument("--json")
