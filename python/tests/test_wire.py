@@ -44,6 +44,33 @@ def test_replies_come_out_whole_however_they_came_in():
         assert replies.is_empty
 
 
+class Counted(Replies):
+    """Notes each status that is read."""
+
+    __slots__ = ("seen",)
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def status(self, line):
+        self.seen.append(line)
+        return line
+
+
+@pytest.mark.parametrize("shape", [b"*400\r\n%b", b"*1\r\n*400\r\n%b"], ids=["flat", "nested"])
+def test_what_a_list_has_already_is_not_read_again_with_each_piece(shape):
+    stream = shape % b"".join(b"+%d\r\n$2\r\nab\r\n" % at for at in range(200))
+    replies, got = Counted(), MORE
+    for at in range(0, len(stream), 7):
+        assert got is MORE and not (at and replies.is_empty)
+        replies.feed(stream[at : at + 7])
+        got = replies.take()
+    items = got[0] if len(got) == 1 else got
+    assert items == [word for at in range(200) for word in (b"%d" % at, b"ab")]
+    assert len(replies.seen) == 200 and replies.is_empty
+
+
 def some_reply(rng, depth=0):
     """The bytes of a reply, now and then damaged."""
     if depth < 9 and rng.random() < 0.4:

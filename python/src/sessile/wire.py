@@ -56,9 +56,10 @@ def pack(parts: Sequence[bytes]) -> bytes:
 
 
 class Replies:
-    """Takes bytes in as they come, and gives replies out."""
+    """Takes bytes in as they come, and gives replies out. No byte is looked at more than a few
+    times, in however many pieces a reply comes."""
 
-    __slots__ = ("_data", "_needed")
+    __slots__ = ("_data", "_later", "_needed", "_open", "_passed", "_size")
     status: Callable[[bytes], Any] = staticmethod(bytes.decode)
     """What a status is given out as."""
     error: Callable[[bytes], Any] = Refused
@@ -66,74 +67,106 @@ class Replies:
 
     def __init__(self) -> None:
         self._data = b""
+        self._later: list[bytes] = []
+        """What came behind `_data`."""
+        self._size = 0
+        """Bytes of both."""
         self._needed = 0
+        self._open: list[tuple[list[Any], int]] = []
+        """The lists of which items are still missing, each within that before it, and how many
+        items they have when whole."""
+        self._passed = 0
+        """Bytes of the reply that were taken into these lists."""
 
     def feed(self, data: bytes) -> None:
         """Takes in what came. At least one byte."""
-        self._data = self._data + data if self._data else data
+        if self._data:
+            self._later.append(data)
+        else:
+            self._data = data
+        self._size += len(data)
 
     def take(self) -> Any:
         """The next reply: bytes, int, None, a list of these, str for a status, or Refused.
 
         MORE if it isn't all there. Raises ProtocolError.
         """
+        if self._size < self._needed or not self._size:
+            return MORE
         data = self._data
-        if len(data) < self._needed or not data:
-            return MORE
-        if _native is not None and (found := _native.reply(data)) is not None:
+        if self._later:
+            data = b"".join((data, *self._later))
+            self._later.clear()
+        if _native is not None and not self._open and (found := _native.reply(data)) is not None:
             reply, end = found
-            self._data, self._needed = data[end:], 0
+        else:
+            try:
+                reply, end = self._read(data)
+            except ValueError:
+                raise ProtocolError("the server answers something else than RESP") from None
+        self._data = data = data[end:]
+        self._size = len(data)
+        if reply is not MORE:
+            self._needed = self._passed = 0
             return reply
-        try:
-            reply, end = self._read(data, 0, 0)
-        except IndexError:
-            if len(data) - self._needed > BULK_MAX:
-                raise ProtocolError("the server's reply is too large") from None
-            return MORE
-        except ValueError:
-            raise ProtocolError("the server answers something else than RESP") from None
-        self._data, self._needed = data[end:], 0
-        return reply
+        self._passed += end
+        if self._passed + len(data) - self._needed > BULK_MAX:
+            raise ProtocolError("the server's reply is too large")
+        return MORE
 
     @property
     def is_empty(self) -> bool:
         """Whether all that came was taken."""
-        return not self._data
+        return not self._size and not self._open
 
-    def _read(self, data: bytes, at: int, depth: int) -> tuple[Any, int]:
-        """A reply and where it ends. IndexError if it isn't all there."""
-        end = data.find(b"\r\n", at)
-        if end < 0:
-            if len(data) - at > LINE_MAX:
-                raise ValueError("a line without end")
-            raise IndexError
-        kind, start = data[at], end + 2
-        if kind == 36:  # $
-            length = int(data[at + 1 : end])
-            if length < 0:
-                return None, start
-            if length > BULK_MAX:
-                raise ValueError("too long")
-            after = start + length
-            if after + 2 > len(data):
-                self._needed = after + 2
-                raise IndexError
-            return data[start:after], after + 2
-        if kind == 58:  # :
-            return int(data[at + 1 : end]), start
-        if kind == 42:  # *
-            count = int(data[at + 1 : end])
-            if count < 0:
-                return None, start
-            if count > ITEMS_MAX or depth >= DEPTH_MAX:
-                raise ValueError("too many")
-            items = []
-            for _ in range(count):
-                item, start = self._read(data, start, depth + 1)
+    def _read(self, data: bytes) -> tuple[Any, int]:
+        """Goes on with a reply, and says up to where: all of it, or MORE, and then what is there is
+        in `_open`."""
+        lists, at = self._open, 0
+        self._needed = 0
+        while True:
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                if len(data) - at > LINE_MAX:
+                    raise ValueError("a line without end")
+                return MORE, at
+            kind, start = data[at], end + 2
+            item: Any = None
+            if kind == 36:  # $
+                length = int(data[at + 1 : end])
+                if length > BULK_MAX:
+                    raise ValueError("too long")
+                if length >= 0:
+                    after = start + length
+                    if after + 2 > len(data):
+                        self._needed = after + 2 - at
+                        return MORE, at
+                    item, start = data[start:after], after + 2
+            elif kind == 58:  # :
+                item = int(data[at + 1 : end])
+            elif kind == 42:  # *
+                count = int(data[at + 1 : end])
+                if count > ITEMS_MAX or (count >= 0 and len(lists) >= DEPTH_MAX):
+                    raise ValueError("too many")
+                if count > 0:
+                    lists.append(([], count))
+                    at = start
+                    continue
+                if count == 0:
+                    item = []
+            elif kind == 43:  # +
+                item = self.status(data[at + 1 : end])
+            elif kind == 45:  # -
+                item = self.error(data[at + 1 : end])
+            else:
+                raise ValueError("no reply begins so")
+            at = start
+            while lists:
+                items, count = lists[-1]
                 items.append(item)
-            return items, start
-        if kind == 43:  # +
-            return self.status(data[at + 1 : end]), start
-        if kind == 45:  # -
-            return self.error(data[at + 1 : end]), start
-        raise ValueError("no reply begins so")
+                if len(items) < count:
+                    break
+                item = items
+                lists.pop()
+            else:
+                return item, at
