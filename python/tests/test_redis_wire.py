@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import threading
 from typing import Any
@@ -14,6 +15,7 @@ from redis.asyncio import connection as async_connection
 
 from sessile import SessionUnavailable
 from sessile.redis_ask import Refused
+from sessile.redis_pool import AsyncPool, Pool
 from sessile.redis_wire import exchange, exchange_async, packed
 from sessile.wire import ProtocolError
 
@@ -146,3 +148,23 @@ def test_what_nobody_asked_for_is_no_reply(asked: Any, said: bytes) -> None:
 def test_the_same_without_the_native_module(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sessile.wire._native", None)
     assert asked(2, b"*2\r\n$1\r\nk\r\n:3\r\n", b"$1\r\nv\r\n") == [[b"k", 3], b"v"]
+
+
+def test_who_comes_too_late_costs_nobody_a_connection() -> None:
+    pool: Any = Pool(lambda: object(), 1, 5.0)
+    later: Any = AsyncPool(lambda: object(), 1, 5.0)
+    held, used = pool.take(math.inf)
+    assert not used
+    pool.give(held)
+    with pytest.raises(SessionUnavailable, match="took too long"):
+        pool.take(0.0)
+    assert pool.take(math.inf) == (held, True)
+
+    async def ask() -> None:
+        held, _ = await later.take(math.inf)
+        later.give(held)
+        with pytest.raises(SessionUnavailable, match="took too long"):
+            await later.take(0.0)
+        assert await later.take(math.inf) == (held, True)
+
+    asyncio.run(ask())

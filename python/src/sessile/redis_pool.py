@@ -66,23 +66,23 @@ class Pool:
 
     def take(self, until: float) -> tuple[Any, bool]:
         """A connection, and whether it was used before. Raises SessionUnavailable."""
+        seconds = left(until, self._patience)
         try:
             return self.idle.pop(), True
         except IndexError:
-            return self._another(until)
+            return self._another(seconds)
 
-    def _another(self, until: float) -> tuple[Any, bool]:
-        """A new connection, or if there are enough of them one that comes back."""
+    def _another(self, seconds: float) -> tuple[Any, bool]:
+        """A new connection, or if there are enough of them one that comes back in time."""
+        ends = time.monotonic() + seconds
         with self._change:
-            ends = time.monotonic() + left(until, self._patience)
             # Announced before looking, so that whoever gives one back sees us or we see it.
             self._waiting += 1
             try:
                 while self._used >= self._limit:
                     with suppress(IndexError):
                         return self.idle.pop(), True
-                    seconds = ends - time.monotonic()
-                    if seconds <= 0:
+                    if (seconds := ends - time.monotonic()) <= 0:
                         raise SessionUnavailable(FULL.format(self._limit))
                     self._change.wait(seconds)
                 self._used += 1
@@ -216,9 +216,10 @@ class AsyncPool:
 
     async def take(self, until: float) -> tuple[Any, bool]:
         """A connection, and whether it was used before. Raises SessionUnavailable."""
+        seconds = left(until, self._patience)
         if self._room.locked():
             try:
-                await within(left(until, self._patience), self._room.acquire())
+                await within(seconds, self._room.acquire())
             except asyncio.TimeoutError:
                 raise SessionUnavailable(FULL.format(self._limit)) from None
         else:
