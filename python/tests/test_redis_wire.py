@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import signal
 import socket
 import threading
 from typing import Any
@@ -15,8 +17,12 @@ from redis.asyncio import connection as async_connection
 
 from sessile import SessionUnavailable
 from sessile.redis_ask import Refused
-from sessile.redis_pool import AsyncPool, Pool
+from sessile.redis_conduct import Exchange
+from sessile.redis_plan import ServerClock
+from sessile.redis_pool import AsyncPool, Pool, Pools
+from sessile.redis_url import settings
 from sessile.redis_wire import exchange, exchange_async, packed
+from sessile.urls import parse
 from sessile.wire import ProtocolError
 
 
@@ -168,3 +174,36 @@ def test_who_comes_too_late_costs_nobody_a_connection() -> None:
         assert await later.take(math.inf) == (held, True)
 
     asyncio.run(ask())
+
+
+class Kept:
+    """A connection that is idle."""
+
+    def disconnect(self) -> None:
+        pass
+
+
+def test_a_child_closes_nothing_that_waits_for_a_thread_of_its_parent() -> None:
+    pools = Pools(settings(parse("redis://127.0.0.1")), ServerClock())
+    pool = pools._pool(Exchange(("127.0.0.1", 6379), ()))
+    pool.idle.append(Kept())
+    locked, done = threading.Event(), threading.Event()
+
+    def lock() -> None:
+        with pool._change:
+            locked.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=lock)
+    thread.start()
+    assert locked.wait(10)
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)
+        pools.close()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    done.set()
+    thread.join()
+    assert status == 0

@@ -173,13 +173,18 @@ class Pools:
 
     def close(self) -> None:
         """Closes the connections that nobody uses."""
+        self._part()
         for pool in list(self._pools.values()):
             pool.clear()
 
-    def _pool(self, step: Exchange) -> Pool:
+    def _part(self) -> None:
+        """Begins anew in the child of a fork: the parent's connections stay the parent's, and its
+        locks may be held by threads that aren't here. Forgetting them closes our copies only."""
         if self._pid != os.getpid():
-            # The parent's connections stay the parent's: forgetting them closes our copies only.
             self._pools, self._lock, self._pid = {}, threading.Lock(), os.getpid()
+
+    def _pool(self, step: Exchange) -> Pool:
+        self._part()
         pool = self._pools.get((step.address, step.role))
         if pool is None:
             with self._lock:
