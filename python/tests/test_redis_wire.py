@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -207,3 +208,31 @@ def test_a_child_closes_nothing_that_waits_for_a_thread_of_its_parent() -> None:
     done.set()
     thread.join()
     assert status == 0
+
+
+def test_signals_dont_prolong_the_wait_for_a_reply() -> None:
+    began = time.monotonic()
+
+    def tick(*_: Any) -> None:
+        assert time.monotonic() < began + 10, "it waits as long as signals come"
+
+    before = signal.signal(signal.SIGALRM, tick)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    held = None
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            port = silent.getsockname()[1]
+            held = connection.Connection(
+                host="127.0.0.1",
+                port=port,
+                socket_timeout=0.5,
+                protocol=2,
+                redis_connect_func=lambda held: None,
+            )
+            with pytest.raises(TimeoutError, match="no reply in time"):
+                exchange(held, [PING], 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        if held is not None:
+            held.disconnect()

@@ -41,15 +41,16 @@ class BusyPoll:
         self._micros = micros if can else 0
         self._misses = self._rest = 0
 
-    def wait(self) -> None:
-        """Returns when something has come, or when it would be better to sleep."""
+    def wait(self) -> bool:
+        """Returns when something has come, which it says, or when it would be better to sleep."""
         if not self._micros:
-            return
+            return False
         if self._rest:
             self._rest -= 1
-            return
+            return False
         if native.module.is_ready(self.plug.fileno(), self._micros):
             self._misses = 0
-        else:
-            self._misses = min(self._misses + 1, MISSES_MAX)
-            self._rest = (1 << self._misses) - 1
+            return True
+        self._misses = min(self._misses + 1, MISSES_MAX)
+        self._rest = (1 << self._misses) - 1
+        return False

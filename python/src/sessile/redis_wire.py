@@ -10,6 +10,7 @@ are waited for, is `sessile.redis_pool`'s business.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,17 +66,21 @@ def packed(commands: Sequence[Command]) -> bytes:
 
 def exchange(held: Any, commands: Sequence[Command], busy_poll: int) -> list[Any]:
     """Sends commands and reads their replies. OSError or redis-py's ConnectionError if the
-    connection is lost; TimeoutError or BlockingIOError if nothing comes in time."""
+    connection is lost; TimeoutError or BlockingIOError if nothing comes or goes in time."""
     data = packed(commands)
     if held._sock is None:
         held.connect()
         limit(held)
     plug = held._sock
     plug.sendall(data)
-    busy_of(held, busy_poll).wait()
+    waits = waits_of(held, busy_poll)
+    here = waits.wait()
     answers = Answers()
     replies: list[Any] = []
     while not whole(answers, replies, len(commands)):
+        if not here:
+            waits.sleep(held.socket_timeout)
+        here = False
         answers.feed(some(plug.recv(CHUNK)))
     return replies
 
@@ -131,10 +136,30 @@ def limit(held: Any) -> None:
     pool.limit(held._sock, held.socket_timeout)
 
 
-def busy_of(held: Any, micros: int) -> BusyPoll:
+class Waits(BusyPoll):
+    """How the replies of one connection are waited for."""
+
+    __slots__ = ("_sleeper",)
+
+    def __init__(self, plug: Any, micros: int) -> None:
+        super().__init__(plug, micros)
+        self._sleeper: Any = None
+        if plug.gettimeout() is None:
+            # Only the kernel watches the time, and it begins anew after each signal that Python
+            # handles: a process that has one often would wait for ever. `poll` keeps to its time.
+            self._sleeper = select.poll()
+            self._sleeper.register(plug, select.POLLIN)
+
+    def sleep(self, seconds: float) -> None:
+        """Returns when something has come, or at once where the socket keeps the time by itself."""
+        if self._sleeper is not None and not self._sleeper.poll(seconds * 1000):
+            raise TimeoutError("no reply in time")
+
+
+def waits_of(held: Any, micros: int) -> Waits:
     """How the replies of a connection are waited for; it may have connected anew."""
     plug = held._sock
-    known: BusyPoll | None = held.__dict__.get("sessile_busy")
+    known: Waits | None = held.__dict__.get("sessile_waits")
     if known is None or known.plug is not plug:
-        known = held.sessile_busy = BusyPoll(plug, micros)
+        known = held.sessile_waits = Waits(plug, micros)
     return known
