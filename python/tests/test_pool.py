@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import threading
 import time
@@ -226,3 +227,20 @@ def test_threads_that_lose_their_connections_leave_room_for_others(world: World)
         stop.set()
         closer.join()
     engine.close()
+
+
+def test_signals_dont_prolong_the_wait_for_a_reply(mute: Mute) -> None:
+    pool = Pool(Target(path=mute.path, timeout=0.5))
+    began = time.monotonic()
+
+    def tick(*_: Any) -> None:
+        assert time.monotonic() < began + 10, "it waits as long as signals come"
+
+    before = signal.signal(signal.SIGALRM, tick)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    try:
+        with pytest.raises(SessionUnavailable, match="too slow"):
+            pool.exchange(PING)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -4,11 +4,13 @@ Over loopback the reply is there before a sleeping thread would have been woken:
 than all else of a round trip. So for some microseconds the socket is asked again and again, by the
 native module, which lets other threads have the interpreter and other processes the processor.
 What always holds: it changes nothing but time; where replies take longer, it's tried more and more
-rarely, and soon costs nothing. Not for: asyncio, which has other things to do meanwhile.
+rarely, and soon costs nothing; the sleep that follows ends in time, whatever wakes it. Not for:
+asyncio, which has other things to do meanwhile.
 """
 
 from __future__ import annotations
 
+import select
 from typing import Any
 
 from sessile import native
@@ -33,13 +35,14 @@ def busy_poll_of(address: Address) -> int:
 class BusyPoll:
     """What it's like on one connection."""
 
-    __slots__ = ("_micros", "_misses", "_rest", "plug")
+    __slots__ = ("_micros", "_misses", "_rest", "_sleeper", "plug")
 
     def __init__(self, plug: Any, micros: int) -> None:
         can = native.module is not None and type(plug).__module__ in PLAIN
         self.plug = plug
         self._micros = micros if can else 0
         self._misses = self._rest = 0
+        self._sleeper: Any = None
 
     def wait(self) -> bool:
         """Returns when something has come, which it says, or when it would be better to sleep."""
@@ -54,3 +57,16 @@ class BusyPoll:
         self._misses = min(self._misses + 1, MISSES_MAX)
         self._rest = (1 << self._misses) - 1
         return False
+
+    def sleep(self, seconds: float) -> None:
+        """Returns when something has come, or at once where the socket keeps the time by itself.
+        Raises TimeoutError."""
+        if self._sleeper is None:
+            if self.plug.gettimeout() is not None:
+                return
+            # Only the kernel watches the time, and it begins anew after each signal that Python
+            # handles: a process that has one often would wait for ever. `poll` keeps to its time.
+            self._sleeper = select.poll()
+            self._sleeper.register(self.plug, select.POLLIN)
+        if not self._sleeper.poll(seconds * 1000):
+            raise TimeoutError("no reply in time")

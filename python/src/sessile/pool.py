@@ -116,10 +116,11 @@ class Breaker:
 class Link:
     """One connection."""
 
-    __slots__ = ("_busy", "_reader", "_socket")
+    __slots__ = ("_busy", "_reader", "_socket", "_timeout")
 
     def __init__(self, target: Target) -> None:
         self._reader = target.reader()
+        self._timeout = target.timeout
         self._socket = connect(target)
         self._busy = BusyPoll(self._socket, target.busy_poll)
         try:
@@ -132,9 +133,12 @@ class Link:
     def exchange(self, data: bytes) -> Any:
         """Sends a request and answers its reply. OSError if the connection is lost."""
         self._socket.sendall(data)
-        self._busy.wait()
+        here = self._busy.wait()
         reader, receive = self._reader, self._socket.recv
         while True:
+            if not here:
+                self._busy.sleep(self._timeout)
+            here = False
             chunk = receive(CHUNK)
             if not chunk:
                 raise ConnectionResetError("the server closed the connection")

@@ -10,7 +10,6 @@ are waited for, is `sessile.redis_pool`'s business.
 from __future__ import annotations
 
 import asyncio
-import select
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,13 +72,13 @@ def exchange(held: Any, commands: Sequence[Command], busy_poll: int) -> list[Any
         limit(held)
     plug = held._sock
     plug.sendall(data)
-    waits = waits_of(held, busy_poll)
-    here = waits.wait()
+    busy = busy_of(held, busy_poll)
+    here = busy.wait()
     answers = Answers()
     replies: list[Any] = []
     while not whole(answers, replies, len(commands)):
         if not here:
-            waits.sleep(held.socket_timeout)
+            busy.sleep(held.socket_timeout)
         here = False
         answers.feed(some(plug.recv(CHUNK)))
     return replies
@@ -136,30 +135,10 @@ def limit(held: Any) -> None:
     pool.limit(held._sock, held.socket_timeout)
 
 
-class Waits(BusyPoll):
-    """How the replies of one connection are waited for."""
-
-    __slots__ = ("_sleeper",)
-
-    def __init__(self, plug: Any, micros: int) -> None:
-        super().__init__(plug, micros)
-        self._sleeper: Any = None
-        if plug.gettimeout() is None:
-            # Only the kernel watches the time, and it begins anew after each signal that Python
-            # handles: a process that has one often would wait for ever. `poll` keeps to its time.
-            self._sleeper = select.poll()
-            self._sleeper.register(plug, select.POLLIN)
-
-    def sleep(self, seconds: float) -> None:
-        """Returns when something has come, or at once where the socket keeps the time by itself."""
-        if self._sleeper is not None and not self._sleeper.poll(seconds * 1000):
-            raise TimeoutError("no reply in time")
-
-
-def waits_of(held: Any, micros: int) -> Waits:
+def busy_of(held: Any, micros: int) -> BusyPoll:
     """How the replies of a connection are waited for; it may have connected anew."""
     plug = held._sock
-    known: Waits | None = held.__dict__.get("sessile_waits")
+    known: BusyPoll | None = held.__dict__.get("sessile_busy")
     if known is None or known.plug is not plug:
-        known = held.sessile_waits = Waits(plug, micros)
+        known = held.sessile_busy = BusyPoll(plug, micros)
     return known
