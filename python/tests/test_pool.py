@@ -229,6 +229,36 @@ def test_threads_that_lose_their_connections_leave_room_for_others(world: World)
     engine.close()
 
 
+def test_a_child_closes_nothing_that_waits_for_a_thread_of_its_parent(mute: Mute) -> None:
+    pool = Pool(Target(path=mute.path, timeout=60))
+    call = threading.Thread(target=pool.exchange, args=(PING,))
+    call.start()
+    while not mute.taken:
+        mute.speak()
+    call.join()
+    locked, done = threading.Event(), threading.Event()
+
+    def lock() -> None:
+        with pool._change:
+            locked.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=lock)
+    thread.start()
+    assert locked.wait(10)
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)
+        pool.close()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    done.set()
+    thread.join()
+    assert status == 0
+    pool.close()
+
+
 def test_signals_dont_prolong_the_wait_for_a_reply(mute: Mute) -> None:
     pool = Pool(Target(path=mute.path, timeout=0.5))
     began = time.monotonic()

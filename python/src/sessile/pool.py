@@ -216,11 +216,15 @@ class Pool:
         self._breaker = Breaker(self.target)
         self._forks = forks
 
+    def _part(self) -> None:
+        """Begins anew in the child of a fork: the parent's connections stay the parent's, and its
+        locks may be held by threads that aren't here. Forgetting them closes our copies only."""
+        if self._forks != forks:
+            self._begin()
+
     def exchange(self, data: bytes) -> Any:
         """The reply to a request, which is sent again once if its connection is lost."""
-        if self._forks != forks:
-            # The parent's connections stay the parent's: forgetting them closes our copies only.
-            self._begin()
+        self._part()
         breaker = self._breaker
         if breaker.failures:
             breaker.check()
@@ -296,6 +300,7 @@ class Pool:
 
     def close(self) -> None:
         """Closes the connections that nobody uses at this moment."""
+        self._part()
         while self._idle:
             try:
                 link = self._idle.pop()
