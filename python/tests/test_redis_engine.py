@@ -61,6 +61,19 @@ def sockets() -> int:
 # outages
 
 
+def test_a_database_that_is_not_there_is_told(server: RedisServer) -> None:
+    url = f"{server.url.partition('?')[0].rstrip('/')}/99"
+    with pytest.raises(SessileError, match="DB index is out of range") as caught:
+        open_engine(url).load(key())
+    assert not isinstance(caught.value, SessionUnavailable)
+
+    async def load() -> None:
+        await open_async_engine(url).load(key())
+
+    with pytest.raises(SessileError, match="DB index is out of range"):
+        asyncio.run(load())
+
+
 @pytest.mark.proves(Promise.OUTAGE, "redis")
 def test_outage_is_told_at_once_and_passes(server: RedisServer) -> None:
     engine = open_engine(server.url)

@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from redis import ConnectionError as RedisConnectionError
+from redis import ResponseError
 from redis import TimeoutError as RedisTimeoutError
 
 from sessile import pool
 from sessile.busy import BusyPoll
+from sessile.errors import SessileError
 from sessile.redis_ask import Command, Refused
 from sessile.waiting import within
 from sessile.wire import MORE, ProtocolError, Replies
@@ -68,7 +70,10 @@ def exchange(held: Any, commands: Sequence[Command], busy_poll: int) -> list[Any
     connection is lost; TimeoutError or BlockingIOError if nothing comes or goes in time."""
     data = packed(commands)
     if held._sock is None:
-        held.connect()
+        try:
+            held.connect()
+        except ResponseError as error:
+            raise useless(error) from None
         limit(held)
     plug = held._sock
     plug.sendall(data)
@@ -91,7 +96,10 @@ async def exchange_async(held: Any, commands: Sequence[Command]) -> list[Any]:
     seconds, held.socket_timeout = held.socket_timeout, None
     try:
         if not held.is_connected:
-            await within(seconds, held.connect())
+            try:
+                await within(seconds, held.connect())
+            except ResponseError as error:
+                raise useless(error) from None
         return await within(seconds, talk(held._reader, held._writer, data, len(commands)))
     except asyncio.TimeoutError:
         raise RedisTimeoutError("no connection, or no reply in time") from None
@@ -109,6 +117,11 @@ async def talk(
     while not whole(answers, replies, count):
         answers.feed(some(await reader.read(CHUNK)))
     return replies
+
+
+def useless(error: ResponseError) -> SessileError:
+    """What redis-py was told while it logged in or chose the database."""
+    return SessileError(f"the store refuses the connection: {error}")
 
 
 def whole(answers: Answers, replies: list[Any], count: int) -> bool:
