@@ -214,8 +214,10 @@ class Recording:
             gone = latest - earliest
             excess = gone - LOST_MOST - self.stalls.within(earliest, latest)
             if excess > 0:
-                explained = self.stalls.waiting(earliest, latest) >= excess
-                raise TooMuchGone(f"{gone:.2f} s of steps are gone", explained)
+                waited = self.stalls.waiting(earliest, latest)
+                what = f"{gone:.2f} s of steps are gone"
+                what += f"; for {waited:.2f} s of them somebody waited for a processor"
+                raise TooMuchGone(what, waited >= excess)
 
     def moments(self, count: int, rng: random.Random) -> dict[int, int]:
         """By number of an event: how many states are made after it."""
