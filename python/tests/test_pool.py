@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from fleets import RedisServer, certificate
+from forks import ends_in_a_child
 from sessile.contract import Changes, Life, Loaded
 from sessile.errors import ConfigurationError, SessionUnavailable
 from sessile.pool import AsyncPool, Pool, Target
@@ -236,26 +237,7 @@ def test_a_child_closes_nothing_that_waits_for_a_thread_of_its_parent(mute: Mute
     while not mute.taken:
         mute.speak()
     call.join()
-    locked, done = threading.Event(), threading.Event()
-
-    def lock() -> None:
-        with pool._change:
-            locked.set()
-            done.wait(30)
-
-    thread = threading.Thread(target=lock)
-    thread.start()
-    assert locked.wait(10)
-    child = os.fork()
-    if not child:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(10)
-        pool.close()
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    done.set()
-    thread.join()
-    assert status == 0
+    assert ends_in_a_child(pool._change, pool.close)
     pool.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import signal
 import socket
 import threading
@@ -16,6 +15,7 @@ from redis import ConnectionError as RedisConnectionError
 from redis import connection
 from redis.asyncio import connection as async_connection
 
+from forks import ends_in_a_child
 from sessile import SessionUnavailable
 from sessile.redis_ask import Refused
 from sessile.redis_conduct import Exchange
@@ -188,26 +188,7 @@ def test_a_child_closes_nothing_that_waits_for_a_thread_of_its_parent() -> None:
     pools = Pools(settings(parse("redis://127.0.0.1")), ServerClock())
     pool = pools._pool(Exchange(("127.0.0.1", 6379), ()))
     pool.idle.append(Kept())
-    locked, done = threading.Event(), threading.Event()
-
-    def lock() -> None:
-        with pool._change:
-            locked.set()
-            done.wait(30)
-
-    thread = threading.Thread(target=lock)
-    thread.start()
-    assert locked.wait(10)
-    child = os.fork()
-    if not child:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(10)
-        pools.close()
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    done.set()
-    thread.join()
-    assert status == 0
+    assert ends_in_a_child(pool._change, pools.close)
 
 
 def test_signals_dont_prolong_the_wait_for_a_reply() -> None:
