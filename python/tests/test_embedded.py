@@ -591,7 +591,7 @@ print(engine.create(sys.argv[2].encode(), {b"a": b"1"}, Life()))
 """
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(200 * ROUNDS)
 def test_processes_that_start_at_once_get_one_server(tmp_path, monkeypatch):
     monkeypatch.setenv("SESSILE_SERVER_BIN", server_bin())
     for number in range(ROUNDS):
