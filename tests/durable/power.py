@@ -48,6 +48,14 @@ LOST_MOST = 1.0
 """Under `everysec` so many seconds of acknowledged steps may go at most."""
 DEEPEST = 8
 """So many steps are asked for at once at most."""
+SLOW = (
+    (),
+    (),
+    ("fdatasync:delay_enter=5000",),
+    ("fdatasync:delay_enter=1500000",),
+    ("fdatasync:delay_enter=1500000", "write:delay_exit=800000:when=20+20"),
+)
+"""What takes longer in a recording under `everysec` (µs): nothing, syncs, or some appends too."""
 RECORDINGS = 5
 """States are cut from so many recordings, a fifth from each."""
 
@@ -111,12 +119,12 @@ class Recording:
         self.stalls = Stalls()
         self.base = [dict(client.acked) for client in clients]
         self.changes = rng.choice(((), (), ("appendfsync",), ("appendonly", "appendfsync")))
-        slow = rng.choice((0, 0, 5, 1500)) if policy == "everysec" and not self.changes else 0
+        slow = rng.choice(SLOW) if policy == "everysec" and not self.changes else ()
         revoked = rng.choice(("yes", "yes", "no"))
         self.holds_revocations = revoked == "yes"
         options = (*LOG, "--appendfsync", policy, "--session-revocation-fsync", revoked)
         options = (*options, "--aof-use-rdb-preamble", rng.choice(("yes", "no")))
-        server = Traced(folder, *options, slow_ms=slow)
+        server = Traced(folder, *options, slow=slow)
         try:
             self.stalls.__enter__()
             control = Control(server.port, clients, policy, rng)
@@ -130,7 +138,7 @@ class Recording:
             for name in names:
                 flow.run(0.05 + rng.random() * 0.15, steps=1600 // len(names))
                 control.change(name)
-            flow.run(0.7 if slow < 1000 else 4.0, steps=1000)
+            flow.run(4.0 if slow in SLOW[-2:] else 0.7, steps=1000)
             if rng.randrange(2):
                 os.kill(server.pid, signal.SIGTERM)
                 flow.run(20, until_closed=True)
@@ -205,11 +213,11 @@ class Recording:
         """Each client has found so many of the steps that needn't have lasted."""
         if self.policy != "everysec" or self.changes:
             return
-        told = list(self.told.values())
-        lost = [one.since[n] for one, n in zip(told, kept, strict=True) if n < len(one.since)]
+        told = zip(self.told.values(), kept, strict=True)
+        lost = [(one.since[n], one.since[-1]) for one, n in told if n < len(one.since)]
         if lost:
-            latest = max(one.since[-1] for one in told if one.since)
-            earliest = min(lost)
+            # What was told meanwhile of steps that are there doesn't count.
+            earliest, latest = min(first for first, _ in lost), max(last for _, last in lost)
             self.longest = max(self.longest, latest - earliest)
             gone = latest - earliest
             excess = gone - LOST_MOST - self.stalls.within(earliest, latest)

@@ -35,14 +35,15 @@ ENDS = re.compile(r"<TCP:\[[^]]*:(\d+)->[^]]*:(\d+)\]>")
 class Traced:
     """A server on a folder, under strace."""
 
-    def __init__(self, folder: Path, *options: str, slow_ms: int = 0) -> None:
+    def __init__(self, folder: Path, *options: str, slow: tuple[str, ...] = ()) -> None:
+        """`slow`: calls that take longer and how much, as strace's `inject` has it."""
         self.port = free_port()
         self.ports = {"resp": self.port, "cache": free_port()}
         self.trace = folder.with_name(f"{folder.name}.trace")
         command = ["strace", "-f", "-xx", "-ttt", "-s", "100000000", "--seccomp-bpf"]
         command += ["--decode-fds=socket", "-e", "signal=none", "-e", f"trace={CALLS}"]
-        if slow_ms:
-            command += ["-e", f"inject=fdatasync:delay_enter={slow_ms * 1000}"]
+        for what in slow:
+            command += ["-e", f"inject={what}"]
         options = ("--memcached-port", str(self.ports["cache"]), *options)
         command += ["-o", str(self.trace), *command_of(folder, self.port, *options)]
         self.log = folder.with_name(f"{folder.name}.log")
