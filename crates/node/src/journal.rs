@@ -80,8 +80,8 @@ pub struct Journal {
     taken: AtomicU64,
     /// The position up to which replies may leave.
     safe: AtomicU64,
-    /// The position up to which whoever reads is told what there is, if it's past `safe`.
-    seen: AtomicU64,
+    /// Whoever reads is told what there is, safe or not.
+    shows_all: AtomicBool,
     /// The position up to which everything is on the disk.
     synced: AtomicU64,
     /// Whether who revokes something waits for the disk.
@@ -120,7 +120,7 @@ impl Default for Journal {
             end: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             safe: AtomicU64::new(0),
-            seen: AtomicU64::new(0),
+            shows_all: AtomicBool::new(false),
             synced: AtomicU64::new(0),
             holds_revocations: AtomicBool::new(false),
             revoked: AtomicU64::new(0),
@@ -183,7 +183,7 @@ impl Journal {
             return Until { safe: u64::MAX, own: u64::MAX, synced: u64::MAX };
         }
         let own = self.safe.load(Ordering::Acquire);
-        let safe = own.max(self.seen.load(Ordering::Acquire));
+        let safe = if self.shows_all.load(Ordering::Acquire) { u64::MAX } else { own };
         Until { safe, own, synced: self.synced() }
     }
 
@@ -192,15 +192,10 @@ impl Journal {
         self.synced.load(Ordering::Acquire)
     }
 
-    /// Replies that tell of nothing that their own request did may leave up to there; `u64::MAX` if
+    /// Says whether replies that tell of nothing that their own request did may leave at once, since
     /// nothing becomes safe at the moment.
-    pub fn set_seen(&self, position: u64) {
-        self.seen.fetch_max(position, Ordering::AcqRel);
-    }
-
-    /// Whoever reads waits again until what he has seen is safe.
-    pub fn unset_seen(&self) {
-        self.seen.store(0, Ordering::Release);
+    pub fn show_all(&self, all: bool) {
+        self.shows_all.store(all, Ordering::Release);
     }
 
     /// Everything up to there is on the disk.
@@ -256,7 +251,7 @@ impl Journal {
         waiting.together = format.together;
         (waiting.db, waiting.cut) = (None, None);
         self.safe.store(self.end(), Ordering::Release);
-        self.seen.store(self.end(), Ordering::Release);
+        self.shows_all.store(false, Ordering::Release);
         self.synced.store(self.end(), Ordering::Release);
         self.on.store(true, Ordering::Release);
     }

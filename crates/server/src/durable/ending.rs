@@ -66,7 +66,7 @@ impl Durable {
 
     fn close_log(&self) -> Result<(), String> {
         self.log().map_or(Ok(()), |log| {
-            let flushed = log.flush(self.common.clock.now().ms).and_then(|()| log.close());
+            let flushed = log.flush().and_then(|()| log.close());
             flushed.map_err(|error| format!("the append-only file isn't whole: {error}"))
         })
     }

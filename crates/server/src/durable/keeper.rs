@@ -18,7 +18,7 @@ use crate::os::wake::Wake;
 use crate::os::{heap, machine, schedule};
 use crate::workers::Common;
 use commands::host::{Begun, OnDisk};
-use node::Node;
+use node::{Node, Until};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -212,10 +212,16 @@ impl Durable {
 
     /// What a worker does at the end of its turn, before its replies leave.
     #[inline]
-    pub fn end_of_turn(&self, now_ms: u64) {
+    pub fn end_of_turn(&self) {
         if let Some(log) = self.log() {
-            log.end_of_turn(now_ms);
+            log.end_of_turn();
         }
+    }
+
+    /// How far the journal has come for replies that leave now.
+    #[inline]
+    pub fn reached(&self) -> Until {
+        self.log().map_or_else(|| self.node.journal().reached(), |log| log.reached())
     }
 
     /// Rings that bell whenever replies may leave that waited for the disk.
@@ -435,8 +441,7 @@ impl Durable {
         // The log goes on in the one before until the cut.
         let next = files.begin_increment(false).map_err(|error| error.to_string())?;
         log.prepare(next);
-        let go_on = || log.go_on(self.common.clock.now().ms);
-        let written = files.rewrite(&self.node, self.options(&config), go_on);
+        let written = files.rewrite(&self.node, self.options(&config), || log.go_on());
         if written.is_err() {
             files.keep_for_later(log.unprepare());
         }

@@ -139,7 +139,8 @@ impl Durable {
             summary.tell(keys.unwrap_or(0));
         }
         self.node.start_journal(FORMAT);
-        let log = Log::new(Arc::clone(&self.node), increment, Policy::EverySecond);
+        let (node, clock) = (Arc::clone(&self.node), self.common.clock.clone());
+        let log = Log::new(node, increment, Policy::EverySecond, clock);
         *lock(&self.files) = Some(files);
         self.start_log(self.log.get_or_init(|| Arc::new(log)))?;
         // They may have been changed since it began.
@@ -175,9 +176,8 @@ impl Durable {
     /// Starts the threads of the log, which is set already: a worker that comes meanwhile is rung
     /// twice rather than never.
     pub(super) fn start_log(&self, log: &Arc<Log>) -> Result<(), String> {
-        let clock = Arc::clone(&self.common);
-        let threads = log.start(Arc::new(move || clock.clock.now().ms));
-        lock(&self.threads).extend(threads.map_err(|error| error.to_string())?);
+        let threads = log.start().map_err(|error| error.to_string())?;
+        lock(&self.threads).extend(threads);
         lock(&self.bells).iter().for_each(|bell| log.add_bell(bell));
         Ok(())
     }

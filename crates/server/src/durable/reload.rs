@@ -120,7 +120,7 @@ impl Durable {
         self.progress.begin(begun);
         self.wait_for_workers(number)?;
         if let Some(log) = self.log() {
-            log.flush(begun).map_err(|error| format!("the append-only file: {error}"))?;
+            log.flush().map_err(|error| format!("the append-only file: {error}"))?;
         }
         if how == Reload::Saved {
             self.write_snapshot()?;

@@ -91,7 +91,8 @@ impl Durable {
 
     fn first_log(&self) -> Result<&Arc<Log>, String> {
         let node = Arc::clone(&self.node);
-        let log = Log::new(node, Increment::nowhere(), Policy::EverySecond);
+        let clock = self.common.clock.clone();
+        let log = Log::new(node, Increment::nowhere(), Policy::EverySecond, clock);
         let log = self.log.get_or_init(|| Arc::new(log));
         self.start_log(log)?;
         Ok(log)
@@ -100,7 +101,7 @@ impl Durable {
     fn end_log(&self) {
         self.node.stop_journal();
         let Some(log) = self.log.get() else { return };
-        match log.end(self.common.clock.now().ms) {
+        match log.end() {
             Ok(()) => say::notice(format_args!("changes are no longer logged")),
             Err(why) => say::warning(format_args!("the append-only file's end is lost: {why}")),
         }

@@ -305,7 +305,7 @@ impl Service for Glue {
 
     #[inline]
     fn reached(&self) -> Until {
-        self.node.journal().reached()
+        self.host.durable.reached()
     }
 
     fn end_of_turn(&self, worker: &mut Scratch, now: Now) -> u64 {
@@ -339,7 +339,7 @@ impl Service for Glue {
             latency.end(event, begun);
             begun = latency.begin();
         });
-        self.host.durable.end_of_turn(now.ms);
+        self.host.durable.end_of_turn();
         next
     }
 }

@@ -1,7 +1,7 @@
 //! A worker's loop: one turn after the other.
 //!
 //! A turn reads what is ready on each ready connection, executes it, does the end-of-turn work once,
-//! and then writes once per connection that has replies. The clock is read once per turn. When
+//! and then writes once per connection that has replies. All requests of a turn see one time. When
 //! nothing is due, the worker sleeps.
 
 use std::io;

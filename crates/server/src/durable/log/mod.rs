@@ -4,17 +4,20 @@
 //! sync serves everybody who came meanwhile. Under the other policies a worker appends at the end
 //! of its turn, unless a sync is on its way, which would keep it waiting: then the appending
 //! thread does it. Syncs of `everysec` start every half second, and when one takes so long that a
-//! second could be lost, replies wait for it. A revocation that somebody waits for is synced at
-//! once, under whichever policy, and again one sync serves everybody who came meanwhile. While a
-//! snapshot or a rewrite writes, the policy may be to sync nothing else ([`Log::spare`]).
+//! second could be lost, replies wait for it: what counts is how old the oldest unsynced byte is
+//! when they are about to leave, as the append before may have waited for a disk or a processor.
+//! A revocation that somebody waits for is synced at once, under whichever policy, and again one
+//! sync serves everybody who came meanwhile. While a snapshot or a rewrite writes, the policy may be
+//! to sync nothing else ([`Log::spare`]).
 //! What always holds: the journal is called safe only up to what was appended (synced, under
 //! `always`) without an error; after one, nothing is appended until a base has all that was lost.
 
 mod increment;
 mod policy;
 
+use crate::os::clock::Clock;
 use crate::os::wake::Wake;
-use node::Node;
+use node::{Node, Until};
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -30,9 +33,6 @@ const SYNC_EVERY: Duration = Duration::from_millis(500);
 /// Age (ms) of the oldest unsynced byte at which replies wait for the sync.
 const UNSYNCED_MOST_MS: u64 = 900;
 
-/// Answers the time in Unix milliseconds.
-pub type Clock = dyn Fn() -> u64 + Send + Sync;
-
 /// What the log did, for INFO.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Facts {
@@ -42,7 +42,7 @@ pub struct Facts {
     pub syncs: u64,
     /// Syncs that are on their way.
     pub syncing: bool,
-    /// Replies had to wait for a sync that took too long.
+    /// Syncs of `everysec` that took so long that replies had to wait for them.
     pub delayed: u64,
     /// An append or a sync failed, and nothing has been written since.
     pub failed: bool,
@@ -57,6 +57,7 @@ pub struct Facts {
 /// The log of a node.
 pub struct Log {
     node: Arc<Node>,
+    clock: Clock,
     out: Mutex<Out>,
     /// A position of the journal.
     appended: AtomicU64,
@@ -114,7 +115,7 @@ struct Orders {
 
 impl Log {
     /// A log of `node`, which records already, into an increment.
-    pub fn new(node: Arc<Node>, increment: Increment, policy: Policy) -> Self {
+    pub fn new(node: Arc<Node>, increment: Increment, policy: Policy, clock: Clock) -> Self {
         let end = node.journal().safe();
         Self {
             size: AtomicU64::new(increment.size()),
@@ -128,6 +129,7 @@ impl Log {
                 syncing_since: Vec::new(),
             }),
             node,
+            clock,
             appended: AtomicU64::new(end),
             policy: AtomicU8::new(policy as u8),
             spares: AtomicBool::new(false),
@@ -149,12 +151,11 @@ impl Log {
     ///
     /// # Errors
     /// If there can be no thread.
-    pub fn start(self: &Arc<Self>, now_ms: Arc<Clock>) -> io::Result<Vec<JoinHandle<()>>> {
-        let spawn = |name: &str, work: fn(&Self, &Clock)| {
-            let now_ms = Arc::clone(&now_ms);
+    pub fn start(self: &Arc<Self>) -> io::Result<Vec<JoinHandle<()>>> {
+        let spawn = |name: &str, work: fn(&Self)| {
             let log = Arc::clone(self);
             let thread = std::thread::Builder::new().name(name.to_owned());
-            thread.spawn(move || work(&log, &*now_ms))
+            thread.spawn(move || work(&log))
         };
         Ok(vec![spawn("append", Self::append_on_order)?, spawn("sync", Self::sync_on_order)?])
     }
@@ -181,7 +182,7 @@ impl Log {
         self.note_oldest(&out);
         self.appended.store(self.node.journal().synced(), Ordering::Release);
         self.failed.store(false, Ordering::Release);
-        self.node.journal().unset_seen();
+        self.node.journal().show_all(false);
         self.on.store(true, Ordering::Release);
     }
 
@@ -194,8 +195,8 @@ impl Log {
     ///
     /// # Errors
     /// What the append or the sync said; it has ended all the same.
-    pub fn end(&self, now_ms: u64) -> io::Result<()> {
-        let done = self.flush(now_ms).and_then(|()| self.close());
+    pub fn end(&self) -> io::Result<()> {
+        let done = self.flush().and_then(|()| self.close());
         self.on.store(false, Ordering::Release);
         lock(&self.out).increment = None;
         self.size.store(0, Ordering::Relaxed);
@@ -206,7 +207,7 @@ impl Log {
 
     /// What a worker does at the end of its turn, before its replies leave.
     #[inline]
-    pub fn end_of_turn(&self, now_ms: u64) {
+    pub fn end_of_turn(&self) {
         if !self.node.journal().has_waiting() || self.has_failed() {
             return;
         }
@@ -215,12 +216,24 @@ impl Log {
         } else if self.syncing.load(Ordering::Acquire) || self.turning.load(Ordering::Acquire) {
             self.order(|orders| orders.append = true, &self.to_append);
         } else {
-            self.append_waiting(&mut lock(&self.out), now_ms);
+            self.append_waiting(&mut lock(&self.out));
             self.catch_up();
         }
         if self.node.journal().owes_sync() {
             self.order(|orders| orders.sync = true, &self.to_sync);
         }
+    }
+
+    /// How far the journal has come for replies that leave now. While a second of answered writes
+    /// could be lost, nobody is told of a write of his own that isn't on the disk; whoever reads has
+    /// waited for none.
+    #[inline]
+    pub fn reached(&self) -> Until {
+        let reached = self.node.journal().reached();
+        if reached.own > reached.synced && self.is_late() {
+            return Until { own: reached.synced, ..reached };
+        }
+        reached
     }
 
     /// Has what the journal holds appended and synced at once, under whichever policy.
@@ -252,10 +265,10 @@ impl Log {
     ///
     /// # Errors
     /// What the append or the sync said.
-    pub fn flush(&self, now_ms: u64) -> io::Result<()> {
-        self.append_waiting(&mut lock(&self.out), now_ms);
+    pub fn flush(&self) -> io::Result<()> {
+        self.append_waiting(&mut lock(&self.out));
         self.sync()?;
-        self.release(now_ms);
+        self.release();
         if self.has_failed() { Err(io::Error::other("the log has failed before")) } else { Ok(()) }
     }
 
@@ -270,8 +283,8 @@ impl Log {
 
     /// The journal was cut: goes on in the prepared increment, so that no later cut can come before
     /// this one was met.
-    pub fn go_on(&self, now_ms: u64) {
-        self.append_waiting(&mut lock(&self.out), now_ms);
+    pub fn go_on(&self) {
+        self.append_waiting(&mut lock(&self.out));
         self.turning.store(false, Ordering::Release);
         self.ring();
     }
@@ -344,11 +357,11 @@ impl Log {
         self.failed.store(false, Ordering::Release);
         drop(out);
         if self.sync().is_ok() {
-            self.node.journal().unset_seen();
+            self.node.journal().show_all(false);
             crate::log::notice(format_args!("the append-only file is whole again"));
         }
         if self.has_failed() {
-            self.node.journal().set_seen(u64::MAX);
+            self.node.journal().show_all(true);
         }
         self.ring();
     }
@@ -402,7 +415,7 @@ impl Log {
     }
 
     /// The appending thread: appends while a sync keeps the workers from doing it.
-    fn append_on_order(&self, now_ms: &Clock) {
+    fn append_on_order(&self) {
         let mut orders = lock(&self.orders);
         while !orders.stop {
             if !std::mem::take(&mut orders.append) {
@@ -410,7 +423,7 @@ impl Log {
                 continue;
             }
             drop(orders);
-            self.append_waiting(&mut lock(&self.out), now_ms());
+            self.append_waiting(&mut lock(&self.out));
             self.catch_up();
             self.ring();
             orders = lock(&self.orders);
@@ -426,7 +439,7 @@ impl Log {
     }
 
     /// The syncing thread.
-    fn sync_on_order(&self, now_ms: &Clock) {
+    fn sync_on_order(&self) {
         let mut orders = lock(&self.orders);
         while !orders.stop {
             let asked = std::mem::take(&mut orders.sync);
@@ -437,11 +450,15 @@ impl Log {
             }
             drop(orders);
             if asked {
-                self.append_waiting(&mut lock(&self.out), now_ms());
+                self.append_waiting(&mut lock(&self.out));
             }
+            let oldest = self.unsynced_since.load(Ordering::Acquire);
             // What went wrong is remembered in `failed`.
             let _ = self.sync();
-            self.release(now_ms());
+            if policy == Policy::EverySecond && self.is_over(oldest) {
+                self.delayed.fetch_add(1, Ordering::Relaxed);
+            }
+            self.release();
             self.ring();
             orders = lock(&self.orders);
             if policy == Policy::EverySecond && !orders.sync && !orders.stop {
@@ -452,7 +469,7 @@ impl Log {
     }
 
     /// Appends what the journal holds.
-    fn append_waiting(&self, out: &mut Out, now_ms: u64) {
+    fn append_waiting(&self, out: &mut Out) {
         if self.has_failed() {
             return;
         }
@@ -471,36 +488,37 @@ impl Log {
             }
             let Some(increment) = &mut out.increment else { return };
             let each_synced = self.policy() == Policy::Always;
+            let begun = self.clock.now().ms;
             if let Err(error) = increment.append(&out.taken, out.synced_size, each_synced) {
                 return self.fail("append to", &error);
             }
             self.size.store(increment.size(), Ordering::Relaxed);
             // A cut alone brings nothing that a sync could be waited for.
             if out.unsynced_since == 0 && !out.taken.is_empty() {
-                out.unsynced_since = now_ms;
+                out.unsynced_since = begun;
                 self.note_oldest(out);
             }
             self.appended.store(taken.end, Ordering::Release);
         }
-        match self.policy() {
-            Policy::Always => {}
-            Policy::EverySecond if self.is_late(out, now_ms) => {
-                self.delayed.fetch_add(1, Ordering::Relaxed);
-                // Nobody is told of a write of his own, but whoever reads has waited for none.
-                self.node.journal().set_seen(self.appended.load(Ordering::Acquire));
-            }
-            _ => self.node.journal().set_safe(self.appended.load(Ordering::Acquire)),
+        if self.policy() != Policy::Always {
+            self.node.journal().set_safe(self.appended.load(Ordering::Acquire));
         }
     }
 
     /// Whether so much time has passed since the oldest unsynced byte that a reply that left now
     /// could tell of something that is lost a second later.
-    fn is_late(&self, out: &Out, now_ms: u64) -> bool {
-        out.oldest().is_some_and(|oldest| now_ms.saturating_sub(oldest) >= UNSYNCED_MOST_MS)
+    fn is_late(&self) -> bool {
+        self.policy() == Policy::EverySecond
+            && self.is_over(self.unsynced_since.load(Ordering::Acquire))
+    }
+
+    /// Whether replies wait for what was appended at that time (ms; 0: nothing).
+    fn is_over(&self, since: u64) -> bool {
+        since != 0 && self.clock.now().ms.saturating_sub(since) >= UNSYNCED_MOST_MS
     }
 
     fn note_oldest(&self, out: &Out) {
-        self.unsynced_since.store(out.oldest().unwrap_or(0), Ordering::Relaxed);
+        self.unsynced_since.store(out.oldest().unwrap_or(0), Ordering::Release);
     }
 
     /// Syncs what was appended so far. Appending goes on meanwhile.
@@ -547,25 +565,22 @@ impl Log {
         Ok(())
     }
 
-    /// After a sync: what was appended meanwhile is safe too, unless it has to wait for another
-    /// sync, which begins at once.
-    fn release(&self, now_ms: u64) {
+    /// After a sync: what was appended meanwhile is safe too. Where that is so old that replies wait
+    /// for it all the same, another sync begins at once.
+    fn release(&self) {
         if self.policy() == Policy::Always || self.has_failed() {
             return;
         }
-        let out = lock(&self.out);
-        if self.policy() == Policy::EverySecond && self.is_late(&out, now_ms) {
-            drop(out);
+        self.node.journal().set_safe(self.appended.load(Ordering::Acquire));
+        if self.is_late() {
             self.order(|orders| orders.sync = true, &self.to_sync);
-        } else {
-            self.node.journal().set_safe(self.appended.load(Ordering::Acquire));
         }
     }
 
     fn fail(&self, what: &str, error: &io::Error) {
         let failed_before = self.failed.swap(true, Ordering::AcqRel);
         // Whoever only reads goes on; replies that tell of a write never leave.
-        self.node.journal().set_seen(u64::MAX);
+        self.node.journal().show_all(true);
         if !failed_before {
             crate::log::warning(format_args!(
                 "can't {what} the append-only file: {error}; writes are refused from now on"

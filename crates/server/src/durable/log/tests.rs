@@ -1,6 +1,7 @@
 //! The log over a disk that the test holds still, breaks, and looks at.
 
 use super::{Frame, Increment, Log, Medium, Policy};
+use crate::os::clock::Clock;
 use crate::os::wake::Wake;
 use engine::{Arena, Cause, Change, Effect, HashKey, HeapBacking, Key, Meta};
 use node::{Format, Limits, Node, NodeConfig, Until};
@@ -24,6 +25,8 @@ struct State {
     waiting: bool,
     hold: bool,
     broken: bool,
+    /// An append takes so long (ms) by that clock.
+    slow: Option<(Clock, u64)>,
 }
 
 impl Disk {
@@ -44,6 +47,9 @@ impl Medium for Disk {
         self.with(|state| {
             if state.broken {
                 return Err(io::Error::other("the disk is broken"));
+            }
+            if let Some((clock, ms)) = &state.slow {
+                clock.advance_ms(*ms);
             }
             state.appended.extend_from_slice(bytes);
             Ok(())
@@ -108,6 +114,7 @@ struct Rig {
     node: Arc<Node>,
     disk: Arc<Disk>,
     log: Arc<Log>,
+    clock: Clock,
     threads: Vec<JoinHandle<()>>,
     written: u64,
 }
@@ -128,9 +135,11 @@ impl Rig {
             together: [b"", b""],
         });
         let disk = Arc::new(Disk::default());
-        let log = Arc::new(Log::new(Arc::clone(&node), increment(&disk), policy));
-        let threads = log.start(Arc::new(|| NOW)).unwrap();
-        Self { node, disk, log, threads, written: 0 }
+        let clock = Clock::manual(NOW * 1000);
+        let log = Log::new(Arc::clone(&node), increment(&disk), policy, clock.clone());
+        let log = Arc::new(log);
+        let threads = log.start().unwrap();
+        Self { node, disk, log, clock, threads, written: 0 }
     }
 
     /// A change; the position after it.
@@ -143,6 +152,13 @@ impl Rig {
         let number = key.hash.shard(2);
         self.node.with_shard(number, |shard| shard.apply(&effect, NOW)).unwrap().unwrap();
         self.node.journal().end()
+    }
+
+    /// A change that is in the file; what whoever made it waits for.
+    fn append(&mut self) -> Until {
+        let safe = self.write();
+        self.log.append_waiting(&mut super::lock(&self.log.out));
+        Until { safe, own: safe, synced: 0 }
     }
 
     /// A key is made and deleted; what whoever deleted it waits for.
@@ -180,18 +196,18 @@ fn always_is_safe_after_the_sync_and_one_sync_serves_all_who_came_meanwhile() {
     let mut rig = Rig::new(Policy::Always);
     rig.disk.with(|state| state.hold = true);
     let first = rig.write();
-    rig.log.end_of_turn(NOW);
+    rig.log.end_of_turn();
     rig.disk.until(|state| state.waiting);
     for _ in 0..20 {
         rig.write();
-        rig.log.end_of_turn(NOW);
+        rig.log.end_of_turn();
     }
     assert_eq!(rig.safe(), 0, "appended, but not on the disk");
     let last = rig.node.journal().end();
     rig.disk.with(|state| state.hold = false);
     rig.disk.until(|state| state.synced as u64 == last);
     assert!(rig.disk.with(|state| state.syncs) <= 3, "a sync for each write");
-    rig.log.flush(NOW).unwrap();
+    rig.log.flush().unwrap();
     assert!(first < last && rig.safe() == last && rig.log.synced() == last);
 }
 
@@ -201,65 +217,62 @@ fn everysec_is_safe_at_once_and_a_sync_keeps_nobody_waiting() {
     let bell = Arc::new(Wake::new().unwrap());
     rig.log.add_bell(&bell);
     let end = rig.write();
-    rig.log.end_of_turn(NOW);
+    rig.log.end_of_turn();
     assert_eq!(rig.safe(), end);
     rig.disk.with(|state| state.hold = true);
     rig.write();
-    rig.log.end_of_turn(NOW);
+    rig.log.end_of_turn();
     rig.log.set_policy(Policy::EverySecond);
     rig.disk.until(|state| state.waiting);
     // Another thread appends now, and what it appended is safe before the sync ends.
     let end = rig.write();
-    rig.log.end_of_turn(NOW);
+    rig.log.end_of_turn();
     rig.disk.until(|state| state.appended.len() as u64 == end);
     while rig.safe() < end {
-        std::thread::yield_now();
-    }
-    // Unless that sync began so long ago that a second of answered writes could be lost.
-    let late = rig.write();
-    rig.log.end_of_turn(NOW);
-    rig.disk.until(|state| state.appended.len() as u64 == late);
-    while rig.safe() < late {
-        std::thread::yield_now();
-    }
-    let mut out = super::lock(&rig.log.out);
-    let much_later = NOW + super::UNSYNCED_MOST_MS;
-    rig.written += 1;
-    let applied = rig.node.with_shard(0, |shard| {
-        let key = Key::new(&HashKey([1, 2]), b"late");
-        let change = Change::Put { value: b"value", meta: Meta::default() };
-        shard.apply(&Effect::Key { db: 0, key, change }, NOW)
-    });
-    assert!(applied.is_some_and(|applied| applied.is_ok()));
-    rig.log.append_waiting(&mut out, much_later);
-    drop(out);
-    assert!(rig.safe() < rig.node.journal().end() && rig.log.facts().delayed == 1);
-    rig.disk.with(|state| state.hold = false);
-    while rig.safe() < rig.node.journal().end() {
         std::thread::yield_now();
     }
 }
 
 #[test]
-fn bytes_that_a_slow_sync_is_for_are_the_oldest_and_readers_pass_by() {
+fn a_reply_waits_where_a_second_could_be_lost_when_it_leaves() {
     let mut rig = Rig::new(Policy::EverySecond);
     rig.disk.with(|state| state.hold = true);
     rig.write();
-    rig.log.append_waiting(&mut super::lock(&rig.log.out), NOW);
-    rig.log.order(|orders| orders.sync = true, &rig.log.to_sync);
+    rig.log.end_of_turn();
+    rig.log.hurry();
     rig.disk.until(|state| state.waiting);
-    // Half a second into the sync: a write is answered. A second into it: another isn't.
-    let early = rig.write();
-    rig.log.append_waiting(&mut super::lock(&rig.log.out), NOW + 500);
-    assert_eq!(rig.safe(), early);
-    let late = rig.write();
-    rig.log.append_waiting(&mut super::lock(&rig.log.out), NOW + super::UNSYNCED_MOST_MS);
-    assert_eq!(rig.safe(), early);
-    let wrote = Until { safe: late, own: late, synced: 0 };
-    assert!(!wrote.is_past(rig.node.journal().reached()));
-    assert!(wrote.seen().is_past(rig.node.journal().reached()), "who reads needn't wait");
+    // Half a second into the sync: a write is answered.
+    rig.clock.advance_ms(500);
+    let early = rig.append();
+    assert!(early.is_past(rig.log.reached()));
+    // Whoever is kept from sending it until the second is nearly over doesn't send it any more.
+    rig.clock.advance_ms(super::UNSYNCED_MOST_MS - 501);
+    assert!(early.is_past(rig.log.reached()));
+    rig.clock.advance_ms(1);
+    assert!(!early.is_past(rig.log.reached()));
+    let late = rig.append();
+    assert!(!late.is_past(rig.log.reached()));
+    assert!(late.seen().is_past(rig.log.reached()), "who reads needn't wait");
+    assert_eq!(rig.log.facts().delayed, 0);
+    // What the sync was for is on the disk; the rest is too old by now to wait for half a second.
     rig.disk.with(|state| state.hold = false);
-    while rig.safe() < late {
+    while !late.is_past(rig.log.reached()) {
+        std::thread::yield_now();
+    }
+    assert!(rig.log.facts().delayed > 0);
+}
+
+#[test]
+fn the_time_that_an_append_takes_counts() {
+    let mut rig = Rig::new(Policy::EverySecond);
+    let slow = Some((rig.clock.clone(), super::UNSYNCED_MOST_MS));
+    rig.disk.with(|state| (state.hold, state.slow) = (true, slow));
+    let wrote = rig.append();
+    assert_eq!(rig.safe(), wrote.safe);
+    assert!(!wrote.is_past(rig.log.reached()), "it's that old already");
+    rig.disk.with(|state| state.hold = false);
+    rig.log.hurry();
+    while !wrote.is_past(rig.log.reached()) {
         std::thread::yield_now();
     }
 }
@@ -270,17 +283,17 @@ fn what_was_revoked_waits_for_the_disk_and_nobody_else_does() {
         let mut rig = Rig::new(policy);
         let removed = rig.revoke();
         assert_eq!(removed.synced, 0, "nobody holds revocations yet");
-        rig.log.flush(NOW).unwrap();
+        rig.log.flush().unwrap();
         rig.node.journal().hold_revocations(true);
         rig.disk.with(|state| state.hold = true);
         let removed = rig.revoke();
         assert_eq!(removed.synced, removed.safe);
-        rig.log.end_of_turn(NOW);
+        rig.log.end_of_turn();
         // A sync begins by itself; what others write meanwhile doesn't wait for it.
         rig.disk.until(|state| state.waiting);
         let safe = rig.write();
         let written = Until { safe, own: safe, synced: 0 };
-        rig.log.end_of_turn(NOW);
+        rig.log.end_of_turn();
         while !written.is_past(rig.node.journal().reached()) {
             std::thread::yield_now();
         }
@@ -301,24 +314,24 @@ fn while_another_file_is_written_only_what_is_asked_for_is_synced() {
     rig.log.write_beside(true);
     rig.disk.with(|state| state.hold = true);
     let end = rig.write();
-    rig.log.end_of_turn(NOW);
+    rig.log.end_of_turn();
     while rig.safe() < end {
         std::thread::yield_now();
     }
     assert_eq!(rig.disk.with(|state| state.synced), 0);
     let until = rig.revoke();
-    rig.log.end_of_turn(NOW);
+    rig.log.end_of_turn();
     rig.disk.until(|state| state.waiting);
     rig.disk.with(|state| state.hold = false);
     rig.disk.until(|state| state.synced as u64 >= until.synced);
     // Afterwards what was left is synced, and the policy is what it was.
     let end = rig.write();
-    rig.log.end_of_turn(NOW);
+    rig.log.end_of_turn();
     rig.log.write_beside(false);
     rig.disk.until(|state| state.synced as u64 == end);
     rig.disk.with(|state| state.hold = true);
     let end = rig.write();
-    rig.log.end_of_turn(NOW);
+    rig.log.end_of_turn();
     rig.disk.until(|state| state.waiting);
     assert!(rig.safe() < end);
 }
@@ -329,12 +342,12 @@ fn revocations_that_come_during_a_sync_get_another_one() {
     rig.node.journal().hold_revocations(true);
     rig.disk.with(|state| state.hold = true);
     rig.revoke();
-    rig.log.end_of_turn(NOW);
+    rig.log.end_of_turn();
     rig.disk.until(|state| state.waiting);
     let mut last = Until::default();
     for _ in 0..20 {
         last = rig.revoke();
-        rig.log.end_of_turn(NOW);
+        rig.log.end_of_turn();
     }
     rig.disk.with(|state| state.hold = false);
     while !last.is_past(rig.node.journal().reached()) {
@@ -348,16 +361,16 @@ fn nothing_is_safe_after_a_failure() {
     for policy in [Policy::Always, Policy::EverySecond, Policy::Never] {
         let mut rig = Rig::new(policy);
         let end = rig.write();
-        rig.log.end_of_turn(NOW);
-        rig.log.flush(NOW).unwrap();
+        rig.log.end_of_turn();
+        rig.log.flush().unwrap();
         rig.disk.with(|state| state.broken = true);
         rig.write();
-        rig.log.end_of_turn(NOW);
-        assert!(rig.log.flush(NOW).is_err());
+        rig.log.end_of_turn();
+        assert!(rig.log.flush().is_err());
         rig.disk.with(|state| state.broken = false);
         rig.write();
-        rig.log.end_of_turn(NOW);
-        assert!(rig.log.flush(NOW).is_err(), "{policy:?}: what was lost is not forgotten");
+        rig.log.end_of_turn();
+        assert!(rig.log.flush().is_err(), "{policy:?}: what was lost is not forgotten");
         assert!(rig.log.has_failed() && rig.safe() == end && rig.log.synced() == end);
     }
 }
@@ -374,7 +387,7 @@ fn a_cut_begins_the_next_file_and_the_old_one_is_on_the_disk_before() {
     rig.log.prepare(increment(&next));
     assert_eq!(rig.node.begin_snapshot(true, |_| Box::new(Nobody)), before);
     let after = rig.write();
-    rig.log.go_on(NOW);
+    rig.log.go_on();
     assert_eq!(rig.disk.with(|state| (state.appended.len(), state.synced)), (7, 7));
     assert_eq!(next.with(|state| state.appended.len()), 7);
     assert_eq!((before, after, rig.safe()), (7, 14, 14));
@@ -390,10 +403,10 @@ impl engine::Keeper for Nobody {
 fn a_cut_without_changes_leaves_nothing_to_be_synced() {
     let mut rig = Rig::new(Policy::EverySecond);
     let end = rig.write();
-    rig.log.flush(NOW).unwrap();
+    rig.log.flush().unwrap();
     rig.log.prepare(increment(&Arc::new(Disk::default())));
     assert_eq!(rig.node.begin_snapshot(true, |_| Box::new(Nobody)), end);
-    rig.log.go_on(NOW);
+    rig.log.go_on();
     assert_eq!(super::lock(&rig.log.out).unsynced_since, 0);
 }
 
@@ -403,7 +416,7 @@ fn a_failure_after_the_cut_is_mended_by_the_next_rewrite_only() {
     for old_breaks in [true, false] {
         let mut rig = Rig::new(Policy::Never);
         rig.write();
-        rig.log.end_of_turn(NOW);
+        rig.log.end_of_turn();
         let next = Arc::new(Disk::default());
         rig.log.prepare(increment(&next));
         rig.node.begin_snapshot(true, |_| Box::new(Nobody));
@@ -411,7 +424,7 @@ fn a_failure_after_the_cut_is_mended_by_the_next_rewrite_only() {
         broken.with(|state| state.broken = true);
         let broken = Arc::clone(broken);
         rig.write();
-        rig.log.go_on(NOW);
+        rig.log.go_on();
         assert!(rig.log.has_failed());
         broken.with(|state| state.broken = false);
         rig.log.mended();
@@ -420,14 +433,14 @@ fn a_failure_after_the_cut_is_mended_by_the_next_rewrite_only() {
         let third = Arc::new(Disk::default());
         rig.log.prepare(increment(&third));
         rig.node.begin_snapshot(true, |_| Box::new(Nobody));
-        rig.log.go_on(NOW);
+        rig.log.go_on();
         let lengths = || (rig.disk.with(|s| s.appended.len()), next.with(|s| s.appended.len()));
         let before = lengths();
         rig.log.mended();
         assert!(!rig.log.has_failed());
         assert_eq!(lengths(), before);
         let after = rig.write();
-        rig.log.end_of_turn(NOW);
+        rig.log.end_of_turn();
         assert_eq!(third.with(|state| state.appended.len()), 7);
         assert_eq!(rig.safe(), after);
     }
@@ -437,10 +450,10 @@ fn a_failure_after_the_cut_is_mended_by_the_next_rewrite_only() {
 fn while_the_log_has_failed_readers_go_on_and_nothing_piles_up() {
     let mut rig = Rig::new(Policy::EverySecond);
     let kept = rig.write();
-    rig.log.end_of_turn(NOW);
+    rig.log.end_of_turn();
     rig.disk.with(|state| state.broken = true);
     let lost = rig.write();
-    rig.log.end_of_turn(NOW);
+    rig.log.end_of_turn();
     assert!(rig.log.has_failed());
     let journal = rig.node.journal();
     let wrote = Until { safe: lost, own: lost, synced: 0 };
@@ -456,7 +469,7 @@ fn while_the_log_has_failed_readers_go_on_and_nothing_piles_up() {
     let next = Arc::new(Disk::default());
     rig.log.prepare(increment(&next));
     rig.node.begin_snapshot(true, |_| Box::new(Nobody));
-    rig.log.go_on(NOW);
+    rig.log.go_on();
     let after = rig.write();
     rig.log.discard();
     rig.log.mended();
@@ -475,7 +488,7 @@ fn an_increment_that_was_not_begun_can_be_used_later() {
     assert_eq!(rig.log.unprepare().map(|spare| spare.size()), Some(0));
     assert!(rig.log.unprepare().is_none());
     rig.write();
-    rig.log.end_of_turn(NOW);
+    rig.log.end_of_turn();
     assert_eq!(rig.disk.with(|state| state.appended.len()), 14);
 }
 
@@ -483,7 +496,7 @@ fn an_increment_that_was_not_begun_can_be_used_later() {
 fn a_log_that_is_closed_says_that_all_of_it_is_on_the_disk() {
     let mut rig = Rig::new(Policy::EverySecond);
     rig.write();
-    rig.log.flush(NOW).unwrap();
+    rig.log.flush().unwrap();
     rig.log.close().unwrap();
     let (appended, synced) = rig.disk.with(|state| (state.appended.clone(), state.synced));
     assert_eq!((appended.as_slice(), synced), (&b"record;end 7"[..], 12));
