@@ -13,7 +13,7 @@ pub struct Connection {
     pub client: Client,
     pub(crate) decoder: Decoder,
     pub(crate) limits: RespLimits,
-    /// How far the journal has to come before the replies so far may leave.
+    /// How far the journal has to come before the replies of this serving may leave.
     pub(crate) until: Until,
 }
 

@@ -7,7 +7,7 @@ use crate::ahead::BATCH;
 use crate::connection::{Connection, Decoded, Served, Worker};
 use crate::limits::TRIES;
 use crate::locks::Locked;
-use crate::{Node, Now};
+use crate::{Node, Now, Until};
 use commands::counters::NOWHERE;
 use commands::dispatch::{self, Again, Locks};
 use commands::{Client, Counters, Ctx, Flags, Host, Keys, Row};
@@ -62,6 +62,7 @@ impl Node {
         now: Now,
     ) -> Served {
         let mut served = Served::default();
+        connection.until = Until::default();
         let Worker { spans, batch, counters, .. } = worker;
         let around =
             Around { world, host: world.host(), counters, now, loading: world.is_loading() };

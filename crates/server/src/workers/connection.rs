@@ -52,7 +52,7 @@ pub(super) struct Connection<C> {
     pub(super) over_ms: u64,
     /// When lingering ends (ms).
     pub(super) linger_ms: u64,
-    /// How far the service has to be safe before the replies so far may leave.
+    /// How far the service has to be safe before the replies may leave that haven't begun to.
     pub(super) until: Until,
     /// Its replies wait for that; nothing more is served meanwhile, so that they don't wait for
     /// ever.
@@ -379,6 +379,15 @@ impl<C> Connection<C> {
     pub(super) fn park(&mut self, bytes: &[u8]) {
         self.output.extend_from_slice(bytes);
         self.parked = true;
+    }
+
+    /// Whether its replies may leave now. If so, that is settled: what they tell was safe once.
+    pub(super) fn may_leave(&mut self, reached: Until) -> bool {
+        let may = self.until.is_past(reached);
+        if may {
+            self.until = Until::default();
+        }
+        may
     }
 
     /// Sends what waits, as far as the socket takes it. False if the connection is over.

@@ -360,7 +360,7 @@ impl<S: Service> Worker<S> {
         }
         if connection.waiting_output() > 0
             && !connection.parked
-            && !connection.until.is_past(self.service.reached())
+            && !connection.may_leave(self.service.reached())
         {
             // Replies have joined what the socket did not take before.
             connection.park(&[]);
@@ -384,7 +384,7 @@ impl<S: Service> Worker<S> {
         let reached = self.service.reached();
         for token in std::mem::take(&mut self.parked) {
             let Some(connection) = self.connections.get_mut(token) else { continue };
-            if !connection.until.is_past(reached) {
+            if !connection.may_leave(reached) {
                 if self.service.lost() {
                     self.close(state, token);
                 } else {
@@ -437,7 +437,7 @@ impl<S: Service> Worker<S> {
         for span in spans.drain(..) {
             let Some(connection) = self.connections.get_mut(span.token) else { continue };
             let replies = out.get(span.from..span.to).unwrap_or_default();
-            if !connection.until.is_past(reached) {
+            if !connection.may_leave(reached) {
                 if !connection.parked {
                     self.parked.push(span.token);
                 }
