@@ -78,7 +78,7 @@ pub struct Journal {
     end: AtomicU64,
     /// The position up to which somebody has taken the bytes.
     taken: AtomicU64,
-    /// The position up to which replies may leave.
+    /// The position up to which it's safe; see [`Journal::set_safe`].
     safe: AtomicU64,
     /// Whoever reads is told what there is, safe or not.
     shows_all: AtomicBool,
@@ -141,11 +141,6 @@ impl Journal {
         self.end.load(Ordering::Acquire)
     }
 
-    /// Whether there are bytes to take.
-    pub fn has_waiting(&self) -> bool {
-        self.end() > self.taken.load(Ordering::Acquire)
-    }
-
     /// Bytes that wait to be taken.
     pub fn waiting_bytes(&self) -> u64 {
         // Somebody may append and take between the two looks.
@@ -163,7 +158,7 @@ impl Journal {
         self.waiting_bytes() > JOURNAL_WAITING_MAX
     }
 
-    /// The position up to which replies may leave.
+    /// The position up to which it's safe; see [`Journal::set_safe`].
     #[inline]
     pub fn safe(&self) -> u64 {
         if self.is_on() { self.safe.load(Ordering::Acquire) } else { u64::MAX }
@@ -214,7 +209,7 @@ impl Journal {
         self.revoked.load(Ordering::Acquire) > self.synced()
     }
 
-    /// Replies may leave up to there.
+    /// It's safe up to there by the policy of whoever writes it, who may have replies wait longer.
     pub fn set_safe(&self, position: u64) {
         self.safe.fetch_max(position, Ordering::AcqRel);
     }

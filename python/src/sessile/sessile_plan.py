@@ -24,6 +24,9 @@ from sessile.wire import Refused, pack
 __all__ = ["Plans", "Request", "new_token"]
 
 TOKEN_BYTES = 12
+SLIDE = b"*2\r\n$12\r\nSESSION.LOAD\r\n$%d\r\n%b\r\n"
+"""The request that every request of an app makes, packed but for the key."""
+PEEK = b"*3\r\n$12\r\nSESSION.LOAD\r\n$%d\r\n%b\r\n$4\r\nPEEK\r\n"
 BUSY = frozenset({"LOADING", "MISCONF", "OOM", "BUSY", "MASTERDOWN", "READONLY", "TRYAGAIN"})
 LOGIN = frozenset({"NOAUTH", "WRONGPASS", "NOPERM", "DENIED"})
 
@@ -55,8 +58,7 @@ class Plans:
         return Request(pack(parts), plain)
 
     def load(self, key: bytes, slide: bool) -> Request:
-        parts = [b"SESSION.LOAD", key] if slide else [b"SESSION.LOAD", key, b"PEEK"]
-        return Request(pack(parts), loaded)
+        return Request((SLIDE if slide else PEEK) % (len(key), key), loaded)
 
     def save(
         self,
@@ -122,7 +124,7 @@ class Plans:
 
     def exists(self, key: bytes) -> Request:
         # EXISTS knows no keys that stand for another one.
-        return Request(pack([b"SESSION.LOAD", key, b"PEEK"]), lives_there)
+        return Request(PEEK % (len(key), key), lives_there)
 
     def ping(self) -> Request:
         return Request(pack([b"PING"]), plain)

@@ -208,7 +208,8 @@ impl Log {
     /// What a worker does at the end of its turn, before its replies leave.
     #[inline]
     pub fn end_of_turn(&self) {
-        if !self.node.journal().has_waiting() || self.has_failed() {
+        // What another worker has taken may not be in the file yet: then it's waited for.
+        if self.node.journal().end() <= self.appended.load(Ordering::Acquire) || self.has_failed() {
             return;
         }
         if self.policy() == Policy::Always {
@@ -219,21 +220,21 @@ impl Log {
             self.append_waiting(&mut lock(&self.out));
             self.catch_up();
         }
-        if self.node.journal().owes_sync() {
-            self.order(|orders| orders.sync = true, &self.to_sync);
-        }
     }
 
     /// How far the journal has come for replies that leave now. While a second of answered writes
-    /// could be lost, nobody is told of a write of his own that isn't on the disk; whoever reads has
-    /// waited for none.
+    /// could be lost, or the log has failed, nobody is told of a write of his own that isn't on the
+    /// disk, and a sync begins unless one is on its way. Who only reads doesn't wait for that.
     #[inline]
     pub fn reached(&self) -> Until {
         let reached = self.node.journal().reached();
-        if reached.own > reached.synced && self.is_late() {
-            return Until { own: reached.synced, ..reached };
+        if reached.own <= reached.synced || !(self.has_failed() || self.is_late()) {
+            return reached;
         }
-        reached
+        if !self.syncing.load(Ordering::Acquire) && !self.has_failed() {
+            self.hurry();
+        }
+        Until { own: reached.synced, ..reached }
     }
 
     /// Has what the journal holds appended and synced at once, under whichever policy.
@@ -285,6 +286,7 @@ impl Log {
     /// this one was met.
     pub fn go_on(&self) {
         self.append_waiting(&mut lock(&self.out));
+        self.catch_up();
         self.turning.store(false, Ordering::Release);
         self.ring();
     }
@@ -337,6 +339,7 @@ impl Log {
                 Some(cut) if cut.after_cut => {
                     let Some(mut next) = out.next.take() else { break };
                     let synced = next.size();
+                    out.unsynced_since = self.clock.now().ms;
                     if let Err(error) = next.append(&out.taken, synced, false) {
                         return self.fail("append to", &error);
                     }
@@ -390,7 +393,7 @@ impl Log {
         }
     }
 
-    /// Syncs, and those that the log had to wait for; asks for no lock.
+    /// Syncs, and those that replies had to wait for; asks for no lock.
     pub fn syncs(&self) -> (u64, u64) {
         (self.syncs.load(Ordering::Relaxed), self.delayed.load(Ordering::Relaxed))
     }
@@ -430,10 +433,10 @@ impl Log {
         }
     }
 
-    /// The policy may have become `Always` since the append began: then nobody has called it safe,
-    /// nor asked for a sync.
+    /// After an append. Somebody may wait for a revocation that is in it; or the policy may have
+    /// become `Always` since it began: then nobody has called it safe, nor asked for a sync.
     fn catch_up(&self) {
-        if self.policy() == Policy::Always {
+        if self.policy() == Policy::Always || self.node.journal().owes_sync() {
             self.order(|orders| orders.sync = true, &self.to_sync);
         }
     }
@@ -452,12 +455,8 @@ impl Log {
             if asked {
                 self.append_waiting(&mut lock(&self.out));
             }
-            let oldest = self.unsynced_since.load(Ordering::Acquire);
             // What went wrong is remembered in `failed`.
             let _ = self.sync();
-            if policy == Policy::EverySecond && self.is_over(oldest) {
-                self.delayed.fetch_add(1, Ordering::Relaxed);
-            }
             self.release();
             self.ring();
             orders = lock(&self.orders);
@@ -506,13 +505,17 @@ impl Log {
     }
 
     /// Whether so much time has passed since the oldest unsynced byte that a reply that left now
-    /// could tell of something that is lost a second later.
+    /// could tell of something that is lost a second later. Under `Always` any time is too much:
+    /// what another policy called safe may wait still.
     fn is_late(&self) -> bool {
-        self.policy() == Policy::EverySecond
-            && self.is_over(self.unsynced_since.load(Ordering::Acquire))
+        match self.policy() {
+            Policy::Always => true,
+            Policy::EverySecond => self.is_over(self.unsynced_since.load(Ordering::Acquire)),
+            Policy::Never => false,
+        }
     }
 
-    /// Whether replies wait for what was appended at that time (ms; 0: nothing).
+    /// Whether replies wait under `EverySecond` for what was appended at that time (ms; 0: nothing).
     fn is_over(&self, since: u64) -> bool {
         since != 0 && self.clock.now().ms.saturating_sub(since) >= UNSYNCED_MOST_MS
     }
@@ -526,7 +529,12 @@ impl Log {
         let (medium, size, position, since) = {
             let mut out = lock(&self.out);
             let position = self.appended.load(Ordering::Acquire);
-            if position == self.synced() || self.has_failed() {
+            if position == self.synced() {
+                out.unsynced_since = 0;
+                self.note_oldest(&out);
+                return Ok(());
+            }
+            if self.has_failed() {
                 return Ok(());
             }
             let Some(increment) = &out.increment else { return Ok(()) };
@@ -543,7 +551,8 @@ impl Log {
             let this = out.syncing_since.iter().position(|other| *other == since);
             this.map(|this| out.syncing_since.swap_remove(this));
             if synced.is_err() {
-                out.unsynced_since = since;
+                let both = [since, out.unsynced_since];
+                out.unsynced_since = both.into_iter().filter(|at| *at != 0).min().unwrap_or(0);
             }
             self.note_oldest(&out);
         }
@@ -556,6 +565,9 @@ impl Log {
             return Err(io::Error::other("the log has failed meanwhile"));
         }
         self.syncs.fetch_add(1, Ordering::Relaxed);
+        if self.policy() == Policy::EverySecond && self.is_over(since) {
+            self.delayed.fetch_add(1, Ordering::Relaxed);
+        }
         self.node.journal().set_synced(position);
         self.node.journal().set_safe(position);
         let mut out = lock(&self.out);
@@ -565,15 +577,10 @@ impl Log {
         Ok(())
     }
 
-    /// After a sync: what was appended meanwhile is safe too. Where that is so old that replies wait
-    /// for it all the same, another sync begins at once.
+    /// After a sync: what was appended meanwhile is safe too.
     fn release(&self) {
-        if self.policy() == Policy::Always || self.has_failed() {
-            return;
-        }
-        self.node.journal().set_safe(self.appended.load(Ordering::Acquire));
-        if self.is_late() {
-            self.order(|orders| orders.sync = true, &self.to_sync);
+        if self.policy() != Policy::Always && !self.has_failed() {
+            self.node.journal().set_safe(self.appended.load(Ordering::Acquire));
         }
     }
 

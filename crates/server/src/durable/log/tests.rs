@@ -25,6 +25,9 @@ struct State {
     waiting: bool,
     hold: bool,
     broken: bool,
+    /// An append has begun and waits to be let through.
+    appending: bool,
+    hold_append: bool,
     /// An append takes so long (ms) by that clock.
     slow: Option<(Clock, u64)>,
 }
@@ -44,7 +47,10 @@ impl Disk {
 
 impl Medium for Disk {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        self.with(|state| state.appending = true);
+        self.until(|state| !state.hold_append);
         self.with(|state| {
+            state.appending = false;
             if state.broken {
                 return Err(io::Error::other("the disk is broken"));
             }
@@ -254,12 +260,50 @@ fn a_reply_waits_where_a_second_could_be_lost_when_it_leaves() {
     assert!(!late.is_past(rig.log.reached()));
     assert!(late.seen().is_past(rig.log.reached()), "who reads needn't wait");
     assert_eq!(rig.log.facts().delayed, 0);
-    // What the sync was for is on the disk; the rest is too old by now to wait for half a second.
+    // Not even where each reply is to wait for the disk from now on.
+    rig.log.set_policy(Policy::Always);
+    assert!(!late.is_past(rig.log.reached()));
+    rig.log.set_policy(Policy::EverySecond);
+    assert_eq!(rig.log.facts().delayed, 0);
+    // The rest is too old as well by the time this sync ends: another one begins.
+    rig.clock.advance_ms(super::UNSYNCED_MOST_MS);
     rig.disk.with(|state| state.hold = false);
     while !late.is_past(rig.log.reached()) {
         std::thread::yield_now();
     }
     assert!(rig.log.facts().delayed > 0);
+}
+
+#[test]
+fn a_reply_that_waits_by_time_alone_has_a_sync_begin() {
+    let mut rig = Rig::new(Policy::Never);
+    let wrote = rig.append();
+    assert!(wrote.is_past(rig.log.reached()));
+    // Nobody has asked for a sync, and the thread that does it sleeps: it was told of no policy.
+    rig.log.policy.store(Policy::EverySecond as u8, super::Ordering::Release);
+    rig.clock.advance_ms(super::UNSYNCED_MOST_MS);
+    while !wrote.is_past(rig.log.reached()) {
+        std::thread::yield_now();
+    }
+    assert_eq!(rig.disk.with(|state| state.syncs), 1);
+}
+
+#[test]
+fn what_another_worker_has_taken_is_waited_for() {
+    let mut rig = Rig::new(Policy::EverySecond);
+    let safe = rig.write();
+    let wrote = Until { safe, own: safe, synced: 0 };
+    rig.disk.with(|state| state.hold_append = true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| rig.log.end_of_turn());
+        rig.disk.until(|state| state.appending);
+        let other = scope.spawn(|| {
+            rig.log.end_of_turn();
+            wrote.is_past(rig.log.reached())
+        });
+        rig.disk.with(|state| state.hold_append = false);
+        assert!(other.join().unwrap(), "it would wait until somebody rings");
+    });
 }
 
 #[test]
@@ -354,6 +398,25 @@ fn revocations_that_come_during_a_sync_get_another_one() {
         std::thread::yield_now();
     }
     assert!(rig.disk.with(|state| state.syncs) <= 3, "a sync for each of them");
+}
+
+#[test]
+fn a_revocation_that_another_thread_appends_gets_its_sync() {
+    let mut rig = Rig::new(Policy::Never);
+    rig.node.journal().hold_revocations(true);
+    rig.disk.with(|state| state.hold = true);
+    rig.write();
+    rig.log.hurry();
+    rig.disk.until(|state| state.waiting);
+    // A worker has something appended that isn't a revocation, and another one's is taken along.
+    let removed = rig.revoke();
+    rig.log.order(|orders| orders.append = true, &rig.log.to_append);
+    rig.disk.until(|state| state.appended.len() as u64 == removed.safe);
+    rig.log.end_of_turn();
+    rig.disk.with(|state| state.hold = false);
+    while !removed.is_past(rig.log.reached()) {
+        std::thread::yield_now();
+    }
 }
 
 #[test]
@@ -461,9 +524,9 @@ fn while_the_log_has_failed_readers_go_on_and_nothing_piles_up() {
     assert!(wrote.seen().is_past(journal.reached()), "what is in memory may be read");
     for _ in 0..3 {
         rig.write();
-        assert!(rig.node.journal().has_waiting());
+        assert!(rig.node.journal().waiting_bytes() > 0);
         rig.log.discard();
-        assert!(!rig.node.journal().has_waiting());
+        assert_eq!(rig.node.journal().waiting_bytes(), 0);
     }
     // A base is on its way: what comes after its cut is kept for its increment.
     let next = Arc::new(Disk::default());
