@@ -84,9 +84,10 @@ class Changes:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Loaded:
-    """A session as it was read."""
+    """A session as it was read. Nobody changes it; that isn't checked, since to make one that is
+    takes as long as reading what it's made of from the reply."""
 
     version: int
     fields: Mapping[bytes, bytes]
