@@ -623,3 +623,38 @@ fn replies_wait_until_what_they_tell_is_safe() {
     drop(server);
     assert_eq!(writer.read(&mut [0; 1]).unwrap(), 0);
 }
+
+#[test]
+fn replies_that_join_half_sent_ones_wait_too() {
+    let server = Server::start(Clock::system(), 1);
+    let mut writer = server.client();
+    // What it says is to arrive when it's said.
+    writer.set_nodelay(true).unwrap();
+    let entry = server.registry().entries().pop().unwrap();
+    let mut other = server.client();
+    const EACH: usize = 1_000_000;
+    let mut expected = 0;
+    while entry.output.load(Relaxed) == 0 {
+        say(&mut writer, &format!("BIG {EACH}\n"));
+        expected += EACH;
+        // Whoever is served after it knows that it was.
+        ping(&mut other);
+        ping(&mut other);
+    }
+    say(&mut writer, "SAFE 10\n");
+    ping(&mut other);
+    writer.set_nonblocking(true).unwrap();
+    let mut bytes = Vec::new();
+    for _ in 0..20 {
+        // All that the system has, and what the server would send now that there is room.
+        assert!(writer.read_to_end(&mut bytes).is_err(), "it was closed");
+        ping(&mut other);
+    }
+    assert!(bytes.iter().all(|byte| *byte == b'x'));
+    writer.set_nonblocking(false).unwrap();
+    server.make_safe(10);
+    let mut rest = vec![0; expected + b"+SAFE\n".len() - bytes.len()];
+    writer.read_exact(&mut rest).unwrap();
+    assert!(rest.ends_with(b"x+SAFE\n"));
+    ping(&mut writer);
+}

@@ -201,7 +201,8 @@ impl<S: Service> Worker<S> {
         let Some(connection) = self.connections.get_mut(ready.token) else { return };
         if ready.write {
             let was_held = !connection.may_serve();
-            if !connection.send_waiting() {
+            // Replies that wait may have joined those that the socket had no room for.
+            if !connection.parked && !connection.send_waiting() {
                 return self.close(state, ready.token);
             }
             if was_held && connection.may_serve() && connection.waiting_input() > 0 {
@@ -381,11 +382,12 @@ impl<S: Service> Worker<S> {
         if self.parked.is_empty() {
             return;
         }
-        let reached = self.service.reached();
+        // In this order: whoever waits for nothing that is lost isn't closed for it.
+        let (lost, reached) = (self.service.lost(), self.service.reached());
         for token in std::mem::take(&mut self.parked) {
             let Some(connection) = self.connections.get_mut(token) else { continue };
             if !connection.may_leave(reached) {
-                if self.service.lost() {
+                if lost {
                     self.close(state, token);
                 } else {
                     self.parked.push(token);
