@@ -182,6 +182,20 @@ impl Journal {
         Until { safe, own, synced: self.synced() }
     }
 
+    /// The same for a request that may write: its reply tells of what it did, or else that there was
+    /// nothing left to do. So who asks again for what was done, perhaps as a reply was lost, waits
+    /// as long as who did it; if it may have been a revocation, until that is on the disk.
+    #[inline]
+    pub(crate) fn told(&self, until: Until) -> Until {
+        let nothing_done = until.own == 0 && self.holds_revocations.load(Ordering::Relaxed);
+        let revoked = if nothing_done { self.revoked.load(Ordering::Acquire) } else { 0 };
+        Until {
+            safe: until.safe,
+            own: until.own.max(until.safe),
+            synced: until.synced.max(until.safe.min(revoked)),
+        }
+    }
+
     /// The position up to which everything is on the disk.
     pub fn synced(&self) -> u64 {
         self.synced.load(Ordering::Acquire)

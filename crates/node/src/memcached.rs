@@ -108,7 +108,8 @@ impl Node {
                             let line = b"SERVER_ERROR deleted in memory, not on disk";
                             tell(line, &request, out);
                         } else {
-                            let until = if writes { until } else { until.seen() };
+                            let until =
+                                if writes { self.journal.told(until) } else { until.seen() };
                             served.until = served.until.and(until);
                         }
                     }

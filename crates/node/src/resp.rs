@@ -384,6 +384,7 @@ impl Node {
         let outcome = dispatch::run(&mut ctx, row, args);
         let until = locked.end();
         if writes {
+            let until = self.journal.told(until);
             connection.until = connection.until.and(until);
             connection.client.wrote = connection.client.wrote.max(until.own);
         } else {

@@ -8,7 +8,7 @@ use engine::{
     Change, Effect, Entry, Keeper, Key, OwnedItem, OwnedValue, Policy,
     hash::{FieldDeadline, FieldEdit, PackedHash},
 };
-use sessile_node::{Connection, Format, Node, Worker};
+use sessile_node::{Connection, Format, Node, Until, Worker};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -264,6 +264,32 @@ fn replies_know_how_far_the_journal_must_be_safe() {
     assert_eq!(bytes.windows(5).filter(|five| five == b"MULTI").count(), 1);
     let key = Key::new(&node.secret(), b"b");
     assert!(everything(&node, START).contains_key(&(0, key.bytes.to_vec())));
+}
+
+#[test]
+fn who_asks_again_for_what_was_done_waits_as_who_did_it() {
+    let node = new_node(0);
+    node.start_journal(FORMAT);
+    node.journal().hold_revocations(true);
+    let (mut worker, mut out) = (Worker::default(), Vec::new());
+    let mut peers = [1, 2].map(|id| Connection::new(Client::new(id, true), 1 << 20));
+    let mut until = |peer: usize, line: &str| {
+        let mut bytes = Vec::new();
+        encode(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>(), &mut bytes);
+        node.serve(&mut worker, &mut peers[peer], &Around, &bytes, &mut out, at(START)).until
+    };
+    let set = until(0, "SET a x");
+    assert!(set.own > 0 && set.synced == 0);
+    assert_eq!(until(1, "SETNX a y"), set);
+    assert_eq!(until(1, "GET a"), Until { own: 0, ..set });
+    let removed = until(0, "DEL a");
+    assert!(removed.own > set.own && removed.synced == removed.own);
+    assert_eq!(until(1, "DEL a"), removed);
+    assert_eq!(until(1, "GET a"), Until { own: 0, synced: 0, ..removed });
+    // What was written since revokes nothing.
+    let set = until(0, "SET a z");
+    assert_eq!(set.synced, 0);
+    assert_eq!(until(1, "DEL nothing").own, until(1, "DEL nothing").safe);
 }
 
 #[test]
