@@ -2,8 +2,8 @@
 //!
 //! Under `always` the syncing thread takes all that waits, appends and syncs it, over and over: one
 //! sync serves everybody who came meanwhile. Under the other policies a worker appends at the end
-//! of its turn, unless a sync is on its way, which would keep it waiting: then the appending
-//! thread does it. Syncs of `everysec` start every half second, and when one takes so long that a
+//! of its turn, also while another one does, unless a sync is on its way, which would keep it
+//! waiting: then the appending thread does it. Syncs of `everysec` start every half second, and when one takes so long that a
 //! second could be lost, replies wait for it: what counts is how old the oldest unsynced byte is
 //! when they are about to leave, as the append before may have waited for a disk or a processor.
 //! A revocation that somebody waits for is synced at once, under whichever policy, and again one
@@ -20,7 +20,7 @@ use crate::os::wake::Wake;
 use node::{Node, Until};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -70,7 +70,8 @@ pub struct Log {
     spares: AtomicBool,
     /// Another file is being written.
     beside: AtomicBool,
-    syncing: AtomicBool,
+    /// Syncs that are on their way.
+    syncing: AtomicU32,
     /// The next increment may begin at any moment, and the one before it is synced then.
     turning: AtomicBool,
     /// Changes are logged at all.
@@ -134,7 +135,7 @@ impl Log {
             policy: AtomicU8::new(policy as u8),
             spares: AtomicBool::new(false),
             beside: AtomicBool::new(false),
-            syncing: AtomicBool::new(false),
+            syncing: AtomicU32::new(0),
             turning: AtomicBool::new(false),
             on: AtomicBool::new(true),
             failed: AtomicBool::new(false),
@@ -214,7 +215,7 @@ impl Log {
         }
         if self.policy() == Policy::Always {
             self.order(|orders| orders.sync = true, &self.to_sync);
-        } else if self.syncing.load(Ordering::Acquire) || self.turning.load(Ordering::Acquire) {
+        } else if self.is_syncing() || self.turning.load(Ordering::Acquire) {
             self.order(|orders| orders.append = true, &self.to_append);
         } else {
             self.append_waiting(&mut lock(&self.out));
@@ -224,14 +225,15 @@ impl Log {
 
     /// How far the journal has come for replies that leave now. While a second of answered writes
     /// could be lost, or the log has failed, nobody is told of a write of his own that isn't on the
-    /// disk, and a sync begins unless one is on its way. Who only reads doesn't wait for that.
+    /// disk; who only reads doesn't wait for that. Late, a sync begins unless one is on its way.
     #[inline]
     pub fn reached(&self) -> Until {
         let reached = self.node.journal().reached();
-        if reached.own <= reached.synced || !(self.has_failed() || self.is_late()) {
+        let has_failed = self.has_failed();
+        if reached.own <= reached.synced || !(has_failed || self.is_late()) {
             return reached;
         }
-        if !self.syncing.load(Ordering::Acquire) && !self.has_failed() {
+        if !has_failed && !self.is_syncing() {
             self.hurry();
         }
         Until { own: reached.synced, ..reached }
@@ -340,6 +342,7 @@ impl Log {
                     let Some(mut next) = out.next.take() else { break };
                     let synced = next.size();
                     out.unsynced_since = self.clock.now().ms;
+                    self.note_oldest(&out);
                     if let Err(error) = next.append(&out.taken, synced, false) {
                         return self.fail("append to", &error);
                     }
@@ -357,10 +360,12 @@ impl Log {
             // What came after the cut was lost with the failure.
             return;
         }
+        // In this order: from now on there are writes again that nobody hears of too early.
+        self.node.journal().show_all(false);
         self.failed.store(false, Ordering::Release);
         drop(out);
+        self.release();
         if self.sync().is_ok() {
-            self.node.journal().show_all(false);
             crate::log::notice(format_args!("the append-only file is whole again"));
         }
         if self.has_failed() {
@@ -384,7 +389,7 @@ impl Log {
         Facts {
             size: self.size.load(Ordering::Relaxed),
             syncs: self.syncs.load(Ordering::Relaxed),
-            syncing: self.syncing.load(Ordering::Relaxed),
+            syncing: self.is_syncing(),
             delayed: self.delayed.load(Ordering::Relaxed),
             failed: self.has_failed(),
             waiting: self.node.journal().waiting_bytes(),
@@ -410,6 +415,10 @@ impl Log {
             return Policy::Never;
         }
         Policy::from(self.policy.load(Ordering::Acquire))
+    }
+
+    fn is_syncing(&self) -> bool {
+        self.syncing.load(Ordering::Acquire) > 0
     }
 
     fn order(&self, what: impl FnOnce(&mut Orders), who: &Condvar) {
@@ -497,6 +506,10 @@ impl Log {
                 out.unsynced_since = begun;
                 self.note_oldest(out);
             }
+            // In this order: who finds it appended needs nobody to tell that it's safe.
+            if self.policy() != Policy::Always {
+                self.node.journal().set_safe(taken.end);
+            }
             self.appended.store(taken.end, Ordering::Release);
         }
         if self.policy() != Policy::Always {
@@ -506,7 +519,7 @@ impl Log {
 
     /// Whether so much time has passed since the oldest unsynced byte that a reply that left now
     /// could tell of something that is lost a second later. Under `Always` any time is too much:
-    /// what another policy called safe may wait still.
+    /// what another policy called safe may wait still, and who did it waits with it.
     fn is_late(&self) -> bool {
         match self.policy() {
             Policy::Always => true,
@@ -539,13 +552,13 @@ impl Log {
             }
             let Some(increment) = &out.increment else { return Ok(()) };
             let (medium, size) = (increment.medium(), increment.size());
-            self.syncing.store(true, Ordering::Release);
+            self.syncing.fetch_add(1, Ordering::AcqRel);
             let since = std::mem::take(&mut out.unsynced_since);
             out.syncing_since.push(since);
             (medium, size, position, since)
         };
         let synced = medium.sync();
-        self.syncing.store(false, Ordering::Release);
+        self.syncing.fetch_sub(1, Ordering::AcqRel);
         {
             let mut out = lock(&self.out);
             let this = out.syncing_since.iter().position(|other| *other == since);
@@ -585,9 +598,10 @@ impl Log {
     }
 
     fn fail(&self, what: &str, error: &io::Error) {
-        let failed_before = self.failed.swap(true, Ordering::AcqRel);
         // Whoever only reads goes on; replies that tell of a write never leave.
         self.node.journal().show_all(true);
+        let failed_before = self.failed.swap(true, Ordering::AcqRel);
+        self.ring();
         if !failed_before {
             crate::log::warning(format_args!(
                 "can't {what} the append-only file: {error}; writes are refused from now on"
