@@ -56,7 +56,7 @@ def test_everything_is_there_again_and_stays(folder, log):
 def test_clients_at_work_are_told_to_wait_and_lose_nothing(folder):
     server = ours(folder, *LOG, *DEBUG, "--io-threads", "4")
     over = threading.Event()
-    told = {}
+    told = dict.fromkeys(range(8), 0)
 
     def write(number: int) -> None:
         mine = one_try(server.port)
@@ -64,25 +64,27 @@ def test_clients_at_work_are_told_to_wait_and_lose_nothing(folder):
         while not over.is_set():
             try:
                 mine.set(f"{number}:{n}", n)
-                n += 1
+                told[number] = n = n + 1
                 if n % 3 == 0:
                     mine.delete(f"{number}:{n - 3}")
             except redis.BusyLoadingError:
                 # A set or the delete after it: either way it wasn't done.
                 continue
-        told[number] = n
 
     with running(server) as client:
-        threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+        threads = [threading.Thread(target=write, args=(number,)) for number in told]
         for thread in threads:
             thread.start()
-        for _ in range(6):
+        reloads = 0
+        # Each of them gets a word in between sometime.
+        while reloads < 6 or not all(told.values()):
             client.execute_command("DEBUG", "RELOAD")
             client.execute_command("DEBUG", "LOADAOF")
+            reloads += 1
+            assert all(thread.is_alive() for thread in threads)
         over.set()
         for thread in threads:
             thread.join(SECONDS)
-        assert min(told.values()) > 0
 
         def lost(client) -> list[str]:
             wanted = [f"{number}:{n}" for number in told for n in range(told[number]) if n % 3]
