@@ -480,6 +480,7 @@ def gone(
     """Says which leaves and dicts aren't there any more."""
     trees: set[bytes] = set()
     keys: dict[Path, set[Component]] = {}
+    marked = above_new_markers(walk)
     for name, (text, _) in known.items():
         if name in walk.texts or name in walk.kept:
             continue
@@ -489,7 +490,7 @@ def gone(
             top_name = join(path[:depth])
             if walk.texts.get(top_name) != MARKER:
                 # What is set goes without saying, but markers take no value away.
-                if name in walk.spent or (text != MARKER and has_new_markers(name, walk)):
+                if name in walk.spent or (text != MARKER and name in marked):
                     changes.delete.append(name)
                 continue
             # A dict emptied of several keys was cleared. Of a single one that may just have been
@@ -508,13 +509,16 @@ def gone(
     changes.delete[:] = [name for name in changes.delete if name not in trees]
 
 
-def has_new_markers(name: bytes, walk: _Walk) -> bool:
-    """Whether there are empty dicts below a name that weren't there."""
-    below = name + b"."
-    return any(
-        text == MARKER and other.startswith(below) and other not in walk.known
-        for other, text in walk.texts.items()
-    )
+def above_new_markers(walk: _Walk) -> set[bytes]:
+    """The names below which there are empty dicts that weren't there."""
+    names: set[bytes] = set()
+    for name, text in walk.texts.items():
+        if text == MARKER and name not in walk.known:
+            end = name.find(b".")
+            while end >= 0:
+                names.add(name[:end])
+                end = name.find(b".", end + 1)
+    return names
 
 
 def keys_below(known: Leaves) -> dict[Path, set[Component]]:
