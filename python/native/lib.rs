@@ -28,7 +28,7 @@ use pyo3::prelude::*;
 mod _native {
     /// The Python code takes the module only if it knows this number: both change together.
     #[pymodule_export]
-    const AGREEMENT: u32 = 3;
+    const AGREEMENT: u32 = 4;
 
     #[pymodule_export]
     use super::changes::changes;
@@ -37,7 +37,7 @@ mod _native {
     #[pymodule_export]
     use super::leaves::Leaves;
     #[pymodule_export]
-    use super::ready::is_ready;
+    use super::ready::ready_after;
     #[pymodule_export]
     use super::reply::reply;
 }

@@ -4,7 +4,9 @@ Over loopback the reply is there before a sleeping thread would have been woken:
 than all else of a round trip. So for some microseconds the socket is asked again and again, by the
 native module, which lets other threads have the interpreter and other processes the processor.
 What always holds: it changes nothing but time; where replies take longer, it's tried more and more
-rarely, and soon costs nothing; the sleep that follows ends in time, whatever wakes it. Not for:
+rarely, and soon costs nothing; where others want the processor it's hardly ever tried, since a
+thread that lets them have it gets it back milliseconds later, and one that sleeps as soon as there
+is a reply; the sleep that follows ends in time, whatever wakes it. Not for:
 asyncio, which has other things to do meanwhile.
 """
 
@@ -23,6 +25,8 @@ BUSY_POLL = 100
 MICROS_MAX = 10_000
 MISSES_MAX = 8
 """After that many replies in a row that took longer, one in 256 is waited for like that."""
+LATE = 2
+"""A wait that took so many times as long is one in which others had the processor."""
 PLAIN = {"socket", "ssl"}
 """Where the classes of sockets stand whose waiting holds up nobody else; gevent's does."""
 
@@ -51,12 +55,16 @@ class BusyPoll:
         if self._rest:
             self._rest -= 1
             return False
-        if native.module.is_ready(self.plug.fileno(), self._micros):
+        took = native.module.ready_after(self.plug.fileno(), self._micros)
+        if took is None:
+            self._misses = min(self._misses + 1, MISSES_MAX)
+        elif took > LATE * self._micros:
+            self._misses = MISSES_MAX
+        else:
             self._misses = 0
             return True
-        self._misses = min(self._misses + 1, MISSES_MAX)
         self._rest = (1 << self._misses) - 1
-        return False
+        return took is not None
 
     def sleep(self, seconds: float) -> None:
         """Returns when something has come, or at once where the socket keeps the time by itself.
