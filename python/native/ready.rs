@@ -40,7 +40,7 @@ fn ask(fd: i32, micros: u32) -> Option<u64> {
     }
 }
 
-/// Elsewhere sockets have their timeouts from Python, and nobody asks.
+/// Elsewhere sockets have their timeouts from Python, and whoever asks is told to sleep.
 #[cfg(not(target_os = "linux"))]
 const fn ask(_: i32, _: u32) -> Option<u64> {
     None

@@ -174,7 +174,8 @@ pub struct Client {
     pub watched: BTreeSet<WatchedKey>,
     /// Its last command, or the one that is being executed.
     pub command: Number,
-    /// Where the journal stood after its last change; 0 if it has changed nothing.
+    /// Where the journal stood after its last change, or that of somebody else which left a write of
+    /// its own nothing to do; 0 if there was none.
     pub wrote: u64,
     /// What its present command waits for; it has been run before if there is something.
     pub waiting: Option<Waiting>,

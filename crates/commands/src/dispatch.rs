@@ -363,6 +363,11 @@ fn transaction_locks(client: &Client, row: &'static Row, mut see: impl FnMut(&[u
     if whole { Locks::All } else { Locks::Keys }
 }
 
+/// Whether a command may take something away for good; EXEC does if one of its commands may.
+pub fn revokes(client: &Client, row: &Row) -> bool {
+    row.flags.has(Flags::REVOKES) || is_exec(row) && queues(client, Flags::REVOKES)
+}
+
 fn queues(client: &Client, flag: Flags) -> bool {
     let queued = client.transaction.iter().flat_map(|transaction| &transaction.queued);
     queued.into_iter().any(|queued| queued.row.flags.has(flag))

@@ -182,13 +182,14 @@ impl Journal {
         Until { safe, own, synced: self.synced() }
     }
 
-    /// The same for a request that may write: its reply tells of what it did, or else that there was
-    /// nothing left to do. So who asks again for what was done, perhaps as a reply was lost, waits
-    /// as long as who did it; if it may have been a revocation, until that is on the disk.
+    /// What the reply of a request that may write waits for: it tells of what it did, or else that
+    /// there was nothing left to do. So who asks again for what was done, perhaps as a reply was
+    /// lost, waits as long as who did it; if that may have been a revocation, as this request did
+    /// nothing or `revokes`, until it's on the disk.
     #[inline]
-    pub(crate) fn told(&self, until: Until) -> Until {
-        let nothing_done = until.own == 0 && self.holds_revocations.load(Ordering::Relaxed);
-        let revoked = if nothing_done { self.revoked.load(Ordering::Acquire) } else { 0 };
+    pub(crate) fn told(&self, until: Until, revokes: bool) -> Until {
+        let held = self.holds_revocations.load(Ordering::Relaxed) && (revokes || until.own == 0);
+        let revoked = if held { self.revoked.load(Ordering::Acquire) } else { 0 };
         Until {
             safe: until.safe,
             own: until.own.max(until.safe),

@@ -109,7 +109,7 @@ impl Node {
                             tell(line, &request, out);
                         } else {
                             let until =
-                                if writes { self.journal.told(until) } else { until.seen() };
+                                if writes { self.journal.told(until, false) } else { until.seen() };
                             served.until = served.until.and(until);
                         }
                     }

@@ -371,6 +371,7 @@ impl Node {
     ) -> Result<(), Again> {
         let client = &mut connection.client;
         let version = client.version;
+        let revokes = writes && dispatch::revokes(client, row);
         let mut ctx = Ctx {
             now: around.now.ms,
             now_us: around.now.us,
@@ -384,7 +385,7 @@ impl Node {
         let outcome = dispatch::run(&mut ctx, row, args);
         let until = locked.end();
         if writes {
-            let until = self.journal.told(until);
+            let until = self.journal.told(until, revokes);
             connection.until = connection.until.and(until);
             connection.client.wrote = connection.client.wrote.max(until.own);
         } else {

@@ -289,7 +289,14 @@ fn who_asks_again_for_what_was_done_waits_as_who_did_it() {
     // What was written since revokes nothing.
     let set = until(0, "SET a z");
     assert_eq!(set.synced, 0);
-    assert_eq!(until(1, "DEL nothing").own, until(1, "DEL nothing").safe);
+    assert_eq!(until(1, "SETNX a q"), Until { synced: removed.synced, ..set });
+    // Nor does it help to do something else along with asking again.
+    let removed = until(0, "DEL a");
+    for line in ["MULTI", "DEL a", "SET b 1"] {
+        until(1, line);
+    }
+    let both = until(1, "EXEC");
+    assert!(both.own > removed.own && both.synced >= removed.synced, "{both:?}");
 }
 
 #[test]

@@ -3,9 +3,10 @@
 //! Under `always` the syncing thread takes all that waits, appends and syncs it, over and over: one
 //! sync serves everybody who came meanwhile. Under the other policies a worker appends at the end
 //! of its turn, also while another one does, unless a sync is on its way, which would keep it
-//! waiting: then the appending thread does it. Syncs of `everysec` start every half second, and when one takes so long that a
-//! second could be lost, replies wait for it: what counts is how old the oldest unsynced byte is
-//! when they are about to leave, as the append before may have waited for a disk or a processor.
+//! waiting: then the appending thread does it. Syncs of `everysec` start every half second, and when
+//! one takes so long that a second could be lost, replies wait for it: what counts is how old the
+//! oldest unsynced byte is when they are about to leave, as the append before may have waited for a
+//! disk or a processor.
 //! A revocation that somebody waits for is synced at once, under whichever policy, and again one
 //! sync serves everybody who came meanwhile. While a snapshot or a rewrite writes, the policy may be
 //! to sync nothing else ([`Log::spare`]).
@@ -182,8 +183,8 @@ impl Log {
         (out.synced_size, out.unsynced_since) = (0, 0);
         self.note_oldest(&out);
         self.appended.store(self.node.journal().synced(), Ordering::Release);
-        self.failed.store(false, Ordering::Release);
         self.node.journal().show_all(false);
+        self.failed.store(false, Ordering::Release);
         self.on.store(true, Ordering::Release);
     }
 
@@ -282,6 +283,7 @@ impl Log {
         lock(&self.out).next = Some(next);
         // What went wrong is remembered in `failed`.
         let _ = self.sync();
+        self.ring();
     }
 
     /// The journal was cut: goes on in the prepared increment, so that no later cut can come before
@@ -365,7 +367,7 @@ impl Log {
         self.failed.store(false, Ordering::Release);
         drop(out);
         self.release();
-        if self.sync().is_ok() {
+        if self.sync().is_ok() && !self.has_failed() {
             crate::log::notice(format_args!("the append-only file is whole again"));
         }
         if self.has_failed() {
@@ -512,6 +514,7 @@ impl Log {
             }
             self.appended.store(taken.end, Ordering::Release);
         }
+        // Also what was appended before under another policy.
         if self.policy() != Policy::Always {
             self.node.journal().set_safe(self.appended.load(Ordering::Acquire));
         }
