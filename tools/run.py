@@ -14,6 +14,7 @@ SESSILE_SERVER_BIN runs another binary and builds nothing. Standard library only
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -25,6 +26,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 if sys.version_info < (3, 10):
@@ -186,15 +188,24 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def end_server(home: Path) -> None:
-    """Ends the server that the shop started, if it did."""
-    with socket.socket(socket.AF_UNIX) as plug:
-        try:
-            plug.settimeout(STOP_SECONDS)
-            plug.connect(str(home / "sock"))
-            plug.sendall(b"SHUTDOWN NOSAVE\r\n")
-            plug.recv(1)
-        except OSError:
-            return  # there is none, or it's gone by now
+    """Ends the server that the shop started, if it did; its folder is nobody's then."""
+    # An error says that there is none, or that it's gone by now.
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as plug:
+        plug.settimeout(STOP_SECONDS)
+        plug.connect(str(home / "sock"))
+        plug.sendall(b"SHUTDOWN NOSAVE\r\n")
+        plug.recv(1)
+    lock = home / "lock"
+    if not lock.exists():
+        return
+    # It holds the lock for life, and has files to close after it hung up.
+    deadline = time.monotonic() + STOP_SECONDS
+    with lock.open() as held:
+        while time.monotonic() < deadline:
+            with suppress(BlockingIOError):
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(0.01)
 
 
 def server(arguments: list[str]) -> None:

@@ -54,6 +54,33 @@ def test_a_server_that_dies_at_once_is_quoted(monkeypatch) -> None:
     assert store.processes == []
 
 
+STRAGGLER = """
+import fcntl, socket, sys, time
+home = sys.argv[1]
+lock = open(home + "/lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(home + "/sock")
+listener.listen()
+print("up", flush=True)
+talk, _ = listener.accept()
+talk.recv(100)
+talk.close()
+time.sleep(0.3)
+open(home + "/last", "w").close()
+"""
+
+
+def test_a_server_that_hung_up_is_waited_for(tmp_path) -> None:
+    command = [sys.executable, "-c", STRAGGLER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"up\n"
+        run.end_server(tmp_path)
+        assert (tmp_path / "last").exists(), "it still had something to write"
+    run.end_server(tmp_path)
+    run.end_server(tmp_path / "none")
+
+
 def test_a_missing_server_is_named() -> None:
     with pytest.raises(servers.StartError, match="cannot start /nowhere/sessile"):
         servers.Store(command="/nowhere/sessile").start()
