@@ -214,7 +214,9 @@ def test_of_a_damaged_base_what_is_known_to_be_right_is_there(folder):
         assert everything(client) == before
 
 
-def test_of_a_base_of_redis_that_is_damaged_nothing_can_be_trusted(folder):
+# Zeros in any place, and a key of a type that there isn't.
+@pytest.mark.parametrize("damage", [(3000, bytes(64)), (b"\0\6key:10", b"\6" + bytes(63))])
+def test_of_a_base_of_redis_that_is_damaged_nothing_can_be_trusted(folder, damage):
     with running(theirs(folder, *LOG)) as client:
         client.mset({f"key:{n}": f"value {n}" * 9 for n in range(500)})
         rewritten(client)
@@ -222,7 +224,9 @@ def test_of_a_base_of_redis_that_is_damaged_nothing_can_be_trusted(folder):
         client.append("key:2", "x")
     path = largest(folder, "base.rdb")
     data = path.read_bytes()
-    path.write_bytes(data[:3000] + bytes(64) + data[3064:])
+    place, wrong = damage
+    at = place if isinstance(place, int) else data.index(place)
+    path.write_bytes(data[:at] + wrong + data[at + len(wrong) :])
     assert path.name in refused(folder, *LOG)
     server = ours(folder, *SALVAGE)
     with running(server) as client:

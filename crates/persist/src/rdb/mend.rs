@@ -15,8 +15,10 @@ pub enum Mend {
     Right,
     /// It's wrong, but with this byte it's right.
     Byte(Patch),
-    /// It's wrong, or there is none.
+    /// It's wrong, and so is more than a byte: the file isn't as it was written.
     No,
+    /// There is none, or no room for one.
+    Unknown,
 }
 
 /// What the checksum of a file of `length` bytes says.
@@ -24,13 +26,13 @@ pub enum Mend {
 /// # Errors
 /// Those of `file`.
 pub fn mend(mut file: impl Read, length: u64) -> io::Result<Mend> {
-    let Some(covered) = length.checked_sub(8) else { return Ok(Mend::No) };
+    let Some(covered) = length.checked_sub(8) else { return Ok(Mend::Unknown) };
     let mut sum = Checksum::default();
     let (mut left, mut buffer) = (covered, vec![0; AHEAD_MAX]);
     while left > 0 {
         let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         match file.read(buffer.get_mut(..most).unwrap_or_default()) {
-            Ok(0) => return Ok(Mend::No),
+            Ok(0) => return Ok(Mend::Unknown),
             Ok(count) => {
                 sum.add(buffer.get(..count).unwrap_or_default());
                 left -= count as u64;
@@ -46,7 +48,7 @@ pub fn mend(mut file: impl Read, length: u64) -> io::Result<Mend> {
         return Ok(Mend::Right);
     }
     if should == 0 {
-        return Ok(Mend::No);
+        return Ok(Mend::Unknown);
     }
     let masks = (is ^ should).to_le_bytes();
     let mut other = masks.iter().enumerate().filter(|(_, mask)| **mask != 0);

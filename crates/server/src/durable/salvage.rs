@@ -452,20 +452,24 @@ fn look_at_base(path: &Path, progress: &Progress) -> Result<(Base, Option<String
     }
     let length = path.metadata().map_err(said)?.len();
     let mended = rdb::mend(open(0).map_err(said)?, length).map_err(said)?;
-    if let Mend::Byte(patch) = mended
-        && read_through(Patched::new(open(0).map_err(said)?, 0, vec![patch])).is_ok()
-    {
-        let what = format!("{error}; byte {} was mended", patch.at);
-        return Ok((Base::Mended(patch), Some(what)));
+    if let Mend::Byte(patch) = mended {
+        match read_through(Patched::new(open(0).map_err(said)?, 0, vec![patch])) {
+            Ok(()) => {
+                let what = format!("{error}; byte {} was mended", patch.at);
+                return Ok((Base::Mended(patch), Some(what)));
+            }
+            Err(error) if is_of_another(&error, Mend::Right) => return Err(error.to_string()),
+            Err(_) => {}
+        }
     }
     let as_written = matches!(mended, Mend::Right);
-    if as_written && is_of_another(&error, true) {
+    if as_written && is_of_another(&error, mended) {
         return Err(error.to_string());
     }
     let parts = parts_of(&mut open, length)?;
     // It's more likely another program's than damaged; or it's as it was written, and its program
     // may read it.
-    if parts.is_empty() && (as_written || is_of_another(&error, false)) {
+    if parts.is_empty() && (as_written || is_of_another(&error, mended)) {
         return Err(error.to_string());
     }
     let bytes: u64 = parts.iter().map(|part| part.end - part.start).sum();
@@ -483,7 +487,8 @@ fn parts_of<R: io::Read>(
     let mut failure = None;
     parts.retain(|part| match read_through(Stretches::new(&mut open, vec![part.clone()])) {
         Err(error)
-            if matches!(error.problem, rdb::Problem::Io(_)) || is_of_another(&error, true) =>
+            if matches!(error.problem, rdb::Problem::Io(_))
+                || is_of_another(&error, Mend::Right) =>
         {
             failure.get_or_insert_with(|| error.to_string());
             false
@@ -493,14 +498,15 @@ fn parts_of<R: io::Read>(
     failure.map_or(Ok(parts), Err)
 }
 
-/// Whether a file can't be read since another program wrote it, or a later version. `as_written`:
-/// whether its bytes are what was written; elsewhere any byte that was damaged may look like a tag
-/// or an item that isn't known.
-const fn is_of_another(error: &rdb::Error, as_written: bool) -> bool {
+/// Whether a file can't be read since another program wrote it, or a later version. Where its
+/// checksum is wrong any byte may look like a type or a tag that isn't known; where it has none that
+/// is told by what is known to be a type, and which isn't kept.
+const fn is_of_another(error: &rdb::Error, sum: Mend) -> bool {
     use rdb::Problem::{ExtraTag, Kind, NotRdb, Unknown, Version};
     match error.problem {
-        Version(_) | Kind { .. } | NotRdb => true,
-        ExtraTag(_) | Unknown(_) => as_written,
+        Version(_) | NotRdb => true,
+        Kind { .. } => matches!(sum, Mend::Right | Mend::Unknown),
+        ExtraTag(_) | Unknown(_) => matches!(sum, Mend::Right),
         _ => false,
     }
 }
