@@ -155,9 +155,12 @@ impl Durable {
     /// Writes a snapshot now; returns when it's on the disk.
     ///
     /// # Errors
-    /// A sentence: one is on its way, or why it can't be written.
+    /// A sentence: something is on its way, or why it can't be written.
     pub fn save(&self) -> Result<(), String> {
-        self.take_turn(false)?;
+        if let Err(why) = self.take_turn(false) {
+            let is_rewrite = !self.is_loading() && self.rewriting.load(Ordering::Relaxed);
+            return Err(if is_rewrite { REWRITE_ON_ITS_WAY.to_owned() } else { why });
+        }
         let done = self.write_snapshot();
         self.busy.store(false, Ordering::Release);
         done
