@@ -3,10 +3,11 @@
 //!
 //! It knows the common cases and declines the others: what it answers is exactly what the Python
 //! code would have answered, and where it answers `None` that code does the work, raises the error
-//! or finds the few changes of order and shape that need a closer look. [`ready`] is beside that: it waits
-//! for a reply that comes at once. What always holds: it never
-//! writes what Python wouldn't write, byte for byte, and it raises only what Python code raised
-//! that it called. It's no second home for rules: a rule that isn't on the fast path isn't here.
+//! or finds the few changes of order and shape that need a closer look. [`ready`] is beside that: it
+//! sends a request and waits for a reply that comes at once. What always holds: it never writes what
+//! Python wouldn't write, byte for byte, and it raises only what Python code raised that it called,
+//! and what a socket's own methods raise. It's no second home for rules: a rule that isn't on the
+//! fast path isn't here.
 
 #![deny(unsafe_code)]
 
@@ -28,7 +29,7 @@ use pyo3::prelude::*;
 mod _native {
     /// The Python code takes the module only if it knows this number: both change together.
     #[pymodule_export]
-    const AGREEMENT: u32 = 4;
+    const AGREEMENT: u32 = 5;
 
     #[pymodule_export]
     use super::changes::changes;
@@ -37,7 +38,7 @@ mod _native {
     #[pymodule_export]
     use super::leaves::Leaves;
     #[pymodule_export]
-    use super::ready::ready_after;
+    use super::ready::{ask, ready_after};
     #[pymodule_export]
-    use super::reply::reply;
+    use super::reply::{pairs, reply};
 }

@@ -24,3 +24,5 @@ pub(crate) const FRESH_MAX: usize = 64;
 pub(crate) const KEPT_KEYS: usize = 1024;
 /// Bytes of such a key, at most.
 pub(crate) const KEPT_KEY_MAX: usize = 32;
+/// Bytes taken from a socket at once; as in `sessile.pool`.
+pub(crate) const CHUNK: usize = 16 * 1024;

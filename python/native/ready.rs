@@ -1,47 +1,110 @@
 //! Waiting for what comes at once, without going to sleep for it; `sessile.busy` says why.
 //!
 //! What always holds: nobody waits for the interpreter meanwhile, and whoever wants the processor
-//! gets it in between; nothing is taken from the socket, so that whoever reads it next finds what
-//! came, its end, or its error.
-//! Not for: waiting longer, and timeouts.
+//! gets it in between; what was taken from the socket is answered, be it nothing at its end, and an
+//! error of the socket is raised as Python's own methods raise it.
+//! Not for: waiting longer, timeouts, and requests that don't go out at once.
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+/// How many bytes were sent; after how many microseconds something came, more than were asked for
+/// where others had the processor; and what.
+type Asked<T> = (usize, Option<u64>, Option<T>);
+
+/// Sends a request, and takes what comes within `micros` if all was sent.
+#[pyfunction]
+pub(crate) fn ask<'py>(
+    py: Python<'py>,
+    fd: i32,
+    request: &[u8],
+    micros: u32,
+) -> PyResult<Asked<Bound<'py, PyBytes>>> {
+    let (sent, took, came) = py.detach(|| asked(fd, request, micros))?;
+    Ok((sent, took, came.map(|bytes| PyBytes::new(py, &bytes))))
+}
 
 /// The microseconds until something was to be read from a socket, be it its end or an error; `None`
-/// if there was nothing after `micros`. It's more than that where others had the processor.
+/// if there was nothing after `micros`. Nothing is taken: what is encrypted is read elsewhere.
 #[pyfunction]
 pub(crate) fn ready_after(py: Python<'_>, fd: i32, micros: u32) -> Option<u64> {
-    if fd < 0 {
-        return None;
-    }
-    py.detach(|| ask(fd, micros))
+    py.detach(|| ready(fd, micros))
 }
 
 #[cfg(target_os = "linux")]
-fn ask(fd: i32, micros: u32) -> Option<u64> {
+use linux::{asked, ready};
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::Asked;
+    use crate::limits::CHUNK;
+    use rustix::buffer::spare_capacity;
     use rustix::fd::BorrowedFd;
     use rustix::io::Errno;
-    use rustix::net::{RecvFlags, recv};
+    use rustix::net::{RecvFlags, SendFlags, recv, send};
+    use std::io;
     use std::thread::yield_now;
     use std::time::{Duration, Instant};
 
-    // SAFETY: the caller holds the Python socket whose number this is until `ready_after` returns; if
-    // it's closed all the same, the kernel says EBADF, or looks at what has its number by then.
-    #[expect(unsafe_code, reason = "Python names an open file by its number")]
-    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
-    let (begun, most) = (Instant::now(), Duration::from_micros(micros.into()));
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    loop {
-        match recv(socket, &mut [0_u8; 1], flags) {
-            Err(Errno::AGAIN) if begun.elapsed() < most => yield_now(),
-            Err(Errno::AGAIN | Errno::INTR) => return None,
-            Ok(_) | Err(_) => return u64::try_from(begun.elapsed().as_micros()).ok(),
+    pub(super) fn asked(fd: i32, request: &[u8], micros: u32) -> io::Result<Asked<Vec<u8>>> {
+        let socket = socket(fd).ok_or(Errno::BADF)?;
+        let sent = match send(socket, request, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(sent) => sent,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        if sent < request.len() {
+            return Ok((sent, None, None));
+        }
+        let mut bytes = Vec::with_capacity(CHUNK);
+        let look = || recv(socket, spare_capacity(&mut bytes), RecvFlags::DONTWAIT);
+        let Some((took, found)) = within(micros, look) else { return Ok((sent, None, None)) };
+        found?;
+        Ok((sent, Some(took), Some(bytes)))
+    }
+
+    pub(super) fn ready(fd: i32, micros: u32) -> Option<u64> {
+        let socket = socket(fd)?;
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        within(micros, || recv(socket, &mut [0_u8; 1], flags)).map(|(took, _)| took)
+    }
+
+    fn socket<'a>(fd: i32) -> Option<BorrowedFd<'a>> {
+        if fd < 0 {
+            return None;
+        }
+        // SAFETY: the caller holds the Python socket whose number this is until we return; if it's
+        // closed all the same, the kernel says EBADF, or takes what has its number by then.
+        #[expect(unsafe_code, reason = "Python names an open file by its number")]
+        Some(unsafe { BorrowedFd::borrow_raw(fd) })
+    }
+
+    /// What `look` finds and after how many microseconds, if it's there in time.
+    fn within<T>(
+        micros: u32,
+        mut look: impl FnMut() -> Result<T, Errno>,
+    ) -> Option<(u64, Result<T, Errno>)> {
+        let (begun, most) = (Instant::now(), Duration::from_micros(micros.into()));
+        loop {
+            match look() {
+                Err(Errno::AGAIN) if begun.elapsed() < most => yield_now(),
+                Err(Errno::AGAIN | Errno::INTR) => return None,
+                found => {
+                    let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    return Some((took, found));
+                }
+            }
         }
     }
 }
 
 /// Elsewhere sockets have their timeouts from Python, and whoever asks is told to sleep.
 #[cfg(not(target_os = "linux"))]
-const fn ask(_: i32, _: u32) -> Option<u64> {
+const fn asked(_: i32, _: &[u8], _: u32) -> std::io::Result<Asked<Vec<u8>>> {
+    Ok((0, None, None))
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn ready(_: i32, _: u32) -> Option<u64> {
     None
 }

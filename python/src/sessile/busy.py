@@ -39,32 +39,41 @@ def busy_poll_of(address: Address) -> int:
 class BusyPoll:
     """What it's like on one connection."""
 
-    __slots__ = ("_micros", "_misses", "_rest", "_sleeper", "plug")
+    __slots__ = ("_is_sealed", "_micros", "_misses", "_rest", "_sleeper", "plug")
 
     def __init__(self, plug: Any, micros: int) -> None:
         can = native.module is not None and type(plug).__module__ in PLAIN
         self.plug = plug
         self._micros = micros if can else 0
+        self._is_sealed = type(plug).__module__ == "ssl"
         self._misses = self._rest = 0
         self._sleeper: Any = None
 
-    def wait(self) -> bool:
-        """Returns when something has come, which it says, or when it would be better to sleep."""
+    def ask(self, data: bytes) -> bytes | None:
+        """Sends a request, and answers what came at once, empty at the connection's end; None if
+        that is to be received, best after `sleep`. OSError if the connection is lost."""
+        plug = self.plug
         if not self._micros:
-            return False
+            plug.sendall(data)
+            return None
         if self._rest:
             self._rest -= 1
-            return False
-        took = native.module.ready_after(self.plug.fileno(), self._micros)
-        if took is None:
-            self._misses = min(self._misses + 1, MISSES_MAX)
-        elif took > LATE * self._micros:
-            self._misses = MISSES_MAX
+            plug.sendall(data)
+            return None
+        if self._is_sealed:
+            plug.sendall(data)
+            took, chunk = native.module.ready_after(plug.fileno(), self._micros), None
         else:
+            sent, took, chunk = native.module.ask(plug.fileno(), data, self._micros)
+            if sent < len(data):
+                plug.sendall(data[sent:])
+                return None
+        if took is not None and took <= LATE * self._micros:
             self._misses = 0
-            return True
+            return chunk
+        self._misses = MISSES_MAX if took is not None else min(self._misses + 1, MISSES_MAX)
         self._rest = (1 << self._misses) - 1
-        return took is not None
+        return chunk
 
     def sleep(self, seconds: float) -> None:
         """Returns when something has come, or at once where the socket keeps the time by itself.

@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["module"]
 
-AGREEMENT = 4
+AGREEMENT = 5
 """What the native module and this package agree on; another one isn't used."""
 
 

@@ -132,14 +132,12 @@ class Link:
 
     def exchange(self, data: bytes) -> Any:
         """Sends a request and answers its reply. OSError if the connection is lost."""
-        self._socket.sendall(data)
-        here = self._busy.wait()
-        reader, receive = self._reader, self._socket.recv
+        chunk = self._busy.ask(data)
+        reader = self._reader
         while True:
-            if not here:
+            if chunk is None:
                 self._busy.sleep(self._timeout)
-            here = False
-            chunk = receive(CHUNK)
+                chunk = self._socket.recv(CHUNK)
             if not chunk:
                 raise ConnectionResetError("the server closed the connection")
             reader.feed(chunk)
@@ -148,6 +146,7 @@ class Link:
                 if not reader.is_empty:
                     raise ProtocolError("the server answered more than was asked")
                 return reply
+            chunk = None
 
     def close(self) -> None:
         self._socket.close()

@@ -76,17 +76,18 @@ def exchange(held: Any, commands: Sequence[Command], busy_poll: int) -> list[Any
             raise useless(error) from None
         limit(held)
     plug = held._sock
-    plug.sendall(data)
     busy = busy_of(held, busy_poll)
-    here = busy.wait()
+    chunk = busy.ask(data)
     answers = Answers()
     replies: list[Any] = []
-    while not whole(answers, replies, len(commands)):
-        if not here:
+    while True:
+        if chunk is None:
             busy.sleep(held.socket_timeout)
-        here = False
-        answers.feed(some(plug.recv(CHUNK)))
-    return replies
+            chunk = plug.recv(CHUNK)
+        answers.feed(some(chunk))
+        if whole(answers, replies, len(commands)):
+            return replies
+        chunk = None
 
 
 async def exchange_async(held: Any, commands: Sequence[Command]) -> list[Any]:
