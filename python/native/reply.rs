@@ -6,7 +6,7 @@
 use crate::limits::{BULK_MAX, ITEMS_MAX, NESTED_REPLIES_MAX};
 use crate::stop::{Stop, answer};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList};
 
 /// The first reply in these bytes and where it ends, or `None`.
 #[pyfunction]
@@ -16,6 +16,27 @@ pub(crate) fn reply<'py>(
 ) -> PyResult<Option<(Bound<'py, PyAny>, usize)>> {
     let mut reader = Reader { py, data: data.as_bytes(), at: 0 };
     answer(reader.read(0).map(|reply| (reply, reader.at)))
+}
+
+/// What a list of names and values says, by name; `None` if it isn't one of bytes and bytes.
+#[pyfunction]
+pub(crate) fn pairs<'py>(
+    py: Python<'py>,
+    items: &Bound<'py, PyList>,
+) -> PyResult<Option<Bound<'py, PyDict>>> {
+    answer(paired(py, items))
+}
+
+fn paired<'py>(py: Python<'py>, items: &Bound<'py, PyList>) -> Result<Bound<'py, PyDict>, Stop> {
+    let found = PyDict::new(py);
+    let mut items = items.iter();
+    while let Some(name) = items.next() {
+        let name = name.cast_into_exact::<PyBytes>().map_err(|_| Stop::Decline)?;
+        let value = items.next().ok_or(Stop::Decline)?;
+        let value = value.cast_into_exact::<PyBytes>().map_err(|_| Stop::Decline)?;
+        found.set_item(name, value)?;
+    }
+    Ok(found)
 }
 
 struct Reader<'a, 'py> {

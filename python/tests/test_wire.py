@@ -26,6 +26,17 @@ STREAM = (
 )
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_values_stand_by_the_names_before_them(fast, monkeypatch):
+    if not fast:
+        monkeypatch.setattr(wire, "_native", None)
+    flat = [b"a", b"1", b"", b"2", b"a", b"3"]
+    assert list(wire.paired(flat).items()) == [(b"a", b"3"), (b"", b"2")]
+    assert wire.paired([]) == {} and wire.paired([b"a", None]) == {b"a": None}
+    with pytest.raises(ProtocolError, match="a value is missing"):
+        wire.paired([b"a", b"1", b"b"])
+
+
 def test_replies_come_out_whole_however_they_came_in():
     seed = int(os.environ.get("SEED", 0)) or time.time_ns() % 1_000_000
     print(f"SEED={seed}")

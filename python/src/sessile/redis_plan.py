@@ -25,6 +25,7 @@ from sessile.errors import (
     SessionUnavailable,
 )
 from sessile.redis_ask import Ask, Command, Plan, Refused, failure
+from sessile.wire import paired
 
 __all__ = ["Plans", "Reindex", "ServerClock", "Shape"]
 
@@ -106,8 +107,7 @@ class Plans:
                 if flat.code == "WRONGTYPE":
                     return None
                 raise failure(flat)
-            words = iter(flat)
-            found = dict(zip(words, words, strict=False))
+            found = paired(flat)
             if watch.TARGET not in found:
                 return watch.loaded(found, self.clock.now())
         reply = yield from self.script(
@@ -288,8 +288,7 @@ def version_of(reply: Any) -> int | None:
 def loaded(reply: list[Any]) -> Loaded | Rotated | None:
     """The answer of LOAD."""
     now, flat = reply
-    words = iter(flat)
-    return watch.loaded(dict(zip(words, words, strict=False)), now)
+    return watch.loaded(paired(flat), now)
 
 
 def listed(row: list[Any], names: Sequence[bytes]) -> Listed:

@@ -19,7 +19,7 @@ from sessile.errors import (
     SessionConflict,
     SessionUnavailable,
 )
-from sessile.wire import Refused, pack
+from sessile.wire import Refused, pack, paired
 
 __all__ = ["Plans", "Request", "new_token"]
 
@@ -200,8 +200,7 @@ def truth(reply: Any) -> bool:
 def loaded(reply: Any) -> Loaded | Rotated | None:
     if type(reply) is list:
         version, idle, absolute, user, flat = reply
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        return Loaded(version, fields, user.decode(), idle, absolute)
+        return Loaded(version, paired(flat), user.decode(), idle, absolute)
     if plain(reply) is None:
         return None
     return ROTATED
@@ -214,8 +213,7 @@ def lives_there(reply: Any) -> bool:
 def listed(reply: Any) -> list[Listed]:
     found = []
     for key, created, seen, flat in plain(reply):
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        found.append(Listed(key, created, seen, fields))
+        found.append(Listed(key, created, seen, paired(flat)))
     return found
 
 

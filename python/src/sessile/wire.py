@@ -12,7 +12,7 @@ from typing import Any
 from sessile import native
 from sessile.errors import SessionUnavailable
 
-__all__ = ["MORE", "ProtocolError", "Refused", "Replies", "pack"]
+__all__ = ["MORE", "ProtocolError", "Refused", "Replies", "pack", "paired"]
 
 BULK_MAX = 512 * 1024 * 1024
 ITEMS_MAX = 1024 * 1024
@@ -53,6 +53,17 @@ def pack(parts: Sequence[bytes]) -> bytes:
     out = [b"*%d\r\n" % len(parts)]
     out += [b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]
     return b"".join(out)
+
+
+def paired(flat: list[bytes]) -> dict[bytes, bytes]:
+    """What a list of names and values says, by name. Raises ProtocolError."""
+    found: dict[bytes, bytes] | None = None if _native is None else _native.pairs(flat)
+    if found is not None:
+        return found
+    try:
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+    except ValueError:
+        raise ProtocolError("a value is missing in the server's reply") from None
 
 
 class Replies:
