@@ -66,6 +66,39 @@ QUIET = (Standing.ROTATED, Standing.OUTAGE)
 class State:
     """What is known of one session in one request; see the module."""
 
+    # What most requests leave as it is stands in the class: each session has few attributes then.
+    accessed = False
+    """Whether the request looked at it. Frameworks set it."""
+    changed = False
+    """Whether the request said that it changed the session. Frameworks set it."""
+    answered = False
+    """Whether the browser can't be told another id any more. Frameworks set it."""
+    failure: Exception | None = None
+    """Why the store couldn't serve this request."""
+    device = ""
+    """What the browser says it is; kept beside the document when somebody signs in."""
+    rotates_hard = False
+    """Whether a pending rotation leaves no alias, whatever SESSILE_GRACE says."""
+    _next: str | None = None
+    _key: bytes | None = None
+    _settled, _renewing, _told = 0, False, False
+
+    # The same, of what the store has.
+    cleared = False
+    """Whether the app said that nothing is to be left."""
+    _base, _expiry = EMPTY, UNSET
+    _calm: document.Base | None = None
+    _loaded: Loaded | None = None
+    _held: Any = None
+    _version: int | None = None
+    _user: str | None = None
+    _ceiling: int | None = None
+    _renew, _alias, _issued, _gone = False, False, False, False
+    _STORED = (
+        *("cleared", "_base", "_expiry", "_calm", "_loaded", "_held", "_version", "_user"),
+        *("_ceiling", "_renew", "_alias", "_issued", "_gone"),
+    )
+
     def __init__(self, settings: Settings, id: str | None = None) -> None:
         """`id` is what the browser sent, whatever that is."""
         self.settings = settings
@@ -73,40 +106,16 @@ class State:
         self.given = bool(id)
         """Whether the browser sent anything."""
         self.standing = Standing.UNREAD if good else Standing.NEW
-        self.accessed = False
-        """Whether the request looked at it. Frameworks set it."""
-        self.changed = False
-        """Whether the request said that it changed the session. Frameworks set it."""
-        self.answered = False
-        """Whether the browser can't be told another id any more. Frameworks set it."""
-        self.failure: Exception | None = None
-        """Why the store couldn't serve this request."""
-        self.device = ""
-        """What the browser says it is; kept beside the document when somebody signs in."""
-        self.rotates_hard = False
-        """Whether a pending rotation leaves no alias, whatever SESSILE_GRACE says."""
-        self._id: str | None = id if good else None
-        self._next: str | None = None
-        self._key: bytes | None = None
+        self._id = id if good else None
         self._data: dict[Any, Any] | None = None if good else {}
-        self._settled, self._renewing, self._told = 0, False, False
-        self._forget()
+        self._unseen: dict[Any, Any] = {}
+        self._intents = document.Intents()
 
     def _forget(self) -> None:
         """Nothing is known of what the store has."""
-        self._unseen: dict[Any, Any] = {}
-        self._base = EMPTY
-        self._calm: document.Base | None = None
-        self._intents = document.Intents()
-        self._loaded: Loaded | None = None
-        self._held: Any = None
-        self._version: int | None = None
-        self._user: str | None = None
-        self._expiry = UNSET
-        self._ceiling: int | None = None
-        self.cleared = False
-        """Whether the app said that nothing is to be left."""
-        self._renew = self._alias = self._issued = self._gone = False
+        for name in self._STORED:
+            self.__dict__.pop(name, None)
+        self._unseen, self._intents = {}, document.Intents()
 
     # ---- what the framework sees
 
