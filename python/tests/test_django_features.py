@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.sessions.backends.base import SessionBase
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from django.test import Client, override_settings
@@ -48,6 +49,20 @@ def output(*arguments: str) -> str:
     written = StringIO()
     call_command("sessile", *arguments, stdout=written)
     return written.getvalue()
+
+
+def test_a_session_has_what_django_gives_each_one() -> None:
+    """SessionBase isn't asked to set its attributes; a new one of Django's would be missing."""
+    given = vars(SessionBase())
+    for name, value in given.items():
+        assert name == "_SessionBase__session_key" or getattr(SessionStore(), name) == value, name
+    store = SessionStore()
+    assert store.decode(store.encode({"a": 1})) == {"a": 1}
+    store.serializer = str
+    assert store.serializer is str and SessionStore().serializer is given["serializer"]
+    with override_settings(SESSION_COOKIE_AGE=77):
+        assert SessionStore()._state.settings.idle == 77
+    assert SessionStore()._state.settings.idle != 77
 
 
 def test_devices_are_listed_and_ended() -> None:

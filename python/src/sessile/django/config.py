@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any
@@ -18,7 +19,7 @@ from django.core.signals import setting_changed
 
 from sessile.settings import Expiry, Settings, read
 
-__all__ = ["configured", "cookie_age", "expiry_of", "user_of"]
+__all__ = ["configured", "cookie_age", "expiry_of", "user_of", "without_grace"]
 
 USER = "_auth_user_id"
 EXPIRY = "_session_expiry"
@@ -41,6 +42,16 @@ def configured() -> Settings:
     )
 
 
+@lru_cache(maxsize=16)
+def without_grace(age: int) -> Settings:
+    """The same for a store with that cookie age, and without GRACE."""
+    settings = configured()
+    if settings.grace or settings.idle != age:
+        aging = partial(cookie_age, age)
+        settings = replace(settings, grace=0, idle=age, cookie_age=aging)
+    return settings
+
+
 def moving_in() -> Any:
     """Where sessions come from, while they move in."""
     module = getattr(django_settings, "SESSILE_SOURCE", None)
@@ -54,6 +65,7 @@ def moving_in() -> Any:
 def forget(**_: Any) -> None:
     """Lets the next call of `configured` read anew."""
     configured.cache_clear()
+    without_grace.cache_clear()
 
 
 setting_changed.connect(forget)

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property
 from typing import Any, TypeVar
 
+from django.conf import settings as django_settings
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
+from django.utils.module_loading import import_string
 
 from sessile import ids
-from sessile.django.config import configured, cookie_age
+from sessile.django.config import configured, without_grace
 from sessile.errors import SessionConflict, SessionGone, SessionUnavailable
 from sessile.plans import Plan, arun, run
 from sessile.session import Standing, session_of
@@ -36,21 +38,27 @@ class ConflictError(SessionConflict, UpdateError, SessionInterrupted):
 class SessionStore(SessionBase):
     """One session in one request. See Django's documentation for all that isn't told here."""
 
+    accessed = False
+    wrote = False
+    """Whether this request wrote the session."""
+    _flag = False
+    _odd: str | None = None
+
     def __init__(self, session_key: str | None = None) -> None:
-        self._flag = False
-        self._odd: str | None = None
+        # SessionBase would set its attributes now, all of which are others here: these three, and
+        # `serializer`, which it looks up for each request.
         self._state = session_of(self._settings(), session_key)
-        self.wrote = False
-        """Whether this request wrote the session."""
-        super().__init__(session_key)
+        if session_key is not None and self._state.id is None:
+            self._session_key = session_key
+
+    @cached_property
+    def serializer(self) -> Any:
+        """For `encode` and `decode`."""
+        return import_string(django_settings.SESSION_SERIALIZER)
 
     def _settings(self) -> Settings:
         """Those of the project. GRACE is for the middleware that knows when to set no cookie."""
-        settings, age = configured(), self.get_session_cookie_age()
-        if settings.grace or settings.idle != age:
-            aging = partial(cookie_age, age)
-            settings = replace(settings, grace=0, idle=age, cookie_age=aging)
-        return settings
+        return without_grace(self.get_session_cookie_age())
 
     def serve(self, device: str) -> None:
         """What our middleware adds: GRACE, and what the browser calls itself."""
