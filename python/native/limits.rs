@@ -16,6 +16,8 @@ pub(crate) const NESTED_MAX: usize = 30;
 pub(crate) const BULK_MAX: usize = 512 * 1024 * 1024;
 /// Items of an array in a reply, at most.
 pub(crate) const ITEMS_MAX: i64 = 1024 * 1024;
+/// Digits of a number in a reply that are read here.
+pub(crate) const DIGITS_MAX: usize = 18;
 /// Arrays in arrays of a reply.
 pub(crate) const NESTED_REPLIES_MAX: usize = 8;
 /// New leaves beside old ones that are taken here: each is compared with all that were there.

@@ -3,7 +3,7 @@
 //! Whole replies of numbers, strings and arrays are read here. Statuses, errors, what isn't all
 //! there and what isn't a reply are declined: `sessile.wire` has the rules, and its errors.
 
-use crate::limits::{BULK_MAX, ITEMS_MAX, NESTED_REPLIES_MAX};
+use crate::limits::{BULK_MAX, DIGITS_MAX, ITEMS_MAX, NESTED_REPLIES_MAX};
 use crate::stop::{Stop, answer};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
@@ -71,13 +71,16 @@ impl<'py> Reader<'_, 'py> {
         if minus {
             rest = rest.get(1..).unwrap_or_default();
         }
-        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let is_plain = matches!(kind, b':' | b'$' | b'*') && (1..=18).contains(&digits);
+        let (mut number, mut digits) = (0_i64, 0_usize);
+        for &byte in rest.iter().take(DIGITS_MAX).take_while(|byte| byte.is_ascii_digit()) {
+            // So few digits are less than 2^63.
+            number = number.wrapping_mul(10).wrapping_add(i64::from(byte & 15));
+            digits += 1;
+        }
+        let is_plain = matches!(kind, b':' | b'$' | b'*') && digits > 0;
         if !is_plain || rest.get(digits..digits + 2) != Some(b"\r\n") {
             return Err(Stop::Decline);
         }
-        let number =
-            rest.iter().take(digits).fold(0, |sum, byte| sum * 10 + i64::from(byte - b'0'));
         self.at += 1 + usize::from(minus) + digits + 2;
         Ok((kind, if minus { -number } else { number }))
     }

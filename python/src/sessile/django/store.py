@@ -111,6 +111,16 @@ class SessionStore(SessionBase):
     def _session_cache(self) -> None:
         self._state = self._state.again()
 
+    def _get_session(self, no_load: bool = False) -> dict[str, Any]:
+        # As Django's own, which finds out by an exception whether there is anything to load.
+        self.accessed = True
+        if not self._state.is_read:
+            to_load = self.session_key is not None and not no_load
+            self._session_cache = self.load() if to_load else {}
+        return self._state.data
+
+    _session = property(_get_session)
+
     @property
     def modified(self) -> bool:
         """Whether there is something to save: said by the code, or found by comparing."""
