@@ -20,6 +20,16 @@ def test_a_handle_is_no_id_and_tells_nothing():
     assert handle(id, "app") == known != handle(id, "other") != handle(new_id(), "app")
 
 
+def test_handles_stay_what_they_are():
+    """By another way of making them every session that there is would be lost."""
+    assert handle("a" * 32, "shop") == (
+        b"5af55f3eae4788d1e23bac1e1d5ec70dfa09d0c133865de6b37cd9441e1b9991"
+    )
+    assert handle("a" * 32, "shop", ["k" * 16]) == (
+        b"946440ed3273bc410212bf90078757fcbef3f85c2e158cfe811756c0acf08875"
+    )
+
+
 def test_keys_can_be_changed_without_losing_a_session():
     id = new_id()
     old = handle(id, "app", ["an old key of 24 bytes.."])

@@ -16,7 +16,8 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Any
 
 from sessile.errors import ConfigurationError
 
@@ -109,10 +110,21 @@ def handle(id: str, namespace: str, keys: Sequence[bytes | str] = ()) -> bytes:
 
 def handles(id: str, namespace: str, keys: Sequence[bytes | str] = ()) -> list[bytes]:
     """All that it may be known as, the current one first."""
-    message = b"\0".join([_DOMAIN, namespace.encode(), id.encode()])
     if not keys:
-        return [hashlib.sha256(message).hexdigest().encode()]
-    return [_keyed(key, message) for key in keys]
+        begun = _begun(namespace).copy()
+        begun.update(id.encode())
+        return [begun.hexdigest().encode()]
+    return [_keyed(key, _opening(namespace) + id.encode()) for key in keys]
+
+
+@lru_cache(maxsize=16)
+def _begun(namespace: str) -> Any:
+    """The hash of what the ids of an app follow; nobody adds to it but to a copy."""
+    return hashlib.sha256(_opening(namespace))
+
+
+def _opening(namespace: str) -> bytes:
+    return b"\0".join([_DOMAIN, namespace.encode(), b""])
 
 
 def _keyed(key: bytes | str, message: bytes) -> bytes:

@@ -218,12 +218,12 @@ class Pool:
     def _part(self) -> None:
         """Begins anew in the child of a fork: the parent's connections stay the parent's, and its
         locks may be held by threads that aren't here. Forgetting them closes our copies only."""
-        if self._forks != forks:
-            self._begin()
+        self._begin()
 
     def exchange(self, data: bytes) -> Any:
         """The reply to a request, which is sent again once if its connection is lost."""
-        self._part()
+        if self._forks != forks:
+            self._part()
         breaker = self._breaker
         if breaker.failures:
             breaker.check()
@@ -299,7 +299,8 @@ class Pool:
 
     def close(self) -> None:
         """Closes the connections that nobody uses at this moment."""
-        self._part()
+        if self._forks != forks:
+            self._part()
         while self._idle:
             try:
                 link = self._idle.pop()

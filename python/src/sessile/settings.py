@@ -129,7 +129,7 @@ class Settings:
 
     def engine(self) -> Engine:
         """The engine of this URL, one for the whole process; it encrypts if there are keys."""
-        engine = cast(Engine, opened(self.url, open_engine, ENGINES))
+        engine: Engine = opened(self.url, open_engine, ENGINES)
         if self.encryption_keys:
             from sessile.sealed import sealed
 
