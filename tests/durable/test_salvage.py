@@ -214,7 +214,7 @@ def test_of_a_damaged_base_what_is_known_to_be_right_is_there(folder):
         assert everything(client) == before
 
 
-# Zeros in any place, and a key of a type that there isn't.
+# Zeros in the midst of it, and a key of a type that there isn't.
 @pytest.mark.parametrize("damage", [(3000, bytes(64)), (b"\0\6key:10", b"\6" + bytes(63))])
 def test_of_a_base_of_redis_that_is_damaged_nothing_can_be_trusted(folder, damage):
     with running(theirs(folder, *LOG)) as client:
@@ -232,6 +232,20 @@ def test_of_a_base_of_redis_that_is_damaged_nothing_can_be_trusted(folder, damag
     with running(server) as client:
         assert everything(client) == {(0, b"whole"): (b"1", False), (0, b"key:1"): (b"2", False)}
     assert f"0 of its {len(data)} bytes are known to be right" in server.log.read_text()
+
+
+def test_without_a_checksum_a_type_that_is_not_kept_is_another_programs(folder):
+    with running(theirs(folder, *LOG, "--rdbchecksum", "no")) as client:
+        client.mset({f"key:{n}": f"value {n}" * 9 for n in range(50)})
+        rewritten(client)
+    path = largest(folder, "base.rdb")
+    data = path.read_bytes()
+    assert data.endswith(bytes(8))
+    at = data.index(b"\0\6key:10")
+    path.write_bytes(data[:at] + b"\6" + data[at + 1 :])
+    kept = content(logs(folder))
+    assert "old module value" in refused(folder, *SALVAGE)
+    assert content(logs(folder)) == kept and not copies(folder)
 
 
 def test_a_damaged_snapshot_is_salvaged_too(folder):

@@ -24,9 +24,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
-/// What Redis says of a rewrite while there is one.
+/// What Redis says of a snapshot while there is one.
+const SAVE_ON_ITS_WAY: &str = "Background save already in progress";
+/// What it says of a rewrite.
 const REWRITE_ON_ITS_WAY: &str = "Background append only file rewriting already in progress";
-/// What it says of a snapshot meanwhile.
+/// What it says of a snapshot in the background meanwhile.
 const OTHER_ON_ITS_WAY: &str = "Another child process is active (AOF?): can't BGSAVE right now. \
      Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.";
 
@@ -155,12 +157,10 @@ impl Durable {
     /// Writes a snapshot now; returns when it's on the disk.
     ///
     /// # Errors
-    /// A sentence: something is on its way, or why it can't be written.
+    /// A sentence: the files are being read, a snapshot or a rewrite is on its way, or why it can't be
+    /// written.
     pub fn save(&self) -> Result<(), String> {
-        if let Err(why) = self.take_turn(false) {
-            let is_rewrite = !self.is_loading() && self.rewriting.load(Ordering::Relaxed);
-            return Err(if is_rewrite { REWRITE_ON_ITS_WAY.to_owned() } else { why });
-        }
+        self.take_turn(false)?;
         let done = self.write_snapshot();
         self.busy.store(false, Ordering::Release);
         done
@@ -197,11 +197,8 @@ impl Durable {
             return Err("there is no append-only file (appendonly is 'no')".to_owned());
         }
         if let Err(why) = self.take_turn(true) {
-            if self.is_loading() {
+            if self.is_loading() || self.rewriting.load(Ordering::Relaxed) {
                 return Err(why);
-            }
-            if self.rewriting.load(Ordering::Relaxed) {
-                return Err(REWRITE_ON_ITS_WAY.to_owned());
             }
             self.rewrite_scheduled.store(true, Ordering::Release);
             return Ok(Begun::Later);
@@ -308,7 +305,8 @@ impl Durable {
             return Err("the store's files are being read".to_owned());
         }
         if self.busy.swap(true, Ordering::AcqRel) {
-            return Err("Background save already in progress".to_owned());
+            let is_rewrite = self.rewriting.load(Ordering::Relaxed);
+            return Err(if is_rewrite { REWRITE_ON_ITS_WAY } else { SAVE_ON_ITS_WAY }.to_owned());
         }
         self.rewriting.store(rewriting, Ordering::Relaxed);
         lock(&self.facts).began_ms = self.common.clock.now().ms;

@@ -458,7 +458,12 @@ fn look_at_base(path: &Path, progress: &Progress) -> Result<(Base, Option<String
                 let what = format!("{error}; byte {} was mended", patch.at);
                 return Ok((Base::Mended(patch), Some(what)));
             }
-            Err(error) if is_of_another(&error, Mend::Right) => return Err(error.to_string()),
+            Err(patched)
+                if matches!(patched.problem, rdb::Problem::Io(_))
+                    || is_of_another(&patched, Mend::Right) =>
+            {
+                return Err(patched.to_string());
+            }
             Err(_) => {}
         }
     }
@@ -498,14 +503,15 @@ fn parts_of<R: io::Read>(
     failure.map_or(Ok(parts), Err)
 }
 
-/// Whether a file can't be read since another program wrote it, or a later version. Where its
-/// checksum is wrong any byte may look like a type or a tag that isn't known; where it has none that
-/// is told by what is known to be a type, and which isn't kept.
+/// Whether a file can't be read since another program wrote it, or a later version. With a wrong
+/// checksum any byte may be damage, and no type or tag says anything. Without one a type that isn't
+/// kept says another program still; a byte with which nothing begins may be damage. A header that
+/// can't be read is another's, as nobody knows then where its checksum is.
 const fn is_of_another(error: &rdb::Error, sum: Mend) -> bool {
     use rdb::Problem::{ExtraTag, Kind, NotRdb, Unknown, Version};
     match error.problem {
         Version(_) | NotRdb => true,
-        Kind { .. } => matches!(sum, Mend::Right | Mend::Unknown),
+        Kind { .. } => matches!(sum, Mend::Right | Mend::NoChecksum),
         ExtraTag(_) | Unknown(_) => matches!(sum, Mend::Right),
         _ => false,
     }
