@@ -1,5 +1,5 @@
 //! The fast path of `sessile.document` and `sessile.wire`: leaves to a dict, a changed dict to its
-//! patch, and replies out of the bytes that came.
+//! patch, replies out of the bytes that came, and names and values to a dict.
 //!
 //! It knows the common cases and declines the others: what it answers is exactly what the Python
 //! code would have answered, and where it answers `None` that code does the work, raises the error
@@ -38,7 +38,7 @@ mod _native {
     #[pymodule_export]
     use super::leaves::Leaves;
     #[pymodule_export]
-    use super::ready::{ask, ready_after};
+    use super::ready::{exchange, ready_after};
     #[pymodule_export]
-    use super::reply::{pairs, reply};
+    use super::reply::{paired, reply};
 }

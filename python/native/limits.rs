@@ -1,4 +1,5 @@
-//! The bounds of documents, as in `sessile.paths` and `sessile.document`, and of the fast path.
+//! The bounds of documents, as in `sessile.paths` and `sessile.document`, of replies, and of the fast
+//! path.
 
 /// Components of a path, at most.
 pub(crate) const DEPTH_MAX: usize = 32;
@@ -16,10 +17,10 @@ pub(crate) const NESTED_MAX: usize = 30;
 pub(crate) const BULK_MAX: usize = 512 * 1024 * 1024;
 /// Items of an array in a reply, at most.
 pub(crate) const ITEMS_MAX: i64 = 1024 * 1024;
-/// Digits of a number in a reply that are read here.
-pub(crate) const DIGITS_MAX: usize = 18;
 /// Arrays in arrays of a reply.
 pub(crate) const NESTED_REPLIES_MAX: usize = 8;
+/// Digits of a number in a reply that are read here: one fewer than an `i64` may have.
+pub(crate) const DIGITS_MAX: usize = 18;
 /// New leaves beside old ones that are taken here: each is compared with all that were there.
 pub(crate) const FRESH_MAX: usize = 64;
 /// Keys of dicts that are kept for other documents, at most.

@@ -1,26 +1,33 @@
-//! Waiting for what comes at once, without going to sleep for it; `sessile.busy` says why.
+//! Sending a request and waiting for what comes at once, without going to sleep for it;
+//! `sessile.busy` says why.
 //!
 //! What always holds: nobody waits for the interpreter meanwhile, and whoever wants the processor
-//! gets it in between; what was taken from the socket is answered, be it nothing at its end, and an
-//! error of the socket is raised as Python's own methods raise it.
+//! gets it in between; what was taken from the socket is answered, be it nothing at its end; an error
+//! of the socket is an OSError with its number.
 //! Not for: waiting longer, timeouts, and requests that don't go out at once.
 
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 /// How many bytes were sent; after how many microseconds something came, more than were asked for
 /// where others had the processor; and what.
-type Asked<T> = (usize, Option<u64>, Option<T>);
+type Exchange<T> = (usize, Option<u64>, Option<T>);
 
-/// Sends a request, and takes what comes within `micros` if all was sent.
+/// Sends a request, and takes what comes within `micros` microseconds if all was sent. Nobody else
+/// uses or closes the socket meanwhile. Raises OSError.
 #[pyfunction]
-pub(crate) fn ask<'py>(
+pub(crate) fn exchange<'py>(
     py: Python<'py>,
     fd: i32,
     request: &[u8],
     micros: u32,
-) -> PyResult<Asked<Bound<'py, PyBytes>>> {
-    let (sent, took, came) = py.detach(|| asked(fd, request, micros))?;
+) -> PyResult<Exchange<Bound<'py, PyBytes>>> {
+    let found = py.detach(|| exchanged(fd, request, micros));
+    let (sent, took, came) = found.map_err(|error| {
+        // With a number it becomes the exception that Python has for that.
+        PyOSError::new_err((error.raw_os_error(), error.to_string()))
+    })?;
     Ok((sent, took, came.map(|bytes| PyBytes::new(py, &bytes))))
 }
 
@@ -32,11 +39,11 @@ pub(crate) fn ready_after(py: Python<'_>, fd: i32, micros: u32) -> Option<u64> {
 }
 
 #[cfg(target_os = "linux")]
-use linux::{asked, ready};
+use linux::{exchanged, ready};
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::Asked;
+    use super::Exchange;
     use crate::limits::CHUNK;
     use rustix::buffer::spare_capacity;
     use rustix::fd::BorrowedFd;
@@ -46,7 +53,7 @@ mod linux {
     use std::thread::yield_now;
     use std::time::{Duration, Instant};
 
-    pub(super) fn asked(fd: i32, request: &[u8], micros: u32) -> io::Result<Asked<Vec<u8>>> {
+    pub(super) fn exchanged(fd: i32, request: &[u8], micros: u32) -> io::Result<Exchange<Vec<u8>>> {
         let socket = socket(fd).ok_or(Errno::BADF)?;
         let sent = match send(socket, request, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(sent) => sent,
@@ -73,8 +80,9 @@ mod linux {
         if fd < 0 {
             return None;
         }
-        // SAFETY: the caller holds the Python socket whose number this is until we return; if it's
-        // closed all the same, the kernel says EBADF, or takes what has its number by then.
+        // SAFETY: the socket is open until we return: a connection belongs to one thread while it
+        // exchanges, and the pools close only idle ones (`sessile.pool`, `sessile.redis_pool`). Were
+        // it closed all the same, its number might be another's, which is what the kernel would use.
         #[expect(unsafe_code, reason = "Python names an open file by its number")]
         Some(unsafe { BorrowedFd::borrow_raw(fd) })
     }
@@ -98,9 +106,9 @@ mod linux {
     }
 }
 
-/// Elsewhere sockets have their timeouts from Python, and whoever asks is told to sleep.
+/// Elsewhere sockets have their timeouts from Python, and `sessile.busy` doesn't call this.
 #[cfg(not(target_os = "linux"))]
-const fn asked(_: i32, _: &[u8], _: u32) -> std::io::Result<Asked<Vec<u8>>> {
+const fn exchanged(_: i32, _: &[u8], _: u32) -> std::io::Result<Exchange<Vec<u8>>> {
     Ok((0, None, None))
 }
 

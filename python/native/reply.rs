@@ -1,4 +1,4 @@
-//! Replies of RESP2, cut out of the bytes that came.
+//! Replies of RESP2, cut out of the bytes that came, and lists of names and values as dicts.
 //!
 //! Whole replies of numbers, strings and arrays are read here. Statuses, errors, what isn't all
 //! there and what isn't a reply are declined: `sessile.wire` has the rules, and its errors.
@@ -20,14 +20,15 @@ pub(crate) fn reply<'py>(
 
 /// What a list of names and values says, by name; `None` if it isn't one of bytes and bytes.
 #[pyfunction]
-pub(crate) fn pairs<'py>(
+pub(crate) fn paired<'py>(
     py: Python<'py>,
-    items: &Bound<'py, PyList>,
+    items: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyDict>>> {
-    answer(paired(py, items))
+    answer(by_name(py, items))
 }
 
-fn paired<'py>(py: Python<'py>, items: &Bound<'py, PyList>) -> Result<Bound<'py, PyDict>, Stop> {
+fn by_name<'py>(py: Python<'py>, items: &Bound<'py, PyAny>) -> Result<Bound<'py, PyDict>, Stop> {
+    let items = items.cast_exact::<PyList>().map_err(|_| Stop::Decline)?;
     let found = PyDict::new(py);
     let mut items = items.iter();
     while let Some(name) = items.next() {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import socket
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -39,7 +41,7 @@ class Native:
         self.calls.append(micros)
         return self.answers.pop(0) if self.answers else None
 
-    def ask(self, fd: int, data: bytes, micros: int) -> tuple[int, int | None, bytes | None]:
+    def exchange(self, fd: int, data: bytes, micros: int) -> tuple[int, int | None, bytes | None]:
         os.write(fd, data)
         took = self.ready_after(fd, micros)
         return len(data), took, None if took is None else b"reply"
@@ -61,7 +63,7 @@ class Plug:
         self.sent += data
 
 
-class Sealed(Plug):
+class Tls(Plug):
     """The same of TLS."""
 
     __module__ = "ssl"
@@ -74,7 +76,7 @@ def stands_in(monkeypatch: pytest.MonkeyPatch) -> Native:
     return module
 
 
-@pytest.fixture(params=[Plug, Sealed])
+@pytest.fixture(params=[Plug, Tls])
 def plug(request: pytest.FixtureRequest) -> Iterator[Plug]:
     plug = request.param()
     yield plug
@@ -105,33 +107,35 @@ def test_a_request_goes_out_and_what_comes_at_once_is_taken(pair) -> None:
         pytest.skip("there is no native module")
     ours, theirs = pair
     number = ours.fileno()
-    assert native.module.ask(number, b"request", 200) == (7, None, None)
+    assert native.module.exchange(number, b"request", 200) == (7, None, None)
     assert theirs.recv(100) == b"request"
     theirs.sendall(b"reply")
-    sent, took, chunk = native.module.ask(number, b"again", LONG)
+    sent, took, chunk = native.module.exchange(number, b"again", LONG)
     assert (sent, chunk) == (5, b"reply") and took < LONG
     assert theirs.recv(100) == b"again"
     # More than there is room for: the rest is the caller's, and there can be no reply yet.
     large = bytes(10_000_000)
     theirs.sendall(b"early")
-    sent, took, chunk = native.module.ask(number, large, LONG)
+    sent, took, chunk = native.module.exchange(number, large, LONG)
     assert 0 < sent < len(large) and took is chunk is None
-    assert native.module.ask(number, b"full", LONG) == (0, None, None)
+    assert native.module.exchange(number, b"full", LONG) == (0, None, None)
     assert ours.recv(100) == b"early"
     while sent:
         sent -= len(theirs.recv(sent))
     theirs.shutdown(socket.SHUT_WR)
-    assert native.module.ask(number, b"end", LONG)[2] == b""
+    assert native.module.exchange(number, b"end", LONG)[2] == b""
     theirs.close()
-    with pytest.raises(BrokenPipeError):
-        native.module.ask(number, b"gone", LONG)
+    with pytest.raises(BrokenPipeError) as broken:
+        native.module.exchange(number, b"gone", LONG)
+    assert broken.value.errno == errno.EPIPE
     ours.close()
     for wrong in (number, -1):
-        with pytest.raises(OSError, match="Bad file"):
-            native.module.ask(wrong, b"closed", LONG)
+        with pytest.raises(OSError, match="Bad file") as bad:
+            native.module.exchange(wrong, b"closed", LONG)
+        assert bad.value.errno == errno.EBADF
 
 
-def test_what_did_not_go_out_at_once_is_sent_all_the_same(pair) -> None:
+def test_what_did_not_go_out_at_once_is_sent_all_the_same(pair, monkeypatch) -> None:
     if native.module is None:
         pytest.skip("there is no native module")
     ours, theirs = pair
@@ -143,9 +147,18 @@ def test_what_did_not_go_out_at_once_is_sent_all_the_same(pair) -> None:
             came.extend(theirs.recv(100_000))
         theirs.sendall(b"reply")
 
-    reader = threading.Thread(target=read)
+    taken = []
+
+    def exchange(fd: int, data: bytes, micros: int) -> Any:
+        taken.append(native.module.exchange(fd, data, micros))
+        return taken[-1]
+
+    monkeypatch.setattr(busy, "native", SimpleNamespace(module=SimpleNamespace(exchange=exchange)))
+    reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    assert BusyPoll(ours, 100).ask(data) is None
+    assert BusyPoll(ours, 100).send(data) is None
+    ((sent, took, chunk),) = taken
+    assert 0 < sent < len(data) and took is chunk is None
     assert ours.recv(100) == b"reply"
     reader.join()
     assert bytes(came) == data
@@ -154,39 +167,39 @@ def test_what_did_not_go_out_at_once_is_sent_all_the_same(pair) -> None:
 def test_where_replies_take_longer_it_is_hardly_ever_tried(plug, stands_in) -> None:
     poll = BusyPoll(plug, 100)
     for _ in range(10_000):
-        assert poll.ask(b".") is None
+        assert poll.send(b".") is None
     assert len(stands_in.calls) <= MISSES_MAX + 10_000 / 2**MISSES_MAX
     assert set(stands_in.calls) == {100}
-    by_native = 0 if isinstance(plug, Sealed) else len(stands_in.calls)
+    by_native = 0 if isinstance(plug, Tls) else len(stands_in.calls)
     assert len(plug.sent) + by_native == 10_000
 
 
 def test_one_reply_in_time_is_enough_to_go_on(plug, stands_in) -> None:
     poll = BusyPoll(plug, 100)
     for _ in range(600):
-        poll.ask(b".")
+        poll.send(b".")
     before = len(stands_in.calls)
     stands_in.answers.extend([100] * 1000)
     for _ in range(1000):
-        poll.ask(b".")
+        poll.send(b".")
     assert len(stands_in.calls) - before > 1000 - 2**MISSES_MAX
 
 
 def test_where_others_have_the_processor_it_is_hardly_ever_tried(plug, stands_in) -> None:
     poll = BusyPoll(plug, 100)
     # What is encrypted is left to the socket, whenever it comes.
-    reply = None if isinstance(plug, Sealed) else b"reply"
+    reply = None if isinstance(plug, Tls) else b"reply"
     stands_in.answers.extend([4_000] * 1000)
-    assert poll.ask(b".") == reply, "late, but it has come"
+    assert poll.send(b".") == reply, "late, but it has come"
     for _ in range(10_000):
-        poll.ask(b".")
+        poll.send(b".")
     assert len(stands_in.calls) <= 2 + 10_000 / 2**MISSES_MAX
     # The first reply that comes in time is enough to go on.
     stands_in.answers[:] = [150] * 1000
     for _ in range(2**MISSES_MAX):
-        poll.ask(b".")
+        poll.send(b".")
     before = len(stands_in.calls)
-    assert all(poll.ask(b".") == reply for _ in range(100))
+    assert all(poll.send(b".") == reply for _ in range(100))
     assert len(stands_in.calls) == before + 100
 
 
@@ -197,7 +210,7 @@ def test_other_sockets_and_none_are_left_alone(stands_in) -> None:
         __module__ = "gevent.socket"
 
     for other, micros in ((Patched(), 100), (Plug(), 0)):
-        assert BusyPoll(other, micros).ask(b"request") is None
+        assert BusyPoll(other, micros).send(b"request") is None
         assert other.sent == b"request"
         os.close(other.place)
     assert not stands_in.calls

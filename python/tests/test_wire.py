@@ -32,9 +32,10 @@ def test_values_stand_by_the_names_before_them(fast, monkeypatch):
         monkeypatch.setattr(wire, "_native", None)
     flat = [b"a", b"1", b"", b"2", b"a", b"3"]
     assert list(wire.paired(flat).items()) == [(b"a", b"3"), (b"", b"2")]
-    assert wire.paired([]) == {} and wire.paired([b"a", None]) == {b"a": None}
-    with pytest.raises(ProtocolError, match="a value is missing"):
-        wire.paired([b"a", b"1", b"b"])
+    assert wire.paired([]) == {}
+    for wrong in ([b"a", b"1", b"b"], [[b"a"], b"1"], None, 7):
+        with pytest.raises(ProtocolError, match="names and values"):
+            wire.paired(wrong)
 
 
 def test_replies_come_out_whole_however_they_came_in():

@@ -1,8 +1,10 @@
-"""Waiting for a reply that comes at once, without going to sleep.
+"""Sending a request and waiting for a reply that comes at once, without going to sleep.
 
 Over loopback the reply is there before a sleeping thread would have been woken: that takes longer
-than all else of a round trip. So for some microseconds the socket is asked again and again, by the
-native module, which lets other threads have the interpreter and other processes the processor.
+than all else of a round trip. So the native module sends the request and looks for the reply again
+and again, for some microseconds, in which it lets other threads have the interpreter and other
+processes the processor. Over TLS the socket sends and receives, and the module only looks whether
+bytes came; what doesn't go out at once is sent by the socket, and its reply isn't looked for.
 What always holds: it changes nothing but time; where replies take longer, it's tried more and more
 rarely, and soon costs nothing; where others want the processor it's hardly ever tried, since a
 thread that lets them have it gets it back milliseconds later, and one that sleeps as soon as there
@@ -13,6 +15,7 @@ asyncio, which has other things to do meanwhile.
 from __future__ import annotations
 
 import select
+import sys
 from typing import Any
 
 from sessile import native
@@ -37,21 +40,22 @@ def busy_poll_of(address: Address) -> int:
 
 
 class BusyPoll:
-    """What it's like on one connection."""
+    """Sends on one connection, and takes what comes at once. Nobody else uses it meanwhile."""
 
-    __slots__ = ("_is_sealed", "_micros", "_misses", "_rest", "_sleeper", "plug")
+    __slots__ = ("_is_tls", "_micros", "_misses", "_rest", "_sleeper", "plug")
 
     def __init__(self, plug: Any, micros: int) -> None:
         can = native.module is not None and type(plug).__module__ in PLAIN
+        can = can and sys.platform == "linux"
         self.plug = plug
         self._micros = micros if can else 0
-        self._is_sealed = type(plug).__module__ == "ssl"
+        self._is_tls = type(plug).__module__ == "ssl"
         self._misses = self._rest = 0
         self._sleeper: Any = None
 
-    def ask(self, data: bytes) -> bytes | None:
-        """Sends a request, and answers what came at once, empty at the connection's end; None if
-        that is to be received, best after `sleep`. OSError if the connection is lost."""
+    def send(self, data: bytes) -> bytes | None:
+        """Sends a request. The bytes that came at once, empty at the connection's end; None: call
+        `sleep`, then receive. OSError if the connection is lost, or nothing goes out in time."""
         plug = self.plug
         if not self._micros:
             plug.sendall(data)
@@ -60,11 +64,11 @@ class BusyPoll:
             self._rest -= 1
             plug.sendall(data)
             return None
-        if self._is_sealed:
+        if self._is_tls:
             plug.sendall(data)
             took, chunk = native.module.ready_after(plug.fileno(), self._micros), None
         else:
-            sent, took, chunk = native.module.ask(plug.fileno(), data, self._micros)
+            sent, took, chunk = native.module.exchange(plug.fileno(), data, self._micros)
             if sent < len(data):
                 plug.sendall(data[sent:])
                 return None

@@ -132,7 +132,7 @@ class Link:
 
     def exchange(self, data: bytes) -> Any:
         """Sends a request and answers its reply. OSError if the connection is lost."""
-        chunk = self._busy.ask(data)
+        chunk = self._busy.send(data)
         reader = self._reader
         while True:
             if chunk is None:
@@ -218,12 +218,12 @@ class Pool:
     def _part(self) -> None:
         """Begins anew in the child of a fork: the parent's connections stay the parent's, and its
         locks may be held by threads that aren't here. Forgetting them closes our copies only."""
-        self._begin()
+        if self._forks != forks:
+            self._begin()
 
     def exchange(self, data: bytes) -> Any:
         """The reply to a request, which is sent again once if its connection is lost."""
-        if self._forks != forks:
-            self._part()
+        self._part()
         breaker = self._breaker
         if breaker.failures:
             breaker.check()
@@ -299,8 +299,7 @@ class Pool:
 
     def close(self) -> None:
         """Closes the connections that nobody uses at this moment."""
-        if self._forks != forks:
-            self._part()
+        self._part()
         while self._idle:
             try:
                 link = self._idle.pop()

@@ -77,7 +77,7 @@ def exchange(held: Any, commands: Sequence[Command], busy_poll: int) -> list[Any
         limit(held)
     plug = held._sock
     busy = busy_of(held, busy_poll)
-    chunk = busy.ask(data)
+    chunk = busy.send(data)
     answers = Answers()
     replies: list[Any] = []
     while True:

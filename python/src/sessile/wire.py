@@ -1,7 +1,8 @@
 """The wire: requests and replies of RESP2 as bytes, without any I/O.
 
 What always holds: a reply is taken only when all of it is there; what isn't a reply, or is larger
-than the bounds, raises ProtocolError, after which the connection is of no use.
+than the bounds, raises ProtocolError, after which the connection is of no use. (`paired` judges
+what a whole reply says; the connection stays as good as it was.)
 """
 
 from __future__ import annotations
@@ -55,15 +56,15 @@ def pack(parts: Sequence[bytes]) -> bytes:
     return b"".join(out)
 
 
-def paired(flat: list[bytes]) -> dict[bytes, bytes]:
-    """What a list of names and values says, by name. Raises ProtocolError."""
-    found: dict[bytes, bytes] | None = None if _native is None else _native.pairs(flat)
+def paired(flat: Any) -> dict[bytes, bytes]:
+    """What a reply of names and values says, by name. Raises ProtocolError."""
+    found: dict[bytes, bytes] | None = None if _native is None else _native.paired(flat)
     if found is not None:
         return found
     try:
         return dict(zip(flat[::2], flat[1::2], strict=True))
-    except ValueError:
-        raise ProtocolError("a value is missing in the server's reply") from None
+    except (TypeError, ValueError):
+        raise ProtocolError("the server answers something else than names and values") from None
 
 
 class Replies:
