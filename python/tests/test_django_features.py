@@ -60,8 +60,41 @@ def test_a_session_has_what_django_gives_each_one() -> None:
     assert store.decode(store.encode({"a": 1})) == {"a": 1}
     store.serializer = str
     assert store.serializer is str and SessionStore().serializer is given["serializer"]
+
+
+def test_a_class_beside_ours_is_set_up_as_well() -> None:
+    class Beside(SessionBase):
+        def __init__(self, session_key: str | None = None) -> None:
+            super().__init__(session_key)
+            self.noted = [session_key]
+
+    class Mixed(SessionStore, Beside):
+        pass
+
+    class Below(Mixed):
+        pass
+
+    class Plain(SessionStore):
+        pass
+
+    assert Mixed("odd").noted == Below("odd").noted == ["odd"]
+    assert Mixed("odd").session_key == Plain("odd").session_key == SessionStore("odd").session_key
+    assert "serializer" in vars(Mixed()) and not vars(Plain()).keys() & {"serializer", "noted"}
+
+
+@override_settings(SESSILE_GRACE=9)
+def test_a_store_has_the_cookie_age_of_its_class_and_no_grace() -> None:
+    class Short(SessionStore):
+        @classmethod
+        def get_session_cookie_age(cls) -> int:
+            return 7
+
     with override_settings(SESSION_COOKIE_AGE=77):
-        assert SessionStore()._state.settings.idle == 77
+        found = [kind()._state.settings for kind in (SessionStore, Short, SessionStore)]
+        assert [(one.idle, one.cookie_age({}), one.grace) for one in found] == [
+            *((77, 77, 0), (7, 7, 0), (77, 77, 0)),
+        ]
+        assert found[0] is found[2]
     assert SessionStore()._state.settings.idle != 77
 
 

@@ -21,7 +21,7 @@ def test_a_handle_is_no_id_and_tells_nothing():
 
 
 def test_handles_stay_what_they_are():
-    """By another way of making them every session that there is would be lost."""
+    """Made otherwise, they would lose every session that there is."""
     assert handle("a" * 32, "shop") == (
         b"5af55f3eae4788d1e23bac1e1d5ec70dfa09d0c133865de6b37cd9441e1b9991"
     )

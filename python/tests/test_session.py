@@ -14,6 +14,7 @@ from sessile.paths import show
 from sessile.plans import arun, run
 from sessile.ruled import Async
 from sessile.session import Action, Session, Standing
+from sessile.session_state import State
 from sessile.settings import Expiry, Settings, read
 from sessile.web import closing, told
 
@@ -51,6 +52,27 @@ def opened(engine: Any, settings: Settings = SETTINGS, **document: Any) -> Sessi
     run(engine, session.load())
     engine.asked()
     return session
+
+
+def test_what_the_store_told_is_forgotten_and_nothing_else() -> None:
+    """A new attribute belongs to one side or the other."""
+    mark = object()
+    state = State(Settings("memory:"))
+    names = [name for name, value in vars(State).items() if is_data(name, value)]
+    for name in names:
+        setattr(state, name, mark)
+    state._forget()
+    assert {name for name in names if getattr(state, name) is mark} == {
+        *("accessed", "changed", "answered", "failure", "device", "rotates_hard"),
+        *("_next", "_key", "_settled", "_renewing", "_told"),
+    }
+    assert vars(state).keys() - set(names) == vars(State(Settings("memory:"))).keys()
+
+
+def is_data(name: str, value: object) -> bool:
+    return not (
+        name.startswith("__") or name == "_STORED" or callable(value) or hasattr(value, "fget")
+    )
 
 
 def test_untouched_asks_nothing(engine: Counted) -> None:

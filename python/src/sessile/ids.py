@@ -63,10 +63,10 @@ class Shape:
 
     def fits(self, text: object) -> bool:
         """Whether this could be an id."""
-        return isinstance(text, str) and self._spelled(text) is not None
+        return isinstance(text, str) and self._match(text) is not None
 
     @cached_property
-    def _spelled(self) -> Callable[[str], re.Match[str] | None]:
+    def _match(self) -> Callable[[str], re.Match[str] | None]:
         letters = f"[{re.escape(self.alphabet)}]"
         lengths = {self.length, self.earlier or self.length}
         return re.compile("|".join(f"{letters}{{{length}}}" for length in lengths)).fullmatch
@@ -119,7 +119,7 @@ def handles(id: str, namespace: str, keys: Sequence[bytes | str] = ()) -> list[b
 
 @lru_cache(maxsize=16)
 def _begun(namespace: str) -> Any:
-    """The hash of what the ids of an app follow; nobody adds to it but to a copy."""
+    """SHA-256 of all that stands before an id. It's everybody's: copy it before adding to it."""
     return hashlib.sha256(_opening(namespace))
 
 

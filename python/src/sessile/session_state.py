@@ -66,7 +66,8 @@ QUIET = (Standing.ROTATED, Standing.OUTAGE)
 class State:
     """What is known of one session in one request; see the module."""
 
-    # What most requests leave as it is stands in the class: each session has few attributes then.
+    # What most requests leave as it is stands in the class: else Python would make each session a
+    # dict of more than thirty names.
     accessed = False
     """Whether the request looked at it. Frameworks set it."""
     changed = False

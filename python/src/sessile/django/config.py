@@ -1,6 +1,6 @@
 """What Django's settings say to `sessile.session`.
 
-`configured` reads them once, and again when a test overrides one. What always holds: the user of
+They are read once, and again when a test overrides one. What always holds: the user of
 a session is its `_auth_user_id`, its expiry is its `_session_expiry`, as Django writes them.
 """
 
@@ -21,6 +21,8 @@ from sessile.settings import Expiry, Settings, read
 
 __all__ = ["configured", "cookie_age", "expiry_of", "user_of", "without_grace"]
 
+AGES_MAX = 16
+"""Cookie ages whose settings are kept: one, unless stores have ages of their own."""
 USER = "_auth_user_id"
 EXPIRY = "_session_expiry"
 PAST = Expiry(at=1)
@@ -42,9 +44,9 @@ def configured() -> Settings:
     )
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=AGES_MAX)
 def without_grace(age: int) -> Settings:
-    """The same for a store with that cookie age, and without GRACE."""
+    """The settings of a store with that cookie age in seconds, without GRACE, made once."""
     settings = configured()
     if settings.grace or settings.idle != age:
         aging = partial(cookie_age, age)
@@ -63,7 +65,7 @@ def moving_in() -> Any:
 
 
 def forget(**_: Any) -> None:
-    """Lets the next call of `configured` read anew."""
+    """Lets the next call read anew."""
     configured.cache_clear()
     without_grace.cache_clear()
 

@@ -43,13 +43,21 @@ class SessionStore(SessionBase):
     """Whether this request wrote the session."""
     _flag = False
     _odd: str | None = None
+    _is_mixed = False
+    """Whether a class of somebody else's stands between this one and SessionBase."""
 
     def __init__(self, session_key: str | None = None) -> None:
-        # SessionBase would set its attributes now, all of which are others here: these three, and
-        # `serializer`, which it looks up for each request.
         self._state = session_of(self._settings(), session_key)
-        if session_key is not None and self._state.id is None:
+        if self._is_mixed:
+            super().__init__(session_key)
+        elif session_key is not None and self._state.id is None:
+            # SessionBase isn't asked: what it sets stands in the class or is a property here, and
+            # it would import the serializer for each request.
             self._session_key = session_key
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._is_mixed = cls.__mro__[cls.__mro__.index(SessionStore) + 1] is not SessionBase
 
     @cached_property
     def serializer(self) -> Any:
@@ -112,7 +120,8 @@ class SessionStore(SessionBase):
         self._state = self._state.again()
 
     def _get_session(self, no_load: bool = False) -> dict[str, Any]:
-        # As Django's own, which finds out by an exception whether there is anything to load.
+        # As Django's own, which finds out by an exception whether there is anything to load; in
+        # the asynchronous one that's a small part of all else, and it's left as it is.
         self.accessed = True
         if not self._state.is_read:
             to_load = self.session_key is not None and not no_load
