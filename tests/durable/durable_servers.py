@@ -139,6 +139,12 @@ def check(*arguments):
     return done.stdout.splitlines(), done.returncode == 0
 
 
+def is_idle(client) -> bool:
+    """Whether neither a snapshot nor the log's base is being written."""
+    state = client.info("persistence")
+    return not (state["rdb_bgsave_in_progress"] or state["aof_rewrite_in_progress"])
+
+
 def rewritten(client):
     """Waits until the log has a new base."""
     client.bgrewriteaof()

@@ -19,7 +19,17 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from durable_servers import LOG, NO_LOG, Server, check, command_of, ours, rewritten, running
+from durable_servers import (
+    LOG,
+    NO_LOG,
+    Server,
+    check,
+    command_of,
+    is_idle,
+    ours,
+    rewritten,
+    running,
+)
 from servers import free_port
 from stalls import Stalls
 from test_disk import bulk, told
@@ -262,11 +272,8 @@ def test_a_rewrite_that_fails_leaves_the_log_as_it_was(folder, what, policy):
 def until_idle(client: redis.Redis) -> None:
     """Waits until nothing is written in the background."""
     deadline = time.monotonic() + SECONDS
-    while True:
-        facts = client.info("persistence")
-        if not facts["aof_rewrite_in_progress"] and not facts["rdb_bgsave_in_progress"]:
-            return
-        assert time.monotonic() < deadline, facts
+    while not is_idle(client):
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from durable_servers import LOG, NO_LOG, Server, ours, running
+from durable_servers import LOG, NO_LOG, Server, is_idle, ours, running
 
 ACCOUNTS = [f"account:{n}" for n in range(40)]
 SUM = 100 * len(ACCOUNTS)
@@ -49,11 +49,6 @@ def transfers(server: Server):
         stop.set()
         for thread in threads:
             thread.join()
-
-
-def is_idle(client) -> bool:
-    state = client.info("persistence")
-    return not (state["rdb_bgsave_in_progress"] or state["aof_rewrite_in_progress"])
 
 
 def until(true) -> None:

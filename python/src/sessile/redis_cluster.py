@@ -39,6 +39,7 @@ from sessile.redis_plan import (
     user_word,
     version_of,
 )
+from sessile.wire import paired
 
 __all__ = ["Cluster", "ClusterPlans", "slot_of"]
 
@@ -299,8 +300,7 @@ class ClusterPlans(Plans):
             read: tuple[Command, ...] = (("TIME",), ("HGETALL", key), ("PTTL", key))
             replies = yield Ask(read, key)
             clock, flat, ttl = (refusing(reply) for reply in replies)
-            words = iter(flat)
-            found = dict(zip(words, words, strict=False))
+            found = paired(flat)
             now = int(clock[0]) * 1000 + int(clock[1]) // 1000
             entry = watch.entry_of(found, ttl, now)
             if isinstance(entry, rules.Record) and entry.user == user:
@@ -313,8 +313,7 @@ class ClusterPlans(Plans):
     def entries(self, user: str) -> Plan[dict[bytes, bytes]]:
         """What a user's index says."""
         index = self.index(user)
-        words = iter(refusing((yield Ask((("HGETALL", index),), index))[0]))
-        return dict(zip(words, words, strict=False))
+        return paired(refusing((yield Ask((("HGETALL", index),), index))[0]))
 
     def join(self, user: str, key: bytes) -> Plan[None]:
         """Indexes a session that is about to be there. Where replicas must confirm, they do so

@@ -16,6 +16,7 @@ from sessile import rules
 from sessile.contract import ROTATED, Loaded, Rotated
 from sessile.errors import SessileError, SessionUnavailable
 from sessile.redis_ask import Ask, Command, Plan, Refused, failure
+from sessile.wire import paired
 
 __all__ = ["loaded", "transact"]
 
@@ -194,8 +195,7 @@ def read(view: Snapshot, home: bytes, missing: Missing) -> Plan[None]:
         if isinstance(replies[1], Refused) and replies[1].code == "WRONGTYPE":
             replies[1] = []  # a key of another type holds no session
         _, flat, ttl = checked(replies)
-        words = iter(flat)
-        view.hashes[key] = dict(zip(words, words, strict=False)), ttl
+        view.hashes[key] = paired(flat), ttl
 
 
 def checked(replies: list[Any]) -> list[Any]:

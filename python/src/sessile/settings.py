@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from sessile.contract import AsyncEngine, Engine
@@ -139,9 +139,9 @@ class Settings:
     def async_engine(self) -> AsyncEngine:
         """The asyncio engine of this URL, one for the whole process; it encrypts as well."""
         if self.url.partition(":")[0] == "memory":
-            engine = cast(AsyncEngine, in_process(self.url))
+            engine: AsyncEngine = in_process(self.url)
         else:
-            engine = cast(AsyncEngine, opened(self.url, open_async_engine, ASYNC_ENGINES))
+            engine = opened(self.url, open_async_engine, ASYNC_ENGINES)
         if self.encryption_keys:
             from sessile.sealed import async_sealed
 

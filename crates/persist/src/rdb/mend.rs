@@ -3,6 +3,7 @@
 //! Not for: whether the file is right with that byte. Whoever reads it with the byte in its place
 //! sees that.
 
+use super::CHECKED;
 use crate::checksum::{self, Checksum};
 use crate::limits::AHEAD_MAX;
 use crate::patch::Patch;
@@ -10,8 +11,6 @@ use std::io::{self, ErrorKind, Read};
 
 /// Bytes of a header: `REDIS` and four digits.
 const HEAD_BYTES: u64 = 9;
-/// The first version whose files have a checksum.
-const CHECKED: u32 = 5;
 
 /// What a checksum says of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,7 +73,7 @@ pub fn mend(mut file: impl Read, length: u64) -> io::Result<Mend> {
 /// Whether a file begins as one of a version without checksum.
 fn is_unchecked(head: &[u8]) -> bool {
     let version = head.strip_prefix(b"REDIS").and_then(|digits| str::from_utf8(digits).ok());
-    version.and_then(|digits| digits.parse::<u32>().ok()).is_some_and(|version| version < CHECKED)
+    version.and_then(|digits| digits.parse().ok()).is_some_and(|version: u16| version < CHECKED)
 }
 
 #[cfg(test)]

@@ -54,6 +54,8 @@ pub(crate) use value::{Form, is_kept, value};
 pub const VERSION: u16 = 10;
 /// Versions that are read, of Redis.
 pub const VERSIONS: std::ops::RangeInclusive<u16> = 1..=15;
+/// The first version whose files end with a checksum.
+const CHECKED: u16 = 5;
 /// The version of Valkey 9.
 pub const VERSION_VALKEY: u16 = 80;
 

@@ -7,7 +7,7 @@
 use super::input::{Error, Input, Problem};
 use super::marks::SEED;
 use super::value::{Form, is_kept, value};
-use super::{Templates, VERSION_VALKEY, VERSIONS, kind, op, skip};
+use super::{CHECKED, Templates, VERSION_VALKEY, VERSIONS, kind, op, skip};
 use crate::extra::{AUX_NAME, Extra, tag};
 use crate::limits::EXTRA_PIECE_MAX;
 use engine::hash::{FieldDeadline, FieldEdit, SipKey};
@@ -304,7 +304,7 @@ impl<R: Read> Reader<R> {
 
     fn end(&mut self) -> Result<Event, Error> {
         self.ended = true;
-        if self.version < 5 {
+        if self.version < CHECKED {
             return Ok(Event::End { checked: false });
         }
         let (offset, sum) = (self.input.offset(), self.input.sum());
